@@ -1,1 +1,130 @@
+//! What the tests of every milestone are written with: a [`Server`] that runs the milestone's
+//! binary, [`Client`]s that talk to it, and assertions that say what they saw when they fail.
+//!
+//! Everything here is ordinary blocking code over [`std::net`] and [`std::process`]. Nothing sleeps
+//! and hopes: every wait is for a fact (a line in the server's log, bytes at a client) and ends at
+//! a deadline of 20 seconds. On a machine so slow that this is not enough, set the environment
+//! variable `TESTKIT_DEADLINE_SCALE` to the factor by which to wait longer.
+//!
+//! # A whole example
+//!
+//! In a milestone's `tests/` folder the program is [`program!()`](program), the milestone's own
+//! binary. Here a server of a few lines stands in for it: this example runs itself once more.
+//!
+//! ```standalone_crate
+//! use shared_testkit::Server;
+//!
+//! # use std::io::{BufRead, BufReader, Write};
+//! # use std::net::{TcpListener, TcpStream};
+//! # /// One thread, exactly two clients, and the first one's lines go to the second.
+//! # fn serve(address: &str) -> std::io::Result<()> {
+//! #     let listener = TcpListener::bind(address)?;
+//! #     eprintln!("Listening on {}", listener.local_addr()?);
+//! #     let mut clients: Vec<TcpStream> = Vec::new();
+//! #     for token in 1..=2 {
+//! #         let (client, address) = listener.accept()?;
+//! #         println!("Accepted connection from {address}");
+//! #         println!("Registered client with Token({token})");
+//! #         clients.push(client);
+//! #     }
+//! #     for line in BufReader::new(&clients[0]).lines() {
+//! #         let line = line? + "\n";
+//! #         println!("Broadcast {} bytes from Token(1)", line.len());
+//! #         (&clients[1]).write_all(line.as_bytes())?;
+//! #         println!("Wrote {} bytes to Token(2)", line.len());
+//! #     }
+//! #     println!("Client Token(1) disconnected");
+//! #     Ok(())
+//! # }
+//! #
+//! # if let Some(address) = std::env::args().nth(1) {
+//! #     return Ok(serve(&address)?);
+//! # }
+//! # let program = std::env::current_exe()?;
+//! // Runs `PROGRAM 127.0.0.1:0` and waits until it says `Listening on …`.
+//! let server = Server::start(program);
+//!
+//! // Each returns when the server has said that it has registered this client.
+//! let mut alice = server.client("alice");
+//! let mut bob = server.client("bob");
+//!
+//! alice.send_line("Hello from A");
+//! bob.expect_line("Hello from A");
+//! server.expect_line("Broadcast 13 bytes from Token(1)");
+//! server.expect_line("Wrote 13 bytes to Token(2)");
+//!
+//! alice.leave();
+//! server.expect_line("Client Token(1) disconnected");
+//! server.expect_no_more_lines();
+//! // The server is dropped here, and so killed: no test leaves one behind.
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! # Reading a failure
+//!
+//! A failed assertion panics with what was expected, what came instead (bytes escaped as in a Rust
+//! string) and the last events of both sides with their time in milliseconds:
+//!
+//! ```text
+//! bob did not receive what was expected
+//!   expected: "Hello from A\n"
+//!   received: "Hello f", then nothing more in 20 s
+//!   they part at byte 7
+//!
+//! what happened, in milliseconds since the start:
+//!       3  server !  Listening on 127.0.0.1:40123
+//!       4  alice  .  connects from 127.0.0.1:51000
+//!       5  server |  Accepted connection from 127.0.0.1:51000
+//!       5  server |  Registered client with Token(1)
+//! ```
+//!
+//! `|` is the server's stdout, `!` its stderr, `>` what a client sent, `<` what it received and `.`
+//! anything else that was done.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "to panic is how an assertion fails"
+)]
+
+pub mod behaviour;
+mod client;
+mod deadline;
+pub mod kernel;
+mod server;
+mod timeline;
+
+pub use assert_cmd;
+pub use predicates;
+
+pub use crate::client::Client;
+pub use crate::server::{Builder, Server, run_to_end};
+
+/// The path of the binary of the package whose integration test this is in.
+///
+/// Works in the `tests/` folder of a package whose binary has the package's own name.
+#[macro_export]
+macro_rules! program {
+    () => {
+        env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")))
+    };
+}
+
+/// Makes a `#[test]` of each named function of a module of [`behaviour`], run against
+/// [`program!()`](program).
+///
+/// ```text
+/// behaviours! { start: listens_on_ipv6, survives_stop_and_continue }
+/// ```
+#[macro_export]
+macro_rules! behaviours {
+    ($($module:ident: $($name:ident),+ $(,)?);+ $(;)?) => {
+        $($(
+            #[test]
+            fn $name() {
+                $crate::behaviour::$module::$name($crate::program!());
+            }
+        )+)+
+    };
+}

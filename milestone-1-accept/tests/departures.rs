@@ -1,0 +1,7 @@
+//! Where this step does better than the article's listing; the rows are those of the table of
+//! departures in `docs/README.md`.
+
+shared_testkit::behaviours! {
+    start: row_1_survives_stop_and_continue, row_2_a_port_in_use_is_a_clear_error,
+        refuses_a_malformed_address, refuses_a_second_argument;
+}

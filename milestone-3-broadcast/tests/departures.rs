@@ -1,0 +1,10 @@
+//! Where this step does better than the article's listing; the rows are those of the table of
+//! departures in `docs/README.md`.
+
+shared_testkit::behaviours! {
+    start: row_1_survives_stop_and_continue, row_2_a_port_in_use_is_a_clear_error,
+        refuses_a_malformed_address, refuses_a_second_argument;
+    register: row_3_small_lines_do_not_wait;
+    broadcast: row_4_accepts_who_waits_at_the_descriptor_limit, row_5_a_long_line_costs_little,
+        row_8_an_error_closes_the_client_at_once, row_10_counts_the_bytes_of_a_line;
+}

@@ -1,0 +1,311 @@
+//! What the article promises of its last step: whoever is connected gets every line of all others.
+
+use std::thread;
+
+use shared_testkit::kernel::Interest;
+use shared_testkit::predicates::str::starts_with;
+use shared_testkit::{Server, behaviours, program};
+
+behaviours! {
+    start: tells_the_port_that_the_kernel_chose, listens_on_ipv6, listens_on_port_8080_by_default;
+    accept: accepts_a_thousand_clients_in_a_row, accepts_a_burst_behind_one_event,
+        sleeps_when_nothing_happens;
+    register: tokens_count_up_from_1, keeps_clients_open;
+    broadcast: keeps_half_lines, takes_several_lines_at_once, reads_all_that_has_come,
+        says_goodbye_to_who_leaves, never_uses_a_token_again, takes_the_last_lines_of_who_leaves,
+        outlives_every_kind_of_leaving;
+}
+
+/// "Testing the Complete Broadcast Server", with everything that the server says.
+#[test]
+fn the_chat_of_three_clients() {
+    let server = Server::start(program!());
+    let mut alice = server.client("alice");
+    let mut bob = server.client("bob");
+    let mut carol = server.client("carol");
+    server.expect_no_more_lines();
+
+    alice.send_line("Hello from A");
+    bob.expect_line("Hello from A");
+    carol.expect_line("Hello from A");
+    server.expect_lines([
+        "Broadcast 13 bytes from Token(1)",
+        "Wrote 13 bytes to Token(2)",
+        "Wrote 13 bytes to Token(3)",
+    ]);
+    server.expect_no_more_lines();
+
+    bob.send_line("Hello from B");
+    alice.expect_line("Hello from B");
+    carol.expect_line("Hello from B");
+    server.expect_lines([
+        "Broadcast 13 bytes from Token(2)",
+        "Wrote 13 bytes to Token(1)",
+        "Wrote 13 bytes to Token(3)",
+    ]);
+    server.expect_no_more_lines();
+}
+
+#[test]
+fn the_others_go_on_when_one_leaves() {
+    let server = Server::start(program!());
+    let alice = server.client("alice");
+    let mut bob = server.client("bob");
+    let mut carol = server.client("carol");
+
+    alice.leave();
+    server.expect_line("Client Token(1) disconnected");
+
+    bob.send_line("Still here");
+    carol.expect_line("Still here");
+    carol.send_line("So am I");
+    bob.expect_line("So am I");
+    server.expect_lines([
+        "Broadcast 11 bytes from Token(2)",
+        "Wrote 11 bytes to Token(3)",
+        "Broadcast 8 bytes from Token(3)",
+        "Wrote 8 bytes to Token(2)",
+    ]);
+    server.expect_no_more_lines();
+}
+
+#[test]
+fn the_sender_does_not_get_its_own_line() {
+    let server = Server::start(program!());
+    let mut alice = server.client("alice");
+    let mut bob = server.client("bob");
+
+    alice.send_line("from alice");
+    bob.expect_line("from alice");
+    bob.send_line("from bob");
+    // Were alice's own line sent back, it would come before this one.
+    alice.expect_line("from bob");
+}
+
+#[test]
+fn fragments_become_lines() {
+    let server = Server::start(program!());
+    let mut alice = server.client("alice");
+    let mut bob = server.client("bob");
+
+    alice.send("hel");
+    server.expect_line("Buffering partial message from Token(1)");
+    alice.send("lo\nwor");
+    bob.expect_line("hello");
+    alice.send("ld\n");
+    bob.expect_line("world");
+}
+
+#[test]
+fn single_bytes_become_lines() {
+    let server = Server::start(program!());
+    let mut alice = server.client("alice");
+    let mut bob = server.client("bob");
+
+    alice.send_fragments("one\n\ntwo\n".bytes().map(|byte| [byte]));
+    for line in ["one", "", "two"] {
+        bob.expect_line(line);
+    }
+}
+
+#[test]
+fn half_a_line_is_not_sent_on() {
+    let server = Server::start(program!());
+    let mut alice = server.client("alice");
+    let mut bob = server.client("bob");
+    let mut carol = server.client("carol");
+
+    alice.send("never finished");
+    server.expect_line("Buffering partial message from Token(1)");
+    bob.send_line("whole");
+    carol.expect_line("whole");
+    alice.leave();
+    server.expect_line("Client Token(1) disconnected");
+    bob.send_line("after it");
+    carol.expect_line("after it");
+}
+
+#[test]
+fn twenty_thousand_lines_in_one_write() {
+    let lines: String = (0..20_000).map(|n| format!("line {n}\n")).collect();
+    let server = Server::start(program!());
+    let mut alice = server.client("alice");
+    let mut bob = server.client("bob");
+
+    thread::scope(|scope| {
+        scope.spawn(|| alice.send(&lines));
+        bob.expect_bytes(&lines);
+    });
+}
+
+#[test]
+fn every_byte_value_arrives_as_it_was_sent() {
+    let mut every_byte: Vec<u8> = (0..=255).collect();
+    every_byte.push(b'\n');
+    let server = Server::start(program!());
+    let mut alice = server.client("alice");
+    let mut bob = server.client("bob");
+
+    alice.send(&every_byte);
+    bob.expect_bytes(&every_byte);
+}
+
+#[test]
+fn a_backlog_arrives_whole_and_in_order() {
+    let backlog = numbered_lines(6 << 20);
+    let server = Server::start(program!());
+    let mut alice = server.client("alice");
+    let mut bob = server.client_with_receive_buffer("bob", 4096);
+
+    alice.send(&backlog);
+    server.expect_line("Write would block for Token(2)");
+    // What was not taken waits, and so does the wish to be told of room for it.
+    assert_eq!(
+        server.interest(bob.token()),
+        Some(Interest::READABLE_AND_WRITABLE)
+    );
+
+    alice.send_line("the last one");
+    bob.expect_bytes(&backlog);
+    bob.expect_line("the last one");
+}
+
+#[test]
+fn a_stalled_reader_does_not_hold_up_the_others() {
+    let backlog = numbered_lines(6 << 20);
+    let server = Server::start(program!());
+    let mut alice = server.client("alice");
+    let _stalled = server.client_with_receive_buffer("stalled", 4096);
+    let mut carol = server.client("carol");
+
+    thread::scope(|scope| {
+        scope.spawn(|| alice.send(&backlog));
+        carol.expect_bytes(&backlog);
+    });
+    server.expect_line("Write would block for Token(2)");
+    alice.send_line("still in time");
+    carol.expect_line("still in time");
+}
+
+#[test]
+fn eight_writers_at_once() {
+    const WRITERS: usize = 8;
+    const LINES: usize = 500;
+    let server = Server::start(program!());
+    let mut readers = ["alice", "bob"].map(|name| server.client(name));
+    let mut writers = Vec::new();
+    for _ in 0..WRITERS {
+        writers.push(server.client("writer"));
+    }
+
+    thread::scope(|scope| {
+        for (id, writer) in writers.iter_mut().enumerate() {
+            scope.spawn(move || {
+                for n in 0..LINES {
+                    // Two pieces, so that lines of several writers are under way half done.
+                    writer.send(format!("{id} "));
+                    writer.send(format!("{n}\n"));
+                }
+            });
+        }
+        for reader in &mut readers {
+            scope.spawn(|| {
+                // Lines of different writers may mix; each writer's own stay whole and in order.
+                let mut next = [0; WRITERS];
+                for _ in 0..WRITERS * LINES {
+                    let line = String::from_utf8(reader.receive_line()).expect("text was sent");
+                    let (id, n) = line.split_once(' ').expect("a line is whole");
+                    let expected = &mut next[id.parse::<usize>().expect("a writer's number")];
+                    assert_eq!(n, expected.to_string(), "the next line of writer {id}");
+                    *expected += 1;
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn write_interest_is_on_only_while_bytes_wait() {
+    let server = Server::start(program!());
+    let mut alice = server.client("alice");
+    let mut bob = server.client("bob");
+
+    // More than once: it has to come on again after it was turned off.
+    for line in ["first", "second", "third"] {
+        alice.send_line(line);
+        bob.expect_line(line);
+        server.wait_until("WRITABLE is off again", || {
+            server.interest(bob.token()) == Some(Interest::READABLE)
+        });
+    }
+}
+
+#[test]
+fn a_hundred_idle_clients_cost_no_cpu() {
+    let server = Server::start(program!());
+    let mut alice = server.client("alice");
+    let mut others: Vec<_> = (0..100).map(|_| server.client("client")).collect();
+
+    alice.send_line("Hello from A");
+    for other in &mut others {
+        other.expect_line("Hello from A");
+    }
+    server.expect_idle();
+}
+
+#[test]
+fn half_close_delivers_the_last_lines() {
+    let server = Server::start(program!());
+    let mut alice = server.client("alice");
+    let mut bob = server.client("bob");
+    let mut carol = server.client("carol");
+
+    alice.send("one\ntwo\nand half a li");
+    alice.half_close();
+    alice.expect_closed();
+    for reader in [&mut bob, &mut carol] {
+        reader.expect_line("one");
+        reader.expect_line("two");
+    }
+    // The half line is gone with its sender.
+    bob.send_line("three");
+    carol.expect_line("three");
+}
+
+#[test]
+fn clients_come_and_go_while_others_chat() {
+    let mut server = Server::start(program!());
+    let mut alice = server.client("alice");
+    let mut bob = server.client("bob");
+
+    for round in 0..50 {
+        let mut guest = server.client("guest");
+        guest.send("half a li");
+        alice.send_line(&format!("round {round}"));
+        if round % 2 == 0 {
+            guest.reset();
+        } else {
+            guest.leave();
+        }
+        bob.expect_line(&format!("round {round}"));
+    }
+    server.expect_running();
+}
+
+/// Lines of 20 bytes with their number in them, so that a byte lost, doubled or moved shows.
+fn numbered_lines(bytes: usize) -> String {
+    (0..bytes / 20)
+        .map(|n| format!("line number {n:7}\n"))
+        .collect()
+}
+
+/// On IPv6 as on IPv4.
+#[test]
+fn two_clients_chat_on_ipv6() {
+    let server = Server::builder(program!()).listen_on("[::1]:0").start();
+    let mut alice = server.client("alice");
+    let mut bob = server.client("bob");
+    alice.send_line("Hello from A");
+    bob.expect_line("Hello from A");
+    server.expect_match(starts_with("Wrote 13 bytes to Token(2)"));
+}

@@ -1,0 +1,152 @@
+//! Where this step does better than the article's listing; the rows are those of the table of
+//! departures in `docs/README.md`.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use shared_testkit::{Client, Server, program};
+
+shared_testkit::behaviours! {
+    start: row_1_survives_stop_and_continue, row_2_a_port_in_use_is_a_clear_error,
+        refuses_a_malformed_address, refuses_a_second_argument;
+    register: row_3_small_lines_do_not_wait;
+    broadcast: row_4_accepts_who_waits_at_the_descriptor_limit, row_5_a_long_line_costs_little,
+        row_8_an_error_closes_the_client_at_once, row_10_counts_the_bytes_of_a_line;
+}
+
+/// More than a socket takes for a client that does not read.
+const BACKLOG: usize = 8 << 20;
+
+/// Rows 6 and 7: what the kernel tells of one client in one event, that it can be read and that it
+/// can be written to.
+struct Staged {
+    server: Server,
+    alice: Client,
+    carol: Client,
+    /// Has a backlog, of which it has received all that was under way.
+    bob: Client,
+    /// What bob has still to receive.
+    rest: Vec<u8>,
+}
+
+/// Stops a server at the moment when bob's socket has become writable. What bob does next is told
+/// with it, in one event, as soon as the server goes on.
+fn stop_when_bob_is_writable() -> Staged {
+    let backlog = "a line for everybody\n".repeat(BACKLOG / 21);
+    let server = Server::start(program!());
+    let mut alice = server.client("alice");
+    let mut bob = server.client_with_receive_buffer("bob", 4096);
+    let mut carol = server.client("carol");
+
+    // When carol has it all, it was queued for bob as well, and his socket was filled.
+    alice.send(&backlog);
+    carol.expect_bytes(&backlog);
+    server.expect_line("Write would block for Token(2)");
+    server.wait_until_asleep();
+
+    server.stop();
+    let (under_way, rest) = backlog
+        .as_bytes()
+        .split_at(server.bytes_written_to("Token(2)"));
+    bob.expect_bytes(under_way);
+    assert!(!rest.is_empty(), "bob's socket took the whole backlog");
+    Staged {
+        rest: rest.to_vec(),
+        server,
+        alice,
+        carol,
+        bob,
+    }
+}
+
+#[test]
+fn row_6_a_client_with_a_backlog_speaks_and_closes() {
+    let mut staged = stop_when_bob_is_writable();
+    staged.bob.send_line("goodbye");
+    staged.bob.leave();
+    staged.server.resume();
+
+    staged.alice.expect_line("goodbye");
+    staged.carol.expect_line("goodbye");
+    staged.server.expect_line("Client Token(2) disconnected");
+    staged.alice.send_line("still here");
+    staged.carol.expect_line("still here");
+    staged.server.expect_running();
+}
+
+#[test]
+fn row_7_half_a_line_does_not_hold_up_the_backlog() {
+    let mut staged = stop_when_bob_is_writable();
+    staged.bob.send("half a li");
+    staged.server.resume();
+
+    // Nobody speaks any more: the one event has to be enough to go on writing.
+    staged.bob.expect_bytes(&staged.rest);
+}
+
+#[test]
+fn a_stalled_reader_that_resets_ends_itself_only() {
+    let Staged {
+        server,
+        mut alice,
+        mut carol,
+        bob,
+        ..
+    } = stop_when_bob_is_writable();
+    bob.reset();
+    server.resume();
+
+    server.expect_line("Client Token(2) disconnected");
+    alice.send_line("still here");
+    carol.expect_line("still here");
+}
+
+/// Row 9: a client that waits to be written to already is not registered again for every line.
+///
+/// Looks at the system calls, because nothing else tells: without `strace` it is passed over.
+#[test]
+fn row_9_asks_for_writable_once() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        eprintln!("passed over: strace is not installed");
+        return;
+    }
+    let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join("epoll_ctl.log");
+    // `-D` keeps the server the process that was started, and strace the one beside it.
+    let server = Server::builder("strace")
+        .argument("-D")
+        .argument("--trace=epoll_ctl")
+        .argument("--output")
+        .argument(&log)
+        .argument(program!())
+        .start();
+    let mut alice = server.client("alice");
+    let _bob = server.client_with_receive_buffer("bob", 4096);
+    let mut carol = server.client("carol");
+
+    let backlog = "a line for everybody\n".repeat(BACKLOG / 21);
+    alice.send(&backlog);
+    carol.expect_bytes(&backlog);
+    server.expect_line("Write would block for Token(2)");
+    let before = writable_asked_for_bob(&log);
+    for _ in 0..100 {
+        alice.send_line("one more");
+        carol.expect_line("one more");
+    }
+
+    assert!(before > 0, "WRITABLE was never asked for");
+    assert_eq!(
+        writable_asked_for_bob(&log) - before,
+        0,
+        "times while it was on already"
+    );
+}
+
+/// How often, up to now, by what `strace` has written.
+fn writable_asked_for_bob(log: &Path) -> usize {
+    let calls = fs::read_to_string(log).unwrap_or_default();
+    let of_bob = calls.lines().filter(|call| {
+        call.contains("EPOLL_CTL_MOD") && call.contains("EPOLLOUT") && call.contains("u64=2}")
+    });
+    of_bob.count()
+}

@@ -1,0 +1,32 @@
+//! What is promised of accepting, from milestone 1 on.
+
+use crate::Server;
+
+/// Nobody is lost and nobody is accepted twice, a thousand times over.
+pub fn accepts_a_thousand_clients_in_a_row(program: &str) {
+    let server = Server::start(program);
+    for _ in 0..1000 {
+        let client = server.connect("client");
+        server.expect_line(&format!("Accepted connection from {}", client.address()));
+        client.leave();
+    }
+}
+
+/// Readiness is told once, when it begins. So one event has to be enough for all who wait.
+pub fn accepts_a_burst_behind_one_event(program: &str) {
+    let server = Server::start(program);
+    server.stop();
+    let burst = ["alice", "bob", "carol", "dave", "erin"].map(|name| server.connect(name));
+    server.resume();
+
+    for client in &burst {
+        server.expect_line(&format!("Accepted connection from {}", client.address()));
+    }
+}
+
+/// Between events the server sleeps in `poll`.
+pub fn sleeps_when_nothing_happens(program: &str) {
+    let server = Server::start(program);
+    let _ = server.connect("alice");
+    server.expect_idle();
+}

@@ -1,0 +1,160 @@
+//! What is promised of reading, splitting and closing, from milestone 3 on.
+
+use predicates::str::starts_with;
+
+use crate::Server;
+use crate::kernel::Interest;
+
+/// Bytes without a newline wait; the newline sets them free, and what stands after it waits again.
+pub fn keeps_half_lines(program: &str) {
+    let server = Server::start(program);
+    let mut alice = server.client("alice");
+
+    alice.send("hel");
+    server.expect_line("Buffering partial message from Token(1)");
+    alice.send("lo\nwor");
+    server.expect_line("Broadcast 6 bytes from Token(1)");
+    alice.send("ld\n");
+    server.expect_line("Broadcast 6 bytes from Token(1)");
+    server.expect_no_more_lines();
+}
+
+/// Row 10: `Hello from A` and its newline are 13 bytes.
+pub fn row_10_counts_the_bytes_of_a_line(program: &str) {
+    let server = Server::start(program);
+    let mut alice = server.client("alice");
+    alice.send_line("Hello from A");
+    server.expect_line("Broadcast 13 bytes from Token(1)");
+    server.expect_no_more_lines();
+}
+
+/// Lines that come together are passed on together.
+pub fn takes_several_lines_at_once(program: &str) {
+    let server = Server::start(program);
+    let mut alice = server.client("alice");
+    alice.send("one\ntwo\nthree\n");
+    server.expect_line("Broadcast 14 bytes from Token(1)");
+}
+
+/// More than one `read` takes, and no second event: the read loop has to go on by itself.
+pub fn reads_all_that_has_come(program: &str) {
+    let server = Server::start(program);
+    let mut alice = server.client("alice");
+
+    server.stop();
+    alice.send(vec![b'x'; 10_000]);
+    alice.send("\n");
+    server.resume();
+    server.expect_line("Broadcast 10001 bytes from Token(1)");
+}
+
+/// Who leaves is out of the map, out of epoll, and closed; the others are not concerned.
+pub fn says_goodbye_to_who_leaves(program: &str) {
+    let server = Server::start(program);
+    let alice = server.client("alice");
+    let bob = server.client("bob");
+    let before = server.descriptors();
+
+    alice.leave();
+    server.expect_line("Client Token(1) disconnected");
+    assert_eq!(server.descriptors(), before - 1);
+    assert_eq!(server.interest("Token(1)"), None);
+    assert_eq!(server.interest(bob.token()), Some(Interest::READABLE));
+    server.expect_no_more_lines();
+}
+
+/// A token is never used again: an event for the old one must not reach the new client.
+pub fn never_uses_a_token_again(program: &str) {
+    let server = Server::start(program);
+    for expected in ["Token(1)", "Token(2)", "Token(3)"] {
+        let client = server.client("client");
+        assert_eq!(client.token(), expected);
+        client.leave();
+        server.expect_line(&format!("Client {expected} disconnected"));
+    }
+}
+
+/// The lines before the end count, even if the end comes with them.
+pub fn takes_the_last_lines_of_who_leaves(program: &str) {
+    let server = Server::start(program);
+    let mut alice = server.client("alice");
+
+    server.stop();
+    alice.send("last words\nand half a li");
+    alice.half_close();
+    server.resume();
+    server.expect_line("Broadcast 11 bytes from Token(1)");
+    server.expect_line("Client Token(1) disconnected");
+    alice.expect_closed();
+    server.expect_no_more_lines();
+}
+
+/// Nothing that one client does may end the server for the others.
+pub fn outlives_every_kind_of_leaving(program: &str) {
+    let mut server = Server::start(program);
+    for round in 0..20 {
+        let mut client = server.client("client");
+        let token = client.token().to_owned();
+        if round % 2 == 0 {
+            client.send("half a li");
+        }
+        match round % 3 {
+            0 => client.leave(),
+            1 => client.reset(),
+            _ => client.half_close(),
+        }
+        server.expect_line(&format!("Client {token} disconnected"));
+    }
+    server.expect_running();
+}
+
+/// Row 8: a reset closes the client at once, not at some later event.
+pub fn row_8_an_error_closes_the_client_at_once(program: &str) {
+    let server = Server::start(program);
+    let alice = server.client("alice");
+    let before = server.descriptors();
+
+    alice.reset();
+    server.expect_trouble(starts_with("Read error from Token(1): "));
+    server.expect_line("Client Token(1) disconnected");
+    assert_eq!(server.descriptors(), before - 1);
+}
+
+/// Row 4: at the descriptor limit those who wait are accepted as soon as others have left, though
+/// no new client comes.
+pub fn row_4_accepts_who_waits_at_the_descriptor_limit(program: &str) {
+    let server = Server::builder(program).descriptor_limit(24).start();
+    let clients: Vec<_> = (0..40).map(|_| server.connect("client")).collect();
+    server.expect_trouble(starts_with("Failed to accept: "));
+    server.expect_idle();
+
+    // The backlog is a queue: who connected first is accepted first, and leaves first here.
+    for client in clients {
+        server.expect_line(&format!("Accepted connection from {}", client.address()));
+        client.leave();
+    }
+}
+
+/// Row 5: only what has just come is searched for a newline, so a long line costs its length and
+/// not the square of it.
+pub fn row_5_a_long_line_costs_little(program: &str) {
+    const LENGTH: usize = 16 << 20;
+    let server = Server::start(program);
+    let cpu_time_in_lines_of = |line_length: usize| {
+        let line = "x".repeat(line_length - 1) + "\n";
+        let mut client = server.client("client");
+        let disconnected = format!("Client {} disconnected", client.token());
+        let before = server.cpu_time();
+        client.send(line.repeat(LENGTH / line_length));
+        client.leave();
+        server.expect_line(&disconnected);
+        server.cpu_time() - before
+    };
+
+    let in_short_lines = cpu_time_in_lines_of(4096);
+    let in_one_line = cpu_time_in_lines_of(LENGTH);
+    assert!(
+        in_one_line < in_short_lines * 5,
+        "{in_one_line:?} of CPU for one line, {in_short_lines:?} for as many bytes in short lines"
+    );
+}

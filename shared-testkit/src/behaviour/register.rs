@@ -1,0 +1,39 @@
+//! What is promised of registering, from milestone 2 on.
+
+use crate::Server;
+
+/// `Token(0)` is the listener's, so clients are counted from 1.
+pub fn tokens_count_up_from_1(program: &str) {
+    let server = Server::start(program);
+    for expected in ["Token(1)", "Token(2)", "Token(3)", "Token(4)", "Token(5)"] {
+        let client = server.client("client");
+        assert_eq!(client.token(), expected);
+    }
+}
+
+/// A client that connects is not closed, and hears nothing while nobody sends.
+pub fn keeps_clients_open(program: &str) {
+    let server = Server::start(program);
+    let alice = server.client("alice");
+    let bob = server.client("bob");
+    for client in [&alice, &bob] {
+        let interest = server.interest(client.token());
+        assert!(interest.is_some_and(|interest| interest.readable && !interest.writable));
+    }
+    server.expect_no_more_lines();
+}
+
+/// Row 3: small lines are sent at once (`TCP_NODELAY`), instead of waiting until the client has
+/// acknowledged the line before.
+///
+/// Looks at the option itself: from outside it shows only as 40 ms of waiting, and no test here
+/// measures time.
+pub fn row_3_small_lines_do_not_wait(program: &str) {
+    let server = Server::start(program);
+    let alice = server.client("alice");
+    let nodelay = server.socket_of(&alice).nodelay();
+    assert!(
+        nodelay.expect("TCP_NODELAY can be read"),
+        "TCP_NODELAY is off"
+    );
+}

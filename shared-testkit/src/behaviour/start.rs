@@ -1,0 +1,110 @@
+//! How every milestone starts, and what it says when it cannot.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Command, Stdio};
+
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::{contains, is_empty, starts_with};
+
+use crate::{Server, run_to_end};
+
+/// Port 0 lets the kernel choose, and the first line on stderr tells what it chose.
+pub fn tells_the_port_that_the_kernel_chose(program: &str) {
+    let server = Server::start(program);
+    assert_ne!(server.address().port(), 0);
+    let _ = server.connect("alice");
+    server.expect_match(starts_with("Accepted connection from 127.0.0.1:"));
+}
+
+/// An IPv6 address is given in brackets, as in a URL.
+pub fn listens_on_ipv6(program: &str) {
+    let server = Server::builder(program).listen_on("[::1]:0").start();
+    let _ = server.connect("alice");
+    server.expect_match(starts_with("Accepted connection from [::1]:"));
+}
+
+/// Without an argument it is 127.0.0.1:8080.
+pub fn listens_on_port_8080_by_default(program: &str) {
+    let mut server = Command::new(program)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the server starts");
+    let stderr = server.stderr.take().expect("stderr is piped");
+    let first_line = BufReader::new(stderr).lines().next();
+    server.kill().expect("the server is our child");
+    server.wait().expect("the server is our child");
+
+    // Another program may hold the port. The server says so then, and names the same address.
+    let first_line = first_line.expect("a line on stderr").expect("it is text");
+    let expected = [
+        "Listening on 127.0.0.1:8080",
+        "Error: cannot listen on 127.0.0.1:8080",
+    ];
+    assert!(expected.contains(&first_line.as_str()), "{first_line:?}");
+}
+
+/// One clear error that names the address, exit status 1, and nothing on stdout.
+pub fn refuses_a_malformed_address(program: &str) {
+    let malformed = [
+        "",
+        "8080",
+        "127.0.0.1",
+        "localhost:8080",
+        "127.0.0.1:99999",
+        "--help",
+    ];
+    for address in malformed {
+        let named = format!("Error: \"{address}\" is not an address");
+        run_to_end(program, [address])
+            .code(1)
+            .stdout(is_empty())
+            .stderr(starts_with(named).and(contains("panicked").not()));
+    }
+
+    // Not Unicode: no text names it, but it is refused like the others.
+    run_to_end(program, [OsStr::from_bytes(b"127.0.0.1:80\xff")])
+        .code(1)
+        .stdout(is_empty())
+        .stderr(starts_with("Error: ").and(contains("is not an address")));
+}
+
+/// Whoever passes two addresses expects something that will not happen.
+pub fn refuses_a_second_argument(program: &str) {
+    run_to_end(program, ["127.0.0.1:0", "127.0.0.1:8081"])
+        .code(1)
+        .stdout(is_empty())
+        .stderr(starts_with("Error: ").and(contains("\"127.0.0.1:8081\"")));
+}
+
+/// Row 2: a port in use is one clear error that names the address and the cause, exit status 1.
+pub fn row_2_a_port_in_use_is_a_clear_error(program: &str) {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("the listener has an address");
+
+    run_to_end(program, [address.to_string()])
+        .code(1)
+        .stdout(is_empty())
+        .stderr(
+            starts_with(format!("Error: cannot listen on {address}"))
+                .and(contains("Address already in use"))
+                .and(contains("panicked").not()),
+        );
+}
+
+/// Row 1: a signal that interrupts `poll` is no error (Ctrl-Z, then `fg`).
+pub fn row_1_survives_stop_and_continue(program: &str) {
+    let mut server = Server::start(program);
+    for name in ["alice", "bob", "carol"] {
+        // Let it go to sleep in `poll` first: what is interrupted there ends with EINTR.
+        server.wait_until_asleep();
+        server.stop();
+        server.resume();
+        let client = server.connect(name);
+        server.expect_line(&format!("Accepted connection from {}", client.address()));
+    }
+    server.expect_running();
+    assert_eq!(server.trouble().len(), 1, "only `Listening on` is said");
+}

@@ -1,0 +1,330 @@
+//! A client of the server under test.
+
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::net::{AddressFamily, SocketType, sockopt};
+
+use crate::deadline::patience;
+use crate::timeline::{Kind, Timeline, escape};
+
+/// A connected client with a name, made by [`Server::client`](crate::Server::client) and its like.
+///
+/// It reads only when it is asked to: a client that is never asked is a reader that has stalled.
+/// When it is dropped, its connection is closed.
+pub struct Client {
+    name: String,
+    reader: BufReader<TcpStream>,
+    address: SocketAddr,
+    token: Option<String>,
+    timeline: Arc<Timeline>,
+}
+
+impl Client {
+    pub(crate) fn connect(
+        name: &str,
+        server: SocketAddr,
+        receive_buffer: Option<usize>,
+        timeline: Arc<Timeline>,
+    ) -> Client {
+        let stream = open(server, receive_buffer).unwrap_or_else(|e| {
+            timeline.fail(
+                &format!("{name} cannot connect"),
+                "a connection",
+                &e.to_string(),
+            )
+        });
+        let address = stream
+            .local_addr()
+            .expect("a connected socket has an address");
+        timeline.add(name, Kind::Done, format!("connects from {address}"));
+        Client {
+            name: name.to_owned(),
+            reader: BufReader::new(stream),
+            address,
+            token: None,
+            timeline,
+        }
+    }
+
+    /// The name by which failures call this client.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// This client's own address, as the server sees it.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The token that the server has said for this client, such as `Token(1)`.
+    ///
+    /// # Panics
+    ///
+    /// If the client was made by [`Server::connect`](crate::Server::connect), which does not wait
+    /// for it.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        self.token
+            .as_deref()
+            .expect("the server has registered this client")
+    }
+
+    pub(crate) fn set_token(&mut self, token: &str) {
+        self.token = Some(token.to_owned());
+    }
+
+    /// Sends bytes as they are.
+    ///
+    /// # Panics
+    ///
+    /// If the connection is closed, or the server does not take them until the deadline.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let bytes = bytes.as_ref();
+        self.log(Kind::Sent, &escape(bytes));
+        let end = Instant::now() + patience();
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match self.stream().write(rest) {
+                Ok(n) => rest = &rest[n..],
+                Err(e) => self.fail_to_send(bytes, rest.len(), &e.to_string()),
+            }
+            // A server that takes a little now and then must not make this wait for ever.
+            if !rest.is_empty() && Instant::now() > end {
+                self.fail_to_send(bytes, rest.len(), "the time was up");
+            }
+        }
+    }
+
+    fn fail_to_send(&self, bytes: &[u8], left: usize, why: &str) -> ! {
+        let sent = bytes.len() - left;
+        self.fail(
+            "could not send",
+            &format!("{}, all of it", escape(bytes)),
+            &format!("{sent} bytes were, then: {why}"),
+        );
+    }
+
+    /// Sends a line, and the newline after it.
+    ///
+    /// # Panics
+    ///
+    /// As [`Client::send`].
+    pub fn send_line(&mut self, line: &str) {
+        self.send(format!("{line}\n"));
+    }
+
+    /// Sends pieces one by one, each at once. The kernel may still join neighbours on the way; to
+    /// be sure that the server has read one piece alone, wait for what it says of it.
+    ///
+    /// # Panics
+    ///
+    /// As [`Client::send`].
+    pub fn send_fragments<B: AsRef<[u8]>>(&mut self, fragments: impl IntoIterator<Item = B>) {
+        for fragment in fragments {
+            self.send(fragment);
+        }
+    }
+
+    /// Receives exactly this line and its newline, and not a byte more.
+    ///
+    /// # Panics
+    ///
+    /// If the next line is another one, or does not come until the deadline.
+    pub fn expect_line(&mut self, line: &str) {
+        let received = self.read_line();
+        self.check(format!("{line}\n").as_bytes(), &received);
+    }
+
+    /// Receives exactly these bytes, and not a byte more.
+    ///
+    /// # Panics
+    ///
+    /// If others come, or not all of them until the deadline.
+    pub fn expect_bytes(&mut self, expected: impl AsRef<[u8]>) {
+        let expected = expected.as_ref();
+        let mut bytes = Vec::new();
+        let result = self
+            .reader
+            .by_ref()
+            .take(expected.len() as u64)
+            .read_to_end(&mut bytes);
+        let complete = bytes.len() == expected.len();
+        self.check(expected, &Received::new(bytes, complete, result));
+    }
+
+    /// Receives the next line, whatever it is, and returns it without its newline.
+    ///
+    /// # Panics
+    ///
+    /// If none comes until the deadline.
+    #[must_use]
+    pub fn receive_line(&mut self) -> Vec<u8> {
+        let mut received = self.read_line();
+        self.log(Kind::Received, &escape(&received.bytes));
+        if received.end.is_some() {
+            self.fail("did not receive a line", "a line", &received.to_string());
+        }
+        received.bytes.pop();
+        received.bytes
+    }
+
+    /// The server must close the connection, and send nothing before it does.
+    ///
+    /// A reset counts as closed: the kernel sends one instead of an end of file where the server
+    /// has left bytes unread (RFC 2525, section 2.17).
+    ///
+    /// # Panics
+    ///
+    /// If bytes come, or the connection stays open until the deadline.
+    pub fn expect_closed(&mut self) {
+        let mut bytes = Vec::new();
+        let result = self.reader.read_to_end(&mut bytes);
+        let closed = match &result {
+            Ok(_) => true,
+            Err(e) => e.kind() == io::ErrorKind::ConnectionReset,
+        };
+        if !closed || !bytes.is_empty() {
+            let received = Received::new(bytes, false, result);
+            self.fail("was not closed", "end of file", &received.to_string());
+        }
+        self.log(Kind::Done, "is closed by the server");
+    }
+
+    /// Says that no more bytes will be sent, and goes on receiving (a half-close).
+    ///
+    /// # Panics
+    ///
+    /// If the connection is closed.
+    pub fn half_close(&mut self) {
+        self.log(Kind::Done, "sends end of file");
+        if let Err(e) = self.stream().shutdown(Shutdown::Write) {
+            self.fail("could not half-close", "an open connection", &e.to_string());
+        }
+    }
+
+    /// Leaves as a program does that ends: the connection is closed.
+    pub fn leave(self) {
+        self.log(Kind::Done, "leaves");
+    }
+
+    /// Leaves with a reset instead of an end of file, and throws away what is under way in both
+    /// directions (`SO_LINGER` of zero, socket(7)).
+    ///
+    /// # Panics
+    ///
+    /// If the kernel refuses the option.
+    pub fn reset(self) {
+        self.log(Kind::Done, "resets the connection");
+        sockopt::set_socket_linger(self.stream(), Some(Duration::ZERO))
+            .expect("SO_LINGER is known");
+    }
+
+    fn stream(&self) -> &TcpStream {
+        self.reader.get_ref()
+    }
+
+    fn read_line(&mut self) -> Received {
+        let mut bytes = Vec::new();
+        let result = self.reader.read_until(b'\n', &mut bytes);
+        let complete = bytes.ends_with(b"\n");
+        Received::new(bytes, complete, result)
+    }
+
+    fn check(&self, expected: &[u8], received: &Received) {
+        self.log(Kind::Received, &escape(&received.bytes));
+        if received.bytes == expected {
+            return;
+        }
+        let pairs = expected.iter().zip(&received.bytes);
+        let parted = pairs.take_while(|(e, r)| e == r).count();
+        // Far into a long message its beginning says nothing: begin a little before the place.
+        let from = if parted < 40 { 0 } else { parted - 20 };
+        let shown = match from {
+            0 => String::new(),
+            _ => format!(", shown from byte {from} on"),
+        };
+        self.fail(
+            "did not receive what was expected",
+            &escape(expected.get(from..).unwrap_or_default()),
+            &format!(
+                "{}\n  they part at byte {parted}{shown}",
+                received.from(from)
+            ),
+        );
+    }
+
+    fn fail(&self, what: &str, expected: &str, received: &str) -> ! {
+        self.timeline
+            .fail(&format!("{} {what}", self.name), expected, received);
+    }
+
+    fn log(&self, kind: Kind, text: &str) {
+        self.timeline.add(&self.name, kind, text);
+    }
+}
+
+/// What was read, and why there is no more of it.
+struct Received {
+    bytes: Vec<u8>,
+    /// `None` where all that was asked for has come.
+    end: Option<String>,
+}
+
+impl Received {
+    fn new(bytes: Vec<u8>, complete: bool, result: io::Result<usize>) -> Received {
+        let end = match result {
+            _ if complete => None,
+            Ok(_) => Some("end of file".to_owned()),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                Some(format!("nothing more in {} s", patience().as_secs_f32()))
+            }
+            Err(e) => Some(e.to_string()),
+        };
+        Received { bytes, end }
+    }
+
+    /// The same without its first bytes.
+    fn from(&self, start: usize) -> Received {
+        Received {
+            bytes: self.bytes.get(start..).unwrap_or_default().to_vec(),
+            end: self.end.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Received {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.end {
+            None => write!(f, "{}", escape(&self.bytes)),
+            Some(end) if self.bytes.is_empty() => write!(f, "{end}"),
+            Some(end) => write!(f, "{}, then {end}", escape(&self.bytes)),
+        }
+    }
+}
+
+/// Connects, with a deadline on this and on all that is done with the stream later.
+fn open(server: SocketAddr, receive_buffer: Option<usize>) -> io::Result<TcpStream> {
+    let family = match server {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
+    if let Some(bytes) = receive_buffer {
+        // Before the connection is made, because its window is agreed on then (tcp(7)).
+        sockopt::set_socket_recv_buffer_size(&socket, bytes)?;
+    }
+
+    let stream = TcpStream::from(socket);
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(patience()))?;
+    // This one holds for `connect` too (SO_SNDTIMEO, socket(7)).
+    stream.set_write_timeout(Some(patience()))?;
+    rustix::net::connect(&stream, &server)?;
+    Ok(stream)
+}

@@ -1,0 +1,124 @@
+//! Facts about a running server that only the kernel can tell, by way of proc(5).
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use procfs::process::{FDInfo, FDTarget, Process, Stat};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+
+/// What an epoll instance has been asked to tell about a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interest {
+    /// That there is something to read (`EPOLLIN`).
+    pub readable: bool,
+    /// That there is room to write (`EPOLLOUT`).
+    pub writable: bool,
+}
+
+impl Interest {
+    /// To be told of something to read, and of nothing else.
+    pub const READABLE: Interest = Interest {
+        readable: true,
+        writable: false,
+    };
+
+    /// To be told of something to read and of room to write.
+    pub const READABLE_AND_WRITABLE: Interest = Interest {
+        readable: true,
+        writable: true,
+    };
+
+    /// From the event mask of `epoll_ctl(2)`, with the values of Linux's `eventpoll.h`.
+    fn from_epoll(events: u32) -> Interest {
+        Interest {
+            readable: events & 0x001 != 0,
+            writable: events & 0x004 != 0,
+        }
+    }
+}
+
+pub(crate) fn cpu_time(pid: Pid) -> Duration {
+    let stat = stat(pid);
+    let ticks = stat.utime + stat.stime;
+    Duration::from_secs_f64(ticks as f64 / procfs::ticks_per_second() as f64)
+}
+
+/// The state as a letter, such as `S` for sleeping and `T` for stopped (`proc_pid_stat(5)`).
+pub(crate) fn state(pid: Pid) -> char {
+    stat(pid).state
+}
+
+pub(crate) fn descriptors(pid: Pid) -> usize {
+    process(pid)
+        .fd_count()
+        .expect("the server's descriptors can be counted")
+}
+
+/// The interest that is registered under a token such as `Token(1)`, if any.
+pub(crate) fn interest(pid: Pid, token: &str) -> Option<Interest> {
+    let epoll = descriptors_of(pid)
+        .into_iter()
+        .find(|d| matches!(&d.target, FDTarget::AnonInode(kind) if kind.contains("eventpoll")))
+        .expect("the server has an epoll instance");
+    let path = format!("/proc/{}/fdinfo/{}", pid.as_raw_pid(), epoll.fd);
+    let info = fs::read_to_string(path).expect("the server's epoll instance can be read");
+
+    // A line for each descriptor: `tfd: 7 events: 80002001 data: 1 …`, the numbers after `events:`
+    // and `data:` in hexadecimal (proc_pid_fdinfo(5)). mio keeps its token in `data`.
+    let token: usize = token
+        .strip_prefix("Token(")?
+        .strip_suffix(')')?
+        .parse()
+        .ok()?;
+    let token = format!("{token:x}");
+    info.lines().find_map(|line| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let after = |key| {
+            words
+                .iter()
+                .skip_while(|word| **word != key)
+                .nth(1)
+                .copied()
+        };
+        if after("data:")? != token {
+            return None;
+        }
+        let events = u32::from_str_radix(after("events:")?, 16).ok()?;
+        Some(Interest::from_epoll(events))
+    })
+}
+
+/// A duplicate of the process's descriptor for its connection with `peer`.
+pub(crate) fn socket_with_peer(pid: Pid, peer: SocketAddr) -> io::Result<TcpStream> {
+    let process = pidfd_open(pid, PidfdFlags::empty())?;
+    for descriptor in descriptors_of(pid) {
+        if !matches!(descriptor.target, FDTarget::Socket(_)) {
+            continue;
+        }
+        let copy = pidfd_getfd(&process, descriptor.fd, PidfdGetfdFlags::empty())?;
+        let stream = TcpStream::from(copy);
+        // The listener has no peer.
+        if stream.peer_addr().is_ok_and(|address| address == peer) {
+            return Ok(stream);
+        }
+    }
+    Err(io::ErrorKind::NotFound.into())
+}
+
+fn descriptors_of(pid: Pid) -> Vec<FDInfo> {
+    let descriptors = process(pid)
+        .fd()
+        .expect("the server's descriptors can be listed");
+    // One that is closed while we look is of no interest.
+    descriptors.flatten().collect()
+}
+
+fn stat(pid: Pid) -> Stat {
+    process(pid).stat().expect("the server's state can be read")
+}
+
+fn process(pid: Pid) -> Process {
+    Process::new(pid.as_raw_pid()).expect("the server is there")
+}

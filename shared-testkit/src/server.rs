@@ -1,0 +1,526 @@
+//! A server under test: started, watched, and ended with the test.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use assert_cmd::assert::Assert;
+use predicates::Predicate;
+use predicates::ord::eq;
+use predicates::str::starts_with;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::client::Client;
+use crate::deadline::{patience, wait_until};
+use crate::kernel;
+use crate::timeline::{Kind, Timeline};
+
+/// The name under which a server stands in the timeline.
+const SERVER: &str = "server";
+
+/// What a server says on stderr, before the address, when clients can connect.
+const READY: &str = "Listening on ";
+
+/// What a server says when it has registered a client, before the token.
+const REGISTERED: &str = "Registered client with ";
+
+/// For how long [`Server::expect_idle`] looks.
+const WATCHED: Duration = Duration::from_millis(500);
+
+/// Runs a program that is expected to end by itself, such as a server with a bad address.
+///
+/// The result has [`assert_cmd`]'s assertions on exit status, stdout and stderr. A program that
+/// still runs at the deadline is killed, and counts as failed.
+///
+/// # Panics
+///
+/// If the program cannot be started.
+pub fn run_to_end<A>(program: impl AsRef<OsStr>, arguments: impl IntoIterator<Item = A>) -> Assert
+where
+    A: AsRef<OsStr>,
+{
+    assert_cmd::Command::new(program)
+        .args(arguments)
+        .timeout(patience())
+        .assert()
+}
+
+/// How to start a [`Server`], where [`Server::start`] does not say enough.
+pub struct Builder {
+    program: OsString,
+    arguments: Vec<OsString>,
+    address: String,
+    descriptor_limit: Option<u32>,
+}
+
+impl Builder {
+    /// An argument to pass before the address.
+    #[must_use]
+    pub fn argument(mut self, argument: impl Into<OsString>) -> Builder {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// The address to pass as the last argument, instead of `127.0.0.1:0`.
+    #[must_use]
+    pub fn listen_on(mut self, address: impl Into<String>) -> Builder {
+        self.address = address.into();
+        self
+    }
+
+    /// How many file descriptors the server may have open at once (`RLIMIT_NOFILE`, getrlimit(2)).
+    #[must_use]
+    pub fn descriptor_limit(mut self, descriptors: u32) -> Builder {
+        self.descriptor_limit = Some(descriptors);
+        self
+    }
+
+    /// Starts the server and waits until it says on stderr where it listens.
+    ///
+    /// # Panics
+    ///
+    /// If the program cannot be started, ends, or is silent until the deadline.
+    #[must_use]
+    pub fn start(self) -> Server {
+        let mut child = self
+            .command()
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|e| panic!("cannot start {}: {e}", self.program.display()));
+
+        let timeline = Arc::new(Timeline::new(2));
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let stderr = child.stderr.take().expect("stderr is piped");
+        let mut server = Server {
+            readers: vec![
+                log_lines(stdout, Kind::Stdout, &timeline),
+                log_lines(stderr, Kind::Stderr, &timeline),
+            ],
+            pid: Pid::from_child(&child),
+            child,
+            address: SocketAddr::from(([0, 0, 0, 0], 0)),
+            timeline,
+        };
+        server.address = server.wait_until_ready();
+        server
+    }
+
+    fn command(&self) -> Command {
+        let Some(limit) = self.descriptor_limit else {
+            let mut command = Command::new(&self.program);
+            command.args(&self.arguments).arg(&self.address);
+            return command;
+        };
+        // The shell lowers its own limit and then becomes the server.
+        let mut command = Command::new("sh");
+        command
+            .arg("-c")
+            .arg(format!("ulimit -n {limit} && exec \"$0\" \"$@\""))
+            .arg(&self.program)
+            .args(&self.arguments)
+            .arg(&self.address);
+        command
+    }
+}
+
+/// Moves what comes through a pipe into the timeline, line by line, so that the pipe never fills.
+fn log_lines(
+    pipe: impl Read + Send + 'static,
+    kind: Kind,
+    timeline: &Arc<Timeline>,
+) -> JoinHandle<()> {
+    let timeline = Arc::clone(timeline);
+    thread::spawn(move || {
+        let mut pipe = BufReader::new(pipe);
+        let mut line = Vec::new();
+        while matches!(pipe.read_until(b'\n', &mut line), Ok(n) if n > 0) {
+            let text = String::from_utf8_lossy(&line);
+            timeline.add(SERVER, kind, text.trim_end_matches('\n'));
+            line.clear();
+        }
+        timeline.pipe_ended();
+    })
+}
+
+/// A running server. It is killed when this is dropped, and if the test fails, the log is shown.
+///
+/// An assertion on the server's lines takes the first such line that no assertion has asked for
+/// before, wherever it stands: between two actions the order of a server's lines is free.
+pub struct Server {
+    child: Child,
+    pid: Pid,
+    address: SocketAddr,
+    timeline: Arc<Timeline>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts a program with `127.0.0.1:0` as its only argument, so that the kernel chooses a free
+    /// port, and waits until it says on stderr where it listens.
+    ///
+    /// # Panics
+    ///
+    /// If the program cannot be started, ends, or is silent until the deadline.
+    #[must_use]
+    pub fn start(program: impl Into<OsString>) -> Server {
+        Server::builder(program).start()
+    }
+
+    /// Starts with the defaults of [`Server::start`], to change some of them.
+    #[must_use]
+    pub fn builder(program: impl Into<OsString>) -> Builder {
+        Builder {
+            program: program.into(),
+            arguments: Vec::new(),
+            address: "127.0.0.1:0".to_owned(),
+            descriptor_limit: None,
+        }
+    }
+
+    fn wait_until_ready(&self) -> SocketAddr {
+        let ready = starts_with(READY);
+        let Some(line) = self.timeline.take_line(Kind::Stderr, &ready) else {
+            self.fail(
+                "the server did not say where it listens",
+                "! Listening on ADDRESS",
+            );
+        };
+        line.trim_start_matches(READY)
+            .parse()
+            .unwrap_or_else(|e| panic!("the server said {line:?}, which is no address: {e}"))
+    }
+
+    /// Where the server listens, as it says itself.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Connects a client, and does not wait for the server to notice.
+    ///
+    /// # Panics
+    ///
+    /// If the connection is refused or the deadline passes.
+    #[must_use]
+    pub fn connect(&self, name: &str) -> Client {
+        Client::connect(name, self.address, None, Arc::clone(&self.timeline))
+    }
+
+    /// Connects a client and waits until the server has said that it is accepted and registered.
+    ///
+    /// To be connected is not enough for a test that goes on at once: the kernel connects a client
+    /// before the server has accepted it, and a line sent now would not reach it.
+    ///
+    /// # Panics
+    ///
+    /// If the connection is refused, or the server does not say so until the deadline.
+    #[must_use]
+    pub fn client(&self, name: &str) -> Client {
+        self.registered(self.connect(name))
+    }
+
+    /// The same as [`Server::client`], with a receive buffer of about so many bytes (`SO_RCVBUF`,
+    /// socket(7)): little is on its way to a client that does not read.
+    ///
+    /// # Panics
+    ///
+    /// As [`Server::client`].
+    #[must_use]
+    pub fn client_with_receive_buffer(&self, name: &str, bytes: usize) -> Client {
+        let timeline = Arc::clone(&self.timeline);
+        self.registered(Client::connect(name, self.address, Some(bytes), timeline))
+    }
+
+    /// Waits until the server has registered a client that is connected.
+    fn registered(&self, mut client: Client) -> Client {
+        let accepted = format!("Accepted connection from {}", client.address());
+        // The one follows the other at once: one thread says both.
+        let lines = self
+            .timeline
+            .take_lines_in_order(&eq(accepted.as_str()), &starts_with(REGISTERED));
+        let Some((_, line)) = lines else {
+            let title = format!("the server did not register {}", client.name());
+            self.fail(&title, &format!("| {accepted} … | {REGISTERED}Token(…)"));
+        };
+        client.set_token(line.trim_start_matches(REGISTERED));
+        client
+    }
+
+    /// Waits for exactly this line on stdout.
+    ///
+    /// # Panics
+    ///
+    /// If it does not come until the deadline.
+    pub fn expect_line(&self, line: &str) {
+        if self.timeline.take_line(Kind::Stdout, &eq(line)).is_none() {
+            self.fail(
+                "the server did not say what was expected",
+                &format!("| {line}"),
+            );
+        }
+    }
+
+    /// Waits for these lines on stdout, in any order.
+    ///
+    /// # Panics
+    ///
+    /// If one of them does not come until the deadline.
+    pub fn expect_lines<L: AsRef<str>>(&self, lines: impl IntoIterator<Item = L>) {
+        for line in lines {
+            self.expect_line(line.as_ref());
+        }
+    }
+
+    /// Waits for a line on stdout that the predicate holds for, and returns it.
+    ///
+    /// # Panics
+    ///
+    /// If none comes until the deadline.
+    pub fn expect_match(&self, wanted: impl Predicate<str>) -> String {
+        self.take_match(Kind::Stdout, &wanted)
+    }
+
+    /// Waits for a line on stderr that the predicate holds for, and returns it.
+    ///
+    /// # Panics
+    ///
+    /// If none comes until the deadline.
+    pub fn expect_trouble(&self, wanted: impl Predicate<str>) -> String {
+        self.take_match(Kind::Stderr, &wanted)
+    }
+
+    fn take_match(&self, kind: Kind, wanted: &impl Predicate<str>) -> String {
+        let line = self.timeline.take_line(kind, wanted);
+        line.unwrap_or_else(|| {
+            let expected = format!("{} a line with {wanted}", kind.mark());
+            self.fail("the server did not say what was expected", &expected)
+        })
+    }
+
+    /// Every line that the server has said so far must have been expected.
+    ///
+    /// # Panics
+    ///
+    /// If one was not.
+    pub fn expect_no_more_lines(&self) {
+        if !self.timeline.unexpected_lines().is_empty() {
+            self.fail("the server said more than was expected", "nothing more");
+        }
+    }
+
+    /// All that the server has said on stdout, asked for or not.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        self.timeline.lines(Kind::Stdout)
+    }
+
+    /// All that the server has said on stderr, asked for or not.
+    #[must_use]
+    pub fn trouble(&self) -> Vec<String> {
+        self.timeline.lines(Kind::Stderr)
+    }
+
+    /// How many bytes the server says that it has written to a client so far.
+    #[must_use]
+    pub fn bytes_written_to(&self, token: &str) -> usize {
+        let after = format!(" bytes to {token}");
+        let lines = self.lines();
+        let counts = lines
+            .iter()
+            .filter_map(|line| line.strip_prefix("Wrote ")?.strip_suffix(&after));
+        counts.filter_map(|count| count.parse::<usize>().ok()).sum()
+    }
+
+    /// Stops the server (`SIGSTOP`), so that whatever happens until [`Server::resume`] reaches it
+    /// as one batch of events.
+    ///
+    /// # Panics
+    ///
+    /// If the server is gone, or does not stop until the deadline.
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+        self.wait_until("the server is stopped", || kernel::state(self.pid) == 'T');
+        self.note("is stopped");
+    }
+
+    /// Waits until the server sleeps, which it does in `poll` and nowhere else.
+    ///
+    /// # Panics
+    ///
+    /// If the server is gone, or is busy until the deadline.
+    pub fn wait_until_asleep(&self) {
+        self.wait_until("the server sleeps", || kernel::state(self.pid) == 'S');
+    }
+
+    /// The server has nothing to do and must not use CPU time to speak of. Watches it for half a
+    /// second, of which it may use half: a loop that spins uses all it can get, one that sleeps
+    /// uses next to nothing.
+    ///
+    /// # Panics
+    ///
+    /// If it uses more, or is gone.
+    pub fn expect_idle(&self) {
+        let before = self.cpu_time();
+        // The one place with a clock: that nothing goes on is no fact that can be waited for.
+        thread::sleep(WATCHED);
+        let used = self.cpu_time() - before;
+        if used > WATCHED / 2 {
+            let received = format!(
+                "{} ms of CPU in {} ms",
+                used.as_millis(),
+                WATCHED.as_millis()
+            );
+            self.fail_with(
+                "the server does not sleep",
+                "next to no CPU time",
+                &received,
+            );
+        }
+    }
+
+    /// Lets a stopped server go on (`SIGCONT`).
+    ///
+    /// # Panics
+    ///
+    /// If the server is gone.
+    pub fn resume(&self) {
+        self.note("goes on");
+        self.signal(Signal::CONT);
+    }
+
+    /// Sends the server a signal.
+    ///
+    /// # Panics
+    ///
+    /// If the server is gone.
+    fn signal(&self, signal: Signal) {
+        kill_process(self.pid, signal).unwrap_or_else(|e| panic!("cannot signal the server: {e}"));
+    }
+
+    /// Kills the server, which closes all its connections, and waits for its end.
+    ///
+    /// # Panics
+    ///
+    /// If the server had ended before.
+    pub fn kill(&mut self) {
+        self.expect_running();
+        self.note("is killed");
+        self.end();
+    }
+
+    /// The server must still run.
+    ///
+    /// # Panics
+    ///
+    /// If it has ended.
+    pub fn expect_running(&mut self) {
+        let status = self.child.try_wait().expect("the server is our child");
+        if let Some(status) = status {
+            self.fail_with(
+                "the server has ended",
+                "a running server",
+                &format!("its end, with {status}"),
+            );
+        }
+    }
+
+    /// The CPU time that the server has used so far, in steps of a clock tick (10 ms on Linux).
+    ///
+    /// # Panics
+    ///
+    /// If the server is gone.
+    #[must_use]
+    pub fn cpu_time(&self) -> Duration {
+        kernel::cpu_time(self.pid)
+    }
+
+    /// How many descriptors the server has open.
+    ///
+    /// # Panics
+    ///
+    /// If the server is gone.
+    #[must_use]
+    pub fn descriptors(&self) -> usize {
+        kernel::descriptors(self.pid)
+    }
+
+    /// What the server's epoll instance waits for on behalf of a client: the interest as the kernel
+    /// has it. `None` if the client is not registered.
+    ///
+    /// # Panics
+    ///
+    /// If the server is gone.
+    #[must_use]
+    pub fn interest(&self, token: &str) -> Option<kernel::Interest> {
+        kernel::interest(self.pid, token)
+    }
+
+    /// A duplicate of the server's own descriptor for a client, to look at the socket's options and
+    /// at what waits in it. While it lives, the connection is not closed.
+    ///
+    /// # Panics
+    ///
+    /// If the server has no connection with this client, or the kernel does not allow to look
+    /// (`pidfd_getfd(2)`, Linux 5.6).
+    #[must_use]
+    pub fn socket_of(&self, client: &Client) -> TcpStream {
+        kernel::socket_with_peer(self.pid, client.address())
+            .unwrap_or_else(|e| panic!("the server's socket for {}: {e}", client.name()))
+    }
+
+    /// Waits until a condition holds that nobody announces.
+    ///
+    /// # Panics
+    ///
+    /// If it does not hold until the deadline.
+    pub fn wait_until(&self, what: &str, condition: impl FnMut() -> bool) {
+        if !wait_until(condition) {
+            self.fail("what was waited for did not come about", what);
+        }
+    }
+
+    fn note(&self, text: &str) {
+        self.timeline.add(SERVER, Kind::Done, text);
+    }
+
+    /// Fails with the server's lines that nobody has asked for as what came instead.
+    fn fail(&self, title: &str, expected: &str) -> ! {
+        let unexpected = self.timeline.unexpected_lines();
+        let mut received = unexpected.iter().take(5).cloned().collect::<Vec<_>>();
+        if unexpected.len() > received.len() {
+            received.push(format!("(and {} more)", unexpected.len() - received.len()));
+        }
+        if received.is_empty() {
+            received.push("nothing that was not expected before".to_owned());
+        }
+        self.fail_with(title, expected, &received.join("\n            "));
+    }
+
+    fn fail_with(&self, title: &str, expected: &str, received: &str) -> ! {
+        self.timeline.fail(title, expected, received);
+    }
+
+    fn end(&mut self) {
+        // What fails here, fails because the server has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+        if thread::panicking() {
+            self.timeline.show_unless_shown();
+        }
+    }
+}

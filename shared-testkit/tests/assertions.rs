@@ -1,0 +1,358 @@
+//! The assertions fail when they should, and say what is needed to see why.
+
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "the helpers are part of the tests"
+)]
+
+use std::env;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
+
+use shared_testkit::predicates::prelude::predicate::str::contains;
+use shared_testkit::predicates::str::starts_with;
+use shared_testkit::{Client, Server, assert_cmd};
+
+const DEADLINE_SCALE: &str = "TESTKIT_DEADLINE_SCALE";
+
+/// A shell script in the place of a server.
+fn script(script: &str) -> Server {
+    let script = format!("echo 'Listening on 127.0.0.1:9' >&2; {script}");
+    Server::builder("sh")
+        .argument("-c")
+        .argument(script)
+        .start()
+}
+
+/// A server that says where this test listens in its place.
+fn listening() -> (Server, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let script = format!("echo 'Listening on {address}' >&2; exec sleep 60");
+    let server = Server::builder("sh")
+        .argument("-c")
+        .argument(script)
+        .start();
+    (server, listener)
+}
+
+/// The same with a client of it, and the server's end of the connection.
+fn connected() -> (Server, Client, TcpStream) {
+    let (server, listener) = listening();
+    let client = server.connect("alice");
+    let (peer, _) = listener.accept().unwrap();
+    (server, client, peer)
+}
+
+/// What an assertion says when it fails, which it has to.
+fn failure<T>(assertion: impl FnOnce() -> T) -> String {
+    let payload = match panic::catch_unwind(AssertUnwindSafe(assertion)) {
+        Ok(_) => panic!("the assertion held"),
+        Err(payload) => payload,
+    };
+    match payload.downcast::<String>() {
+        Ok(message) => *message,
+        Err(payload) => (*payload.downcast::<&str>().unwrap()).to_owned(),
+    }
+}
+
+#[track_caller]
+fn assert_has(message: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(message.contains(part), "no {part:?} in:\n{message}");
+    }
+}
+
+/// Runs a test of this file once more in a process of its own, with another deadline.
+fn once_more(test: &str, scale: &str) -> assert_cmd::assert::Assert {
+    assert_cmd::Command::new(env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(DEADLINE_SCALE, scale)
+        .assert()
+}
+
+#[test]
+fn another_line_than_the_expected_one() {
+    let (_server, mut alice, mut peer) = connected();
+    alice.send_line("ping");
+    peer.write_all(b"Hello\tfrom B\n").unwrap();
+    let message = failure(|| alice.expect_line("Hello from A"));
+    assert_has(
+        &message,
+        &[
+            "alice did not receive what was expected",
+            r#"expected: "Hello from A\n""#,
+            r#"received: "Hello\tfrom B\n""#,
+            "they part at byte 5",
+            "server !  Listening on 127.0.0.1:",
+            "alice  .  connects from 127.0.0.1:",
+            r#"alice  >  "ping\n""#,
+            r#"alice  <  "Hello\tfrom B\n""#,
+        ],
+    );
+}
+
+#[test]
+fn half_a_line_and_then_the_end() {
+    let (_server, mut alice, mut peer) = connected();
+    peer.write_all(b"Hel").unwrap();
+    drop(peer);
+    let message = failure(|| alice.expect_line("Hello"));
+    assert_has(&message, &[r#"received: "Hel", then end of file"#]);
+}
+
+#[test]
+fn a_line_that_nobody_waits_for_is_kept() {
+    let (_server, mut alice, mut peer) = connected();
+    peer.write_all(b"one\ntwo\n").unwrap();
+    alice.expect_line("one");
+    alice.expect_line("two");
+}
+
+#[test]
+fn a_wrong_byte_far_into_a_message() {
+    let (_server, mut alice, mut peer) = connected();
+    let expected = [b'x'; 5000];
+    let mut sent = expected;
+    sent[4321] = 0xff;
+    peer.write_all(&sent).unwrap();
+    let message = failure(|| alice.expect_bytes(expected));
+    assert_has(
+        &message,
+        &[
+            "they part at byte 4321, shown from byte 4301 on",
+            r#"received: "xxxxxxxxxxxxxxxxxxxx\xffxxx"#,
+        ],
+    );
+}
+
+#[test]
+fn bytes_where_the_end_was_expected() {
+    let (_server, mut alice, mut peer) = connected();
+    peer.write_all(b"surprise").unwrap();
+    drop(peer);
+    let message = failure(|| alice.expect_closed());
+    assert_has(
+        &message,
+        &["alice was not closed", r#""surprise", then end of file"#],
+    );
+}
+
+#[test]
+fn a_line_that_is_cut_off() {
+    let (_server, mut alice, mut peer) = connected();
+    peer.write_all(b"cut o").unwrap();
+    drop(peer);
+    let message = failure(|| alice.receive_line());
+    assert_has(
+        &message,
+        &[
+            "alice did not receive a line",
+            r#""cut o", then end of file"#,
+        ],
+    );
+}
+
+#[test]
+fn nothing_comes_until_the_deadline() {
+    if env::var_os(DEADLINE_SCALE).is_none() {
+        once_more("nothing_comes_until_the_deadline", "0.01").success();
+        return;
+    }
+    let (server, listener) = listening();
+    let mut alice = server.connect("alice");
+    let _peer = listener.accept().unwrap();
+    let message = failure(|| alice.expect_line("Hello"));
+    assert_has(&message, &["received: nothing more in 0.2 s"]);
+    let message = failure(|| alice.expect_closed());
+    assert_has(&message, &["alice was not closed", "nothing more in 0.2 s"]);
+    let message = failure(|| server.expect_line("Hello"));
+    assert_has(
+        &message,
+        &["received: nothing that was not expected before"],
+    );
+    let message = failure(|| server.client("bob"));
+    assert_has(
+        &message,
+        &[
+            "the server did not register bob",
+            "Accepted connection from",
+        ],
+    );
+    let message = failure(|| server.wait_until("pigs fly", || false));
+    assert_has(&message, &["did not come about", "expected: pigs fly"]);
+    // More than the kernel takes for a peer that does not read
+    let message = failure(|| alice.send(vec![b'x'; 64 << 20]));
+    assert_has(&message, &["alice could not send", "bytes were, then:"]);
+}
+
+#[test]
+fn a_deadline_scale_that_is_no_number() {
+    if env::var_os(DEADLINE_SCALE).is_none() {
+        for scale in ["three", "-1", "0", "NaN", ""] {
+            once_more("a_deadline_scale_that_is_no_number", scale).success();
+        }
+        return;
+    }
+    let message = failure(|| script("exec sleep 60"));
+    assert_has(
+        &message,
+        &["TESTKIT_DEADLINE_SCALE must be a positive number, not"],
+    );
+}
+
+#[test]
+fn a_failure_of_any_kind_shows_the_log() {
+    if env::var_os(DEADLINE_SCALE).is_none() {
+        once_more("a_failure_of_any_kind_shows_the_log", "1")
+            .failure()
+            .stderr(contains("server |  what the server said"));
+        return;
+    }
+    let server = script("echo what the server said; exec sleep 60");
+    server.expect_line("what the server said");
+    panic!("not by an assertion of the testkit");
+}
+
+#[test]
+fn a_line_that_the_server_does_not_say() {
+    let server = script("echo one; echo two; echo three >&2");
+    server.expect_line("one");
+    // It fails at once: this server has ended, so nothing more can come.
+    let message = failure(|| server.expect_line("four"));
+    assert_has(
+        &message,
+        &[
+            "the server did not say what was expected",
+            "expected: | four",
+            "| two",
+            "! three",
+        ],
+    );
+    assert!(
+        !message.contains("            | one"),
+        "it was expected:\n{message}"
+    );
+}
+
+#[test]
+fn a_line_is_taken_only_once() {
+    let server = script("echo same; echo same");
+    server.expect_lines(["same", "same"]);
+    failure(|| server.expect_line("same"));
+}
+
+#[test]
+fn a_line_on_the_other_stream_does_not_count() {
+    let server = script("echo to stdout; echo to stderr >&2");
+    failure(|| server.expect_line("to stderr"));
+    failure(|| server.expect_trouble(starts_with("to stdout")));
+    server.expect_line("to stdout");
+    assert_eq!(server.expect_trouble(starts_with("to")), "to stderr");
+}
+
+#[test]
+fn more_lines_than_expected() {
+    let server = script("for n in 1 2 3 4 5 6 7; do echo line $n; done");
+    server.expect_line("line 7");
+    let message = failure(|| server.expect_no_more_lines());
+    assert_has(
+        &message,
+        &[
+            "the server said more than was expected",
+            "| line 5",
+            "(and 1 more)",
+        ],
+    );
+    server.expect_lines((1..=6).map(|n| format!("line {n}")));
+    server.expect_no_more_lines();
+}
+
+#[test]
+fn a_long_log_is_cut() {
+    let server = script("for n in $(seq 100); do echo line $n; done");
+    server.expect_line("line 100");
+    let message = failure(|| server.expect_line("line 101"));
+    assert_has(
+        &message,
+        &["(77 earlier events left out)", "server |  line 100"],
+    );
+    assert!(
+        message.lines().count() < 40,
+        "more than fits a terminal:\n{message}"
+    );
+    assert!(
+        message.lines().all(|line| line.chars().count() <= 80),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_server_that_ends_instead_of_listening() {
+    let message = failure(|| {
+        Server::builder("sh")
+            .argument("-c")
+            .argument("echo no such luck >&2; exit 3")
+            .start()
+    });
+    assert_has(
+        &message,
+        &["did not say where it listens", "! no such luck"],
+    );
+}
+
+#[test]
+fn a_program_that_is_not_there() {
+    let message = failure(|| Server::start("no/such/program"));
+    assert_has(&message, &["cannot start no/such/program"]);
+}
+
+#[test]
+fn a_server_that_has_ended() {
+    let mut server = script("exit 3");
+    let message = loop {
+        let attempt = panic::catch_unwind(AssertUnwindSafe(|| server.expect_running()));
+        if let Err(payload) = attempt {
+            break *payload.downcast::<String>().unwrap();
+        }
+    };
+    assert_has(&message, &["the server has ended", "exit status: 3"]);
+}
+
+#[test]
+fn a_server_that_spins() {
+    let server = script("while :; do :; done");
+    let message = failure(|| server.expect_idle());
+    assert_has(
+        &message,
+        &["the server does not sleep", "ms of CPU in 500 ms"],
+    );
+}
+
+#[test]
+fn a_dropped_server_is_killed() {
+    let server = script("echo $$; exec sleep 60");
+    let pid = server.expect_match(contains(""));
+    let process = Path::new("/proc").join(pid);
+    assert!(process.exists());
+    drop(server);
+    assert!(!process.exists());
+}
+
+#[test]
+fn a_stopped_server_stands_still_until_it_is_resumed() {
+    let server = script("exec sleep 60");
+    server.stop();
+    server.resume();
+    server.wait_until_asleep();
+}
+
+#[test]
+fn the_descriptor_limit_is_the_servers() {
+    let script = "echo 'Listening on 127.0.0.1:9' >&2; ulimit -n";
+    let builder = Server::builder("sh").argument("-c").argument(script);
+    builder.descriptor_limit(17).start().expect_line("17");
+}
