@@ -4,8 +4,7 @@ use shared_testkit::{Server, behaviours, program};
 
 behaviours! {
     start: tells_the_port_that_the_kernel_chose, listens_on_ipv6, listens_on_port_8080_by_default;
-    accept: accepts_a_thousand_clients_in_a_row, accepts_a_burst_behind_one_event,
-        sleeps_when_nothing_happens;
+    accept: accepts_a_thousand_clients_in_a_row, sleeps_when_nothing_happens;
 }
 
 #[test]
@@ -26,19 +25,4 @@ fn three_clients_at_once_are_announced_each_once() {
         client.expect_closed();
     }
     server.expect_no_more_lines();
-}
-
-#[test]
-fn a_client_that_talks_before_it_is_accepted_does_no_harm() {
-    let mut server = Server::start(program!());
-    server.stop();
-    let mut alice = server.connect("alice");
-    alice.send_line("Hello from A");
-    let bob = server.connect("bob");
-    bob.reset();
-    server.resume();
-
-    server.expect_line(&format!("Accepted connection from {}", alice.address()));
-    alice.expect_closed();
-    server.expect_running();
 }

@@ -4,8 +4,7 @@ use shared_testkit::{Server, behaviours, program};
 
 behaviours! {
     start: tells_the_port_that_the_kernel_chose, listens_on_ipv6, listens_on_port_8080_by_default;
-    accept: accepts_a_thousand_clients_in_a_row, accepts_a_burst_behind_one_event,
-        sleeps_when_nothing_happens;
+    accept: accepts_a_thousand_clients_in_a_row, sleeps_when_nothing_happens;
     register: tokens_count_up_from_1, keeps_clients_open;
 }
 

@@ -5,8 +5,7 @@ use shared_testkit::{Client, Server, behaviours, program};
 
 behaviours! {
     start: tells_the_port_that_the_kernel_chose, listens_on_ipv6, listens_on_port_8080_by_default;
-    accept: accepts_a_thousand_clients_in_a_row, accepts_a_burst_behind_one_event,
-        sleeps_when_nothing_happens;
+    accept: accepts_a_thousand_clients_in_a_row, sleeps_when_nothing_happens;
     register: tokens_count_up_from_1, keeps_clients_open;
     broadcast: keeps_half_lines, takes_several_lines_at_once, reads_all_that_has_come,
         says_goodbye_to_who_leaves, never_uses_a_token_again, takes_the_last_lines_of_who_leaves,
