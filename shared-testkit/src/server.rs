@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::client::Client;
 use crate::deadline::{patience, wait_until};
-use crate::kernel;
+use crate::kernel::{self, Interest};
 use crate::timeline::{Kind, Timeline};
 
 /// The name under which a server stands in the timeline.
@@ -359,8 +359,8 @@ impl Server {
     }
 
     /// The server has nothing to do and must not use CPU time to speak of. Watches it for half a
-    /// second, of which it may use half: a loop that spins uses all it can get, one that sleeps
-    /// uses next to nothing.
+    /// second, of which it may use a tenth: one that sleeps uses next to nothing, and a loop that
+    /// spins uses all it can get, which is more than that even on a busy machine.
     ///
     /// # Panics
     ///
@@ -370,7 +370,7 @@ impl Server {
         // The one place with a clock: that nothing goes on is no fact that can be waited for.
         thread::sleep(WATCHED);
         let used = self.cpu_time() - before;
-        if used > WATCHED / 2 {
+        if used > WATCHED / 10 {
             let received = format!(
                 "{} ms of CPU in {} ms",
                 used.as_millis(),
@@ -457,7 +457,7 @@ impl Server {
     ///
     /// If the server is gone.
     #[must_use]
-    pub fn interest(&self, token: &str) -> Option<kernel::Interest> {
+    pub fn interest(&self, token: &str) -> Option<Interest> {
         kernel::interest(self.pid, token)
     }
 
