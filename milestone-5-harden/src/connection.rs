@@ -1,0 +1,201 @@
+//! One client: its socket, the line it has not finished, and the bytes that wait for it.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, Read, Write};
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+
+use crate::limits::READ_BUDGET;
+use crate::lines::{LineSplitter, LineTooLong};
+use crate::output::Output;
+
+pub struct Connection {
+    stream: TcpStream,
+    token: Token,
+    splitter: LineSplitter,
+    queue: VecDeque<u8>,
+    /// Bytes read of its [`READ_BUDGET`].
+    spent: usize,
+    /// Whether it stands in one of the server's lists of unfinished senders.
+    pub is_listed: bool,
+    /// Whether this turn has lines of its own, which it must not get back.
+    pub has_spoken: bool,
+}
+
+/// Why a client's read loop stopped, when nothing went wrong.
+pub enum Reading {
+    /// All that had come was read: an event tells when there is more.
+    Drained,
+    /// The budget is spent. No event will tell of what is left unread.
+    Unfinished,
+    /// The client has sent its last byte.
+    EndOfFile,
+}
+
+/// Why a client cannot be read any more.
+pub enum ReadError {
+    Io(io::Error),
+    LineTooLong,
+}
+
+impl From<LineTooLong> for ReadError {
+    fn from(_: LineTooLong) -> ReadError {
+        ReadError::LineTooLong
+    }
+}
+
+impl Connection {
+    pub fn new(stream: TcpStream, token: Token) -> Connection {
+        Connection {
+            stream,
+            token,
+            splitter: LineSplitter::default(),
+            queue: VecDeque::new(),
+            spent: 0,
+            is_listed: false,
+            has_spoken: false,
+        }
+    }
+
+    pub fn register(&mut self, registry: &Registry) -> io::Result<()> {
+        registry.register(&mut self.stream, self.token, Interest::READABLE)
+    }
+
+    pub fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        registry.deregister(&mut self.stream)
+    }
+
+    /// How many bytes of an unfinished line are kept.
+    pub fn partial(&self) -> usize {
+        self.splitter.partial()
+    }
+
+    /// How many bytes wait to be written.
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Gives it a fresh budget to be read from.
+    pub fn refill_budget(&mut self) {
+        self.spent = 0;
+    }
+
+    /// Reads until nothing is left or the budget is spent. Whole lines go to the end of `lines`.
+    pub fn read_lines(
+        &mut self,
+        buffer: &mut [u8; READ_BUDGET],
+        lines: &mut Vec<u8>,
+    ) -> Result<Reading, ReadError> {
+        while self.spent < READ_BUDGET {
+            let room = &mut buffer[..READ_BUDGET - self.spent];
+            match self.stream.read(room) {
+                Ok(0) => return Ok(Reading::EndOfFile),
+                Ok(n) => {
+                    self.spent += n;
+                    self.splitter.split(&room[..n], lines)?;
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Reading::Drained),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(ReadError::Io(e)),
+            }
+        }
+        Ok(Reading::Unfinished)
+    }
+
+    /// Writes the pieces right away, in one call. Only what the socket does not take is queued, and
+    /// only then WRITABLE is asked for.
+    pub fn send(
+        &mut self,
+        pieces: &[IoSlice],
+        registry: &Registry,
+        log: &mut Output,
+    ) -> io::Result<()> {
+        let length = pieces.iter().map(|piece| piece.len()).sum();
+        if length == 0 {
+            return Ok(());
+        }
+        // Bytes that wait already go first, and WRITABLE is on for them.
+        if !self.queue.is_empty() {
+            self.queue_all_but(0, pieces);
+            return Ok(());
+        }
+
+        let written = write(&mut self.stream, self.token, pieces, log)?.unwrap_or(0);
+        if written < length {
+            self.queue_all_but(written, pieces);
+            say_that_it_would_block(self.token, log);
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            registry.reregister(&mut self.stream, self.token, interest)?;
+        }
+        Ok(())
+    }
+
+    fn queue_all_but(&mut self, mut written: usize, pieces: &[IoSlice]) {
+        for piece in pieces {
+            let (_, rest) = piece.split_at(written.min(piece.len()));
+            written -= piece.len() - rest.len();
+            self.queue.extend(rest);
+        }
+    }
+
+    /// Writes the queue until it is empty, which turns WRITABLE off, or the socket is full.
+    pub fn flush(&mut self, registry: &Registry, log: &mut Output) -> io::Result<()> {
+        while !self.queue.is_empty() {
+            let (front, back) = self.queue.as_slices();
+            let pieces = [IoSlice::new(front), IoSlice::new(back)];
+            match write(&mut self.stream, self.token, &pieces, log)? {
+                Some(n) => self.queue.drain(..n),
+                None => {
+                    say_that_it_would_block(self.token, log);
+                    return Ok(());
+                }
+            };
+        }
+        // A new one, because the old one keeps the memory that the backlog took.
+        self.queue = VecDeque::new();
+        registry.reregister(&mut self.stream, self.token, Interest::READABLE)
+    }
+
+    /// Throws away what has come and was not read. To close a connection with bytes unread resets
+    /// it, and a reset takes back what is still on its way to the client (RFC 2525, section 2.17).
+    pub fn discard_input(&mut self, buffer: &mut [u8; READ_BUDGET]) {
+        // Not for ever: a client may send faster than this.
+        for _ in 0..100 {
+            match self.stream.read(buffer) {
+                Ok(n) if n > 0 => {}
+                _ => return,
+            }
+        }
+    }
+}
+
+fn say_that_it_would_block(token: Token, log: &mut Output) {
+    log.line(format_args!("Write would block for Token({})", token.0));
+}
+
+/// One write. `None` if the socket is full.
+fn write(
+    stream: &mut TcpStream,
+    token: Token,
+    pieces: &[IoSlice],
+    log: &mut Output,
+) -> io::Result<Option<usize>> {
+    loop {
+        // One piece is the rule, and `write` costs a little less than `write_vectored`.
+        let result = match pieces {
+            [piece] => stream.write(piece),
+            _ => stream.write_vectored(pieces),
+        };
+        match result {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => {
+                log.line(format_args!("Wrote {n} bytes to Token({})", token.0));
+                return Ok(Some(n));
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}

@@ -1,0 +1,427 @@
+//! The event loop: who is ready is accepted, read or written to, and at the end of each turn
+//! everybody gets the lines that it has brought.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::mem;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use mio::event::Event;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
+
+use crate::connection::{Connection, ReadError, Reading};
+use crate::limits::{
+    ACCEPT_BUDGET, GRACE_TIME, HARD_LIMIT, HIGH_WATER, MAX_LINE, READ_BUDGET, STALL_TIME,
+    TURN_BUDGET,
+};
+use crate::output::Output;
+use crate::turn::Turn;
+
+const LISTENER: Token = Token(0);
+/// The clients' tokens count up from 1 and do not get here.
+const SIGNALS: Token = Token(usize::MAX);
+
+/// The loop turns over at least this often: to look for stalled readers, and for a descriptor that
+/// has become free elsewhere.
+const TICK: Duration = Duration::from_millis(100);
+
+pub struct Server {
+    poll: Poll,
+    listener: TcpListener,
+    backlog: Backlog,
+    signals: Signals,
+    connections: HashMap<Token, Connection>,
+    next_token: usize,
+    turn: Turn,
+    /// Senders whose budget was spent before all was read. No event will tell of the rest, so the
+    /// loop comes back to them by itself. (To register them anew would bring the event back too,
+    /// but costs a system call each time, and a list can also be left alone for a while.)
+    unfinished: VecDeque<Token>,
+    /// The same, but not to be read before the slow readers have caught up.
+    held_back: VecDeque<Token>,
+    /// Readers whose queue is above [`HIGH_WATER`], and since when.
+    slow: HashMap<Token, Instant>,
+    /// Every client is read into it, one after the other.
+    buffer: Box<[u8; READ_BUDGET]>,
+    stdout: Output,
+    stderr: Output,
+}
+
+/// How long the end waits for whoever reads stdout and stderr.
+const LOG_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What is known of the connections that wait to be accepted.
+#[derive(PartialEq)]
+enum Backlog {
+    /// An event tells of the next one.
+    Empty,
+    /// This turn's budget is spent. No event will tell of the rest.
+    Unfinished,
+    /// `accept` has failed, for want of a descriptor most likely, and this has been said.
+    Stuck,
+}
+
+impl Server {
+    pub fn bind(address: SocketAddr) -> Result<Server> {
+        let poll = Poll::new().context("cannot create a poll")?;
+        let mut listener =
+            TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+        let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot catch signals")?;
+        poll.registry()
+            .register(&mut listener, LISTENER, Interest::READABLE)
+            .context("cannot register the listener")?;
+        poll.registry()
+            .register(&mut signals, SIGNALS, Interest::READABLE)
+            .context("cannot register the signals")?;
+
+        let address = listener.local_addr().context("cannot tell the address")?;
+        let stdout = Output::new(io::stdout()).context("cannot start a thread for stdout")?;
+        let mut stderr = Output::new(io::stderr()).context("cannot start a thread for stderr")?;
+        stderr.line(format_args!("Listening on {address}"));
+        stderr.hand_over();
+        Ok(Server {
+            poll,
+            listener,
+            backlog: Backlog::Empty,
+            signals,
+            connections: HashMap::new(),
+            next_token: LISTENER.0 + 1,
+            turn: Turn::default(),
+            unfinished: VecDeque::new(),
+            held_back: VecDeque::new(),
+            slow: HashMap::new(),
+            buffer: Box::new([0; READ_BUDGET]),
+            stdout,
+            stderr,
+        })
+    }
+
+    /// Serves until the first SIGINT or SIGTERM, and then delivers what is queued.
+    pub fn run(mut self) -> Result<()> {
+        let mut events = Events::with_capacity(1024);
+        let result = self
+            .serve(&mut events)
+            .and_then(|()| self.deliver_the_rest(&mut events));
+        self.say_what_was_dropped();
+        self.stdout.finish(LOG_PATIENCE);
+        self.stderr.finish(LOG_PATIENCE);
+        result
+    }
+
+    /// The event loop, until a signal asks for its end.
+    fn serve(&mut self, events: &mut Events) -> Result<()> {
+        loop {
+            self.wait(events, self.time_until_next_turn())?;
+
+            let mut is_asked_to_end = false;
+            self.read_unfinished();
+            for event in &*events {
+                match event.token() {
+                    LISTENER => self.backlog = Backlog::Unfinished,
+                    SIGNALS => is_asked_to_end = true,
+                    client => self.serve_client(client, event),
+                }
+            }
+            self.accept();
+            self.deliver_turn();
+            self.close_stalled();
+            self.say_what_was_dropped();
+            self.stdout.hand_over();
+            self.stderr.hand_over();
+
+            if is_asked_to_end {
+                // Taken note of, so that the next one is an event of its own.
+                self.signals.pending().for_each(drop);
+                return Ok(());
+            }
+        }
+    }
+
+    fn wait(&mut self, events: &mut Events, time: Duration) -> Result<()> {
+        match self.poll.poll(events, Some(time)) {
+            // A signal came first. If it is one of ours, its event comes with the next turn.
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {
+                events.clear();
+                Ok(())
+            }
+            result => result.context("cannot poll for events"),
+        }
+    }
+
+    /// None, if there is work that no event will tell of.
+    fn time_until_next_turn(&self) -> Duration {
+        if self.unfinished.is_empty() && self.backlog != Backlog::Unfinished {
+            return TICK;
+        }
+        Duration::ZERO
+    }
+
+    fn serve_client(&mut self, token: Token, event: &Event) {
+        if event.is_readable() {
+            self.read(token);
+        }
+        // `read` may have closed the client: `write` passes over it then.
+        if event.is_writable() {
+            self.write(token);
+        }
+    }
+
+    /// Accepts who waits, if anybody may.
+    fn accept(&mut self) {
+        if self.backlog == Backlog::Empty {
+            return;
+        }
+        for _ in 0..ACCEPT_BUDGET {
+            match self.listener.accept() {
+                Ok((stream, address)) => {
+                    self.stdout
+                        .line(format_args!("Accepted connection from {address}"));
+                    if let Err(e) = self.register(stream) {
+                        self.stderr
+                            .line(format_args!("Failed to register {address}: {e}"));
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.backlog = Backlog::Empty;
+                    return;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(e) => {
+                    // It is tried again in every turn, but said only once.
+                    if self.backlog != Backlog::Stuck {
+                        self.stderr.line(format_args!("Failed to accept: {e}"));
+                        self.backlog = Backlog::Stuck;
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn register(&mut self, stream: TcpStream) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        let mut connection = Connection::new(stream, token);
+        connection.register(self.poll.registry())?;
+        self.connections.insert(token, connection);
+        self.stdout
+            .line(format_args!("Registered client with {token:?}"));
+        Ok(())
+    }
+
+    /// Comes back to the senders that are not finished.
+    fn read_unfinished(&mut self) {
+        if self.slow.is_empty() {
+            self.unfinished.append(&mut self.held_back);
+        }
+        // Whoever is still not finished joins the new list at its back.
+        for token in mem::take(&mut self.unfinished) {
+            if let Some(connection) = self.connections.get_mut(&token) {
+                connection.is_listed = false;
+                self.read(token);
+            }
+        }
+    }
+
+    /// Takes whole lines from a client, as many as its budget and the turn's allow.
+    fn read(&mut self, token: Token) {
+        let Some(connection) = self.connections.get_mut(&token) else {
+            return;
+        };
+        // Its turn comes, or has been: the lists are read before the events.
+        if connection.is_listed {
+            return;
+        }
+        if self.turn.lines.len() >= TURN_BUDGET {
+            connection.is_listed = true;
+            self.unfinished.push_back(token);
+            return;
+        }
+        // While a reader is slow, one budget has to last until it has caught up: enough for
+        // whoever talks, too little for whoever floods.
+        if self.slow.is_empty() {
+            connection.refill_budget();
+        }
+
+        let lines_before = self.turn.lines.len();
+        let partial_before = connection.partial();
+        let outcome = connection.read_lines(&mut self.buffer, &mut self.turn.lines);
+        let taken = self.turn.lines.len() - lines_before;
+        if taken > 0 {
+            connection.has_spoken = true;
+            self.turn.add_sender(token);
+            self.stdout
+                .line(format_args!("Broadcast {taken} bytes from {token:?}"));
+        } else if connection.partial() > partial_before {
+            self.stdout
+                .line(format_args!("Buffering partial message from {token:?}"));
+        }
+
+        match outcome {
+            Ok(Reading::Drained) => {}
+            Ok(Reading::Unfinished) => {
+                connection.is_listed = true;
+                if self.slow.is_empty() {
+                    self.unfinished.push_back(token);
+                } else {
+                    self.held_back.push_back(token);
+                }
+            }
+            Ok(Reading::EndOfFile) => self.disconnect(token),
+            Err(ReadError::LineTooLong) => {
+                let trouble = format!("Closing {token:?}: a line of more than {MAX_LINE} bytes");
+                self.close(token, &trouble);
+            }
+            Err(ReadError::Io(e)) => self.close(token, &format!("Read error from {token:?}: {e}")),
+        }
+    }
+
+    /// Writes what waits for a client, as much as its socket takes.
+    fn write(&mut self, token: Token) {
+        let Some(connection) = self.connections.get_mut(&token) else {
+            return;
+        };
+        if let Err(e) = connection.flush(self.poll.registry(), &mut self.stdout) {
+            self.close(token, &format!("Write error for {token:?}: {e}"));
+        } else if connection.queued() <= HIGH_WATER {
+            self.slow.remove(&token);
+        }
+    }
+
+    /// Sends everybody the lines of this turn.
+    fn deliver_turn(&mut self) {
+        if self.turn.lines.is_empty() {
+            return;
+        }
+        let registry = self.poll.registry();
+        let log = &mut self.stdout;
+        let everything = [self.turn.everything()];
+        let mut to_close = Vec::new();
+        for (&token, connection) in &mut self.connections {
+            let result = if mem::take(&mut connection.has_spoken) {
+                connection.send(&self.turn.without(token), registry, log)
+            } else {
+                connection.send(&everything, registry, log)
+            };
+            let queued = connection.queued();
+            match result {
+                Err(e) => to_close.push((token, format!("Write error for {token:?}: {e}"))),
+                Ok(()) if queued > HARD_LIMIT => to_close.push((
+                    token,
+                    format!("Closing {token:?}: {queued} bytes queued, more than {HARD_LIMIT}"),
+                )),
+                Ok(()) if queued > HIGH_WATER => {
+                    self.slow.entry(token).or_insert_with(Instant::now);
+                }
+                Ok(()) => {}
+            }
+        }
+        self.turn.clear();
+
+        for (token, trouble) in to_close {
+            self.close(token, &trouble);
+        }
+    }
+
+    /// Closes the readers that have been slow for too long: all bulk senders wait for them.
+    fn close_stalled(&mut self) {
+        let stalled = |since: &Instant| since.elapsed() > STALL_TIME;
+        let tokens: Vec<_> = self
+            .slow
+            .iter()
+            .filter(|(_, since)| stalled(since))
+            .map(|(&token, _)| token)
+            .collect();
+        for token in tokens {
+            let queued = self.connections.get(&token).map_or(0, Connection::queued);
+            let seconds = STALL_TIME.as_secs();
+            let trouble = format!(
+                "Closing {token:?}: {queued} bytes queued, more than {HIGH_WATER} for {seconds} s"
+            );
+            self.close(token, &trouble);
+        }
+    }
+
+    fn close(&mut self, token: Token, trouble: &str) {
+        self.stderr.line(format_args!("{trouble}"));
+        self.disconnect(token);
+    }
+
+    /// The one way out for a client. Lists that still name it pass over its token.
+    fn disconnect(&mut self, token: Token) {
+        let Some(mut connection) = self.connections.remove(&token) else {
+            return;
+        };
+        self.slow.remove(&token);
+        if let Err(e) = connection.deregister(self.poll.registry()) {
+            self.stderr
+                .line(format_args!("Failed to deregister {token:?}: {e}"));
+        }
+        self.stdout
+            .line(format_args!("Client {token:?} disconnected"));
+    }
+
+    fn say_what_was_dropped(&mut self) {
+        if let Some(lines) = self.stdout.take_dropped() {
+            self.stderr.line(format_args!(
+                "Dropped {lines} lines of stdout: nobody read them"
+            ));
+        }
+        if let Some(lines) = self.stderr.take_dropped() {
+            self.stderr.line(format_args!(
+                "Dropped {lines} lines of stderr: nobody read them"
+            ));
+        }
+    }
+
+    /// Nobody is accepted or read any more. Ends when all queues are empty, when the time is up, or
+    /// with an error at a second signal.
+    fn deliver_the_rest(&mut self, events: &mut Events) -> Result<()> {
+        let end = Instant::now() + GRACE_TIME;
+        loop {
+            self.close_who_has_everything();
+            if self.connections.is_empty() {
+                return Ok(());
+            }
+            let undelivered: usize = self.connections.values().map(Connection::queued).sum();
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                self.stderr.line(format_args!(
+                    "Ended with {undelivered} bytes undelivered after {} s",
+                    GRACE_TIME.as_secs()
+                ));
+                return Ok(());
+            }
+
+            self.wait(events, left)?;
+            for event in &*events {
+                match event.token() {
+                    LISTENER => {}
+                    SIGNALS => {
+                        bail!("ended by a second signal with {undelivered} bytes undelivered")
+                    }
+                    client => self.write(client),
+                }
+            }
+            self.stdout.hand_over();
+            self.stderr.hand_over();
+        }
+    }
+
+    fn close_who_has_everything(&mut self) {
+        let buffer = &mut self.buffer;
+        self.connections.retain(|_, connection| {
+            if connection.queued() == 0 {
+                connection.discard_input(buffer);
+            }
+            connection.queued() > 0
+        });
+    }
+}
