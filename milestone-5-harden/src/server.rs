@@ -122,7 +122,11 @@ impl Server {
             self.read_unfinished();
             for event in &*events {
                 match event.token() {
-                    LISTENER => self.backlog = Backlog::Unfinished,
+                    LISTENER if self.backlog == Backlog::Empty => {
+                        self.backlog = Backlog::Unfinished;
+                    }
+                    // Somebody else waits where nobody can be accepted, which is known.
+                    LISTENER => {}
                     SIGNALS => is_asked_to_end = true,
                     client => self.serve_client(client, event),
                 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use crate::deadline::patience;
+use crate::flood::Flooder;
 use crate::timeline::{Kind, Timeline, escape};
 
 /// A connected client with a name, made by [`Server::client`](crate::Server::client) and its like.
@@ -174,6 +175,27 @@ impl Client {
         received.bytes
     }
 
+    /// Receives everything until the server closes the connection, and returns it.
+    ///
+    /// # Panics
+    ///
+    /// If the connection is still open at the deadline, or is reset.
+    #[must_use]
+    pub fn receive_all(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let result = self.reader.read_to_end(&mut bytes);
+        self.log(Kind::Received, &escape(&bytes));
+        if result.is_err() {
+            let received = Received::new(bytes, false, result);
+            self.fail(
+                "was not closed",
+                "any bytes and end of file",
+                &received.to_string(),
+            );
+        }
+        bytes
+    }
+
     /// The server must close the connection, and send nothing before it does.
     ///
     /// A reset counts as closed: the kernel sends one instead of an end of file where the server
@@ -194,6 +216,17 @@ impl Client {
             self.fail("was not closed", "end of file", &received.to_string());
         }
         self.log(Kind::Done, "is closed by the server");
+    }
+
+    /// Sends numbered lines without a pause from now on, as `yes | nc` does.
+    ///
+    /// # Panics
+    ///
+    /// If the kernel refuses a second handle to the socket.
+    #[must_use]
+    pub fn flood(self) -> Flooder {
+        self.log(Kind::Done, "sends without a pause from now on");
+        Flooder::start(self.reader.into_inner())
     }
 
     /// Says that no more bytes will be sent, and goes on receiving (a half-close).

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use procfs::WithCurrentSystemInfo;
 use procfs::process::{FDInfo, FDTarget, Process, Stat};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
@@ -43,6 +44,10 @@ pub(crate) fn cpu_time(pid: Pid) -> Duration {
     let stat = stat(pid);
     let ticks = stat.utime + stat.stime;
     Duration::from_secs_f64(ticks as f64 / procfs::ticks_per_second() as f64)
+}
+
+pub(crate) fn memory(pid: Pid) -> u64 {
+    stat(pid).rss_bytes().get()
 }
 
 /// The state as a letter, such as `S` for sleeping and `T` for stopped (`proc_pid_stat(5)`).

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -55,6 +55,7 @@ pub struct Builder {
     arguments: Vec<OsString>,
     address: String,
     descriptor_limit: Option<u32>,
+    stdout_is_read: bool,
 }
 
 impl Builder {
@@ -79,6 +80,14 @@ impl Builder {
         self
     }
 
+    /// Leaves the server's stdout unread, a pipe that fills, until [`Server::read_stdout`] or
+    /// [`Server::close_stdout`]. As long, no assertion on its lines can hold.
+    #[must_use]
+    pub fn leave_stdout_unread(mut self) -> Builder {
+        self.stdout_is_read = false;
+        self
+    }
+
     /// Starts the server and waits until it says on stderr where it listens.
     ///
     /// # Panics
@@ -98,15 +107,16 @@ impl Builder {
         let stdout = child.stdout.take().expect("stdout is piped");
         let stderr = child.stderr.take().expect("stderr is piped");
         let mut server = Server {
-            readers: vec![
-                log_lines(stdout, Kind::Stdout, &timeline),
-                log_lines(stderr, Kind::Stderr, &timeline),
-            ],
+            readers: vec![log_lines(stderr, Kind::Stderr, &timeline)],
+            unread_stdout: Some(stdout),
             pid: Pid::from_child(&child),
             child,
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
             timeline,
         };
+        if self.stdout_is_read {
+            server.read_stdout();
+        }
         server.address = server.wait_until_ready();
         server
     }
@@ -158,6 +168,7 @@ pub struct Server {
     address: SocketAddr,
     timeline: Arc<Timeline>,
     readers: Vec<JoinHandle<()>>,
+    unread_stdout: Option<ChildStdout>,
 }
 
 impl Server {
@@ -180,6 +191,23 @@ impl Server {
             arguments: Vec::new(),
             address: "127.0.0.1:0".to_owned(),
             descriptor_limit: None,
+            stdout_is_read: true,
+        }
+    }
+
+    /// Reads the server's stdout from now on, if it was left unread until now.
+    pub fn read_stdout(&mut self) {
+        if let Some(stdout) = self.unread_stdout.take() {
+            self.readers
+                .push(log_lines(stdout, Kind::Stdout, &self.timeline));
+        }
+    }
+
+    /// Closes the reading end of a stdout that was left unread: to write to it is an error now.
+    pub fn close_stdout(&mut self) {
+        self.note("has nobody who reads its stdout");
+        if self.unread_stdout.take().is_some() {
+            self.timeline.pipe_ended();
         }
     }
 
@@ -394,6 +422,48 @@ impl Server {
         self.signal(Signal::CONT);
     }
 
+    /// Asks the server to end (`SIGTERM`), as a service manager does.
+    ///
+    /// # Panics
+    ///
+    /// If the server is gone.
+    pub fn terminate(&self) {
+        self.note("is asked to end (SIGTERM)");
+        self.signal(Signal::TERM);
+    }
+
+    /// Asks the server to end (`SIGINT`), as Ctrl-C does.
+    ///
+    /// # Panics
+    ///
+    /// If the server is gone.
+    pub fn interrupt(&self) {
+        self.note("is asked to end (SIGINT)");
+        self.signal(Signal::INT);
+    }
+
+    /// Waits until the server has ended by itself, and returns its exit status. `None` if a signal
+    /// has ended it.
+    ///
+    /// # Panics
+    ///
+    /// If it still runs at the deadline.
+    pub fn expect_end(&mut self) -> Option<i32> {
+        let child = &mut self.child;
+        let mut status = None;
+        if !wait_until(|| {
+            status = child.try_wait().expect("the server is our child");
+            status.is_some()
+        }) {
+            self.fail("the server has not ended", "its end");
+        }
+        // What it said last is read before anybody asks for it.
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
+        status.and_then(|status| status.code())
+    }
+
     /// Sends the server a signal.
     ///
     /// # Panics
@@ -438,6 +508,16 @@ impl Server {
     #[must_use]
     pub fn cpu_time(&self) -> Duration {
         kernel::cpu_time(self.pid)
+    }
+
+    /// The memory that the server has in use, in bytes (its resident set).
+    ///
+    /// # Panics
+    ///
+    /// If the server is gone.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        kernel::memory(self.pid)
     }
 
     /// How many descriptors the server has open.

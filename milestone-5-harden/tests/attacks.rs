@@ -1,0 +1,393 @@
+//! What the article's server does not survive. The comment of each test says what milestone 4 does
+//! under it, as it was seen.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use shared_testkit::predicates::prelude::PredicateBooleanExt;
+use shared_testkit::predicates::str::{contains, ends_with, starts_with};
+use shared_testkit::{Client, Server, behaviours, numbered_lines, program, run_to_end};
+
+behaviours! {
+    start: row_1_survives_stop_and_continue, row_2_a_port_in_use_is_a_clear_error,
+        refuses_a_malformed_address, refuses_a_second_argument;
+    accept: accepts_a_burst_behind_one_event;
+    register: row_3_small_lines_do_not_wait;
+    broadcast: row_4_accepts_who_waits_at_the_descriptor_limit,
+        row_8_an_error_closes_the_client_at_once, row_10_counts_the_bytes_of_a_line,
+        takes_lines_and_end_from_one_event;
+}
+
+const MIB: u64 = 1 << 20;
+
+/// Receives the lines of a flood from `next` on, until another line comes among them, which has to
+/// be `wanted`.
+fn receive_flood_until(reader: &mut Client, next: &mut u64, wanted: &str) {
+    loop {
+        let line = reader.receive_line();
+        if line == wanted.as_bytes() {
+            return;
+        }
+        assert_eq!(
+            String::from_utf8_lossy(&line),
+            format!("{next:15}"),
+            "the next line of the flood"
+        );
+        *next += 1;
+    }
+}
+
+/// Milestone 4 reads from the flooder for ever and never comes to anybody else.
+#[test]
+fn a_flooder_leaves_the_others_their_share() {
+    let server = Server::start(program!());
+    let flooder = server.client("flooder");
+    let mut alice = server.client("alice");
+    let mut bob = server.client("bob");
+
+    let _flooder = flooder.flood();
+    alice.send_line("a word in between");
+    receive_flood_until(&mut bob, &mut 0, "a word in between");
+    // And whoever comes later gets in.
+    let carol = server.client("carol");
+    assert_eq!(carol.token(), "Token(4)");
+}
+
+/// Milestone 4 sends nobody anything, and takes as much memory as the flooder sends.
+#[test]
+fn a_flood_arrives_whole_in_bounded_memory() {
+    const LINES: u64 = 2 << 20;
+    let server = Server::start(program!());
+    let flooder = server.client("flooder");
+    let mut readers = ["alice", "bob", "carol"].map(|name| server.client(name));
+    let before = server.memory();
+
+    let _flooder = flooder.flood();
+    let mut most = before;
+    for first in (0..LINES).step_by(4096) {
+        let lines = numbered_lines(first..first + 4096);
+        for reader in &mut readers {
+            reader.expect_bytes(&lines);
+        }
+        most = most.max(server.memory());
+    }
+    let grown = most - before;
+    assert!(grown < 8 * MIB, "{grown} bytes more, for 32 MiB of lines");
+}
+
+/// Milestone 4 keeps everything for the stalled reader, for ever.
+#[test]
+fn a_stalled_reader_is_closed_and_nobody_else_loses_anything() {
+    let server = Server::start(program!());
+    let flooder = server.client("flooder");
+    let _stalled = server.client_with_receive_buffer("stalled", 4096);
+    let mut carol = server.client("carol");
+    let mut dave = server.client("dave");
+    let before = server.memory();
+
+    let flooder = flooder.flood();
+    let mut next = 0;
+    // Carol gets what there is, until the flooder is held back: then it is dave's turn.
+    server.expect_line("Write would block for Token(2)");
+    dave.send_line("a word in between");
+    receive_flood_until(&mut carol, &mut next, "a word in between");
+    assert_eq!(
+        server.trouble().len(),
+        1,
+        "the stalled reader is still there"
+    );
+
+    let trouble = server.expect_trouble(starts_with("Closing Token(2): "));
+    assert!(
+        trouble.ends_with(" bytes queued, more than 65536 for 10 s"),
+        "{trouble}"
+    );
+    server.expect_line("Client Token(2) disconnected");
+    let grown = server.memory() - before;
+    assert!(grown < 8 * MIB, "{grown} bytes more");
+
+    // The flood goes on where it was, without a gap.
+    let wanted = flooder.lines_sent() + 4096;
+    while next < wanted {
+        carol.expect_bytes(numbered_lines(next..next + 64));
+        next += 64;
+    }
+}
+
+/// Milestone 4 keeps everything for the stalled reader, however much it is.
+#[test]
+fn a_queue_has_a_hard_limit() {
+    let server = Server::start(program!());
+    let flooder = server.client("flooder");
+    let _stalled = server.client_with_receive_buffer("stalled", 4096);
+    let mut talkers: Vec<_> = (0..30).map(|_| server.client("talker")).collect();
+
+    let _flooder = flooder.flood();
+    server.expect_line("Write would block for Token(2)");
+    // None of them sends enough to be held back, but together they do.
+    let line = "x".repeat(60_000);
+    for talker in &mut talkers {
+        talker.send_line(&line);
+    }
+    let trouble = server.expect_trouble(starts_with("Closing Token(2): "));
+    assert!(
+        trouble.ends_with(" bytes queued, more than 1048576"),
+        "{trouble}"
+    );
+    server.expect_line("Client Token(2) disconnected");
+}
+
+/// Milestone 4 takes as much memory as the line is long.
+#[test]
+fn a_line_without_end_closes_its_sender() {
+    let server = Server::start(program!());
+    let mut alice = server.client("alice");
+    let mut bob = server.client("bob");
+
+    let longest = "x".repeat(64 << 10);
+    alice.send_line("before");
+    alice.send_line(&longest);
+    bob.expect_line("before");
+    bob.expect_line(&longest);
+
+    alice.send("x".repeat((64 << 10) + 1));
+    server.expect_trouble(starts_with(
+        "Closing Token(1): a line of more than 65536 bytes",
+    ));
+    server.expect_line("Client Token(1) disconnected");
+    alice.expect_closed();
+    let mut carol = server.client("carol");
+    carol.send_line("after");
+    bob.expect_line("after");
+}
+
+/// Milestone 4 says so at every attempt: with each connection and with each client that leaves.
+#[test]
+fn the_descriptor_limit_is_told_once() {
+    let server = Server::builder(program!()).descriptor_limit(24).start();
+    let mut alice = server.client("alice");
+    let mut bob = server.client("bob");
+    let waiting: Vec<_> = (0..40).map(|_| server.connect("waiting")).collect();
+    server.expect_trouble(starts_with("Failed to accept: "));
+
+    // Nobody who is connected suffers, and a hundred turns later it is not said again.
+    for _ in 0..100 {
+        alice.send_line("still here");
+        bob.expect_line("still here");
+    }
+    server.expect_idle();
+    for client in waiting {
+        server.expect_line(&format!("Accepted connection from {}", client.address()));
+        client.leave();
+    }
+    let told = server.trouble();
+    let told = told
+        .iter()
+        .filter(|line| line.starts_with("Failed to accept"));
+    assert_eq!(told.count(), 1);
+}
+
+/// Milestone 4 asks for WRITABLE and turns it off again for every line and reader.
+#[test]
+fn writable_is_not_asked_for_in_a_chat() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        eprintln!("passed over: strace is not installed");
+        return;
+    }
+    let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hardened_epoll_ctl.log");
+    let server = Server::builder("strace")
+        .argument("-D")
+        .argument("--trace=epoll_ctl")
+        .argument("--output")
+        .argument(&log)
+        .argument(program!())
+        .start();
+    let mut alice = server.client("alice");
+    let mut bob = server.client("bob");
+    for _ in 0..10 {
+        alice.send_line("a line");
+        bob.expect_line("a line");
+    }
+    let calls = fs::read_to_string(log).expect("strace writes its log");
+    assert!(calls.contains("EPOLL_CTL_ADD"), "{calls}");
+    assert!(!calls.contains("EPOLL_CTL_MOD"), "{calls}");
+}
+
+/// Milestone 4 does that too, but with the next turn.
+#[test]
+fn a_turn_is_one_write_for_each_client() {
+    let server = Server::start(program!());
+    let mut senders: Vec<_> = (0..10).map(|_| server.client("sender")).collect();
+    let mut reader = server.client("reader");
+
+    server.stop();
+    for sender in &mut senders {
+        sender.send_line("a line of 20 bytes.");
+    }
+    server.resume();
+    server.expect_line("Wrote 200 bytes to Token(11)");
+    for token in 1..=10 {
+        server.expect_line(&format!("Wrote 180 bytes to Token({token})"));
+    }
+    reader.expect_bytes("a line of 20 bytes.\n".repeat(10));
+}
+
+/// Milestone 4 panics at the next line that it prints.
+#[test]
+fn a_closed_stdout_does_no_harm() {
+    let mut server = Server::builder(program!()).leave_stdout_unread().start();
+    let mut alice = server.connect("alice");
+    let mut bob = server.connect("bob");
+    server.wait_until("bob is registered", || {
+        server.interest("Token(2)").is_some()
+    });
+
+    server.close_stdout();
+    for _ in 0..100 {
+        alice.send_line("still here");
+        bob.expect_line("still here");
+    }
+    server.terminate();
+    assert_eq!(server.expect_end(), Some(0));
+    server.expect_trouble(contains(" lines of stdout: nobody read them"));
+}
+
+/// Milestone 4 stands still as soon as the pipe is full.
+#[test]
+fn an_unread_stdout_does_no_harm_and_what_is_dropped_is_counted() {
+    let mut server = Server::builder(program!()).leave_stdout_unread().start();
+    let mut alice = server.connect("alice");
+    let mut bob = server.connect("bob");
+    server.wait_until("bob is registered", || {
+        server.interest("Token(2)").is_some()
+    });
+
+    const LINES: usize = 20_000;
+    for _ in 0..LINES {
+        alice.send_line("still here");
+        bob.expect_line("still here");
+    }
+    server.read_stdout();
+    let trouble = server.expect_trouble(starts_with("Dropped "));
+    let words: Vec<_> = trouble.split(' ').collect();
+    let dropped: usize = words[1].parse().expect("a count");
+    server.terminate();
+    assert_eq!(server.expect_end(), Some(0));
+    // Two lines for each client, two for each line, and all of them are accounted for.
+    assert_eq!(server.lines().len() + dropped, 4 + 2 * LINES);
+}
+
+/// Milestone 4 ends at once, and what is queued is lost.
+#[test]
+fn a_clean_end_delivers_what_is_queued() {
+    let mut server = Server::start(program!());
+    let flooder = server.client("flooder");
+    let mut slow = server.client_with_receive_buffer("slow", 4096);
+    let _flooder = flooder.flood();
+    server.expect_line("Write would block for Token(2)");
+
+    server.terminate();
+    let received = slow.receive_all();
+    assert_eq!(server.expect_end(), Some(0));
+    let lines = server.lines();
+    let broadcast = lines.iter().filter_map(|line| {
+        let line = line.strip_prefix("Broadcast ")?;
+        line.strip_suffix(" bytes from Token(1)")?
+            .parse::<u64>()
+            .ok()
+    });
+    let expected = numbered_lines(0..broadcast.sum::<u64>() / 16);
+    assert!(
+        received == expected.as_bytes(),
+        "{} bytes of {}",
+        received.len(),
+        expected.len()
+    );
+    assert_eq!(server.trouble().len(), 1, "only `Listening on` is said");
+}
+
+#[test]
+fn a_clean_end_is_quick_when_nothing_is_queued() {
+    let mut server = Server::start(program!());
+    let mut alice = server.client("alice");
+    let mut bob = server.client("bob");
+    alice.send_line("Hello from A");
+    bob.expect_line("Hello from A");
+
+    server.interrupt();
+    alice.expect_closed();
+    bob.expect_closed();
+    assert_eq!(server.expect_end(), Some(0));
+}
+
+#[test]
+fn a_clean_end_gives_up_on_who_does_not_read() {
+    let mut server = Server::start(program!());
+    let flooder = server.client("flooder");
+    let _stalled = server.client_with_receive_buffer("stalled", 4096);
+    let _flooder = flooder.flood();
+    server.expect_line("Write would block for Token(2)");
+
+    server.terminate();
+    server
+        .expect_trouble(starts_with("Ended with ").and(ends_with(" bytes undelivered after 5 s")));
+    assert_eq!(server.expect_end(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let mut server = Server::start(program!());
+    let flooder = server.client("flooder");
+    let _stalled = server.client_with_receive_buffer("stalled", 4096);
+    let _flooder = flooder.flood();
+    server.expect_line("Write would block for Token(2)");
+
+    server.terminate();
+    // It has taken note of the first when it does not listen to the flooder any more.
+    server.wait_until_asleep();
+    server.interrupt();
+    assert_eq!(server.expect_end(), Some(1));
+    server.expect_trouble(starts_with("Error: ended by a second signal with "));
+}
+
+/// Milestone 4 does that too, but not for long with a flooder among them.
+#[test]
+fn nine_thousand_clients_cost_less_than_a_kibibyte_each() {
+    // As far as the hard limit goes, with some descriptors to spare for this test itself.
+    let hard = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    let count = hard.saturating_sub(200).min(9000);
+    let limit = Rlimit {
+        current: Some(count + 200),
+        maximum: Some(hard),
+    };
+    setrlimit(Resource::Nofile, limit).expect("the soft limit may be raised to the hard one");
+
+    let server = Server::start(program!());
+    let mut alice = server.client("alice");
+    let before = server.memory();
+    let mut clients: Vec<_> = (1..count).map(|_| server.connect("client")).collect();
+    let last = format!("Registered client with Token({count})");
+    server.expect_line(&last);
+    let each = (server.memory() - before) / count;
+    assert!(each < 1024, "{each} bytes for each of {count} clients");
+
+    alice.send_line("Hello to you all");
+    for client in &mut clients {
+        client.expect_line("Hello to you all");
+    }
+}
+
+#[test]
+fn help_tells_the_usage_the_limits_and_the_signals() {
+    for flag in ["--help", "-h"] {
+        run_to_end(program!(), [flag])
+            .success()
+            .stdout(contains("Usage: milestone-5-harden [ADDRESS]"))
+            .stdout(contains(
+                "65536 bytes; a client that sends a longer one is closed",
+            ))
+            .stdout(contains("SIGINT, SIGTERM"));
+    }
+}
