@@ -1,5 +1,6 @@
 //! A client that never stops sending.
 
+use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
@@ -8,22 +9,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
-/// Lines of 16 bytes that a [`Flooder`] sends in one write.
-const LINES_PER_WRITE: u64 = 4096;
+/// After so many lines the numbers start again at 0: lines of 16 bytes each, 1 MiB in all, which a
+/// [`Flooder`] makes once and sends in one write, over and over.
+const ROUND: u64 = 1 << 16;
 
-/// The lines with these numbers, as a [`Flooder`] sends them: 16 bytes each, so that a byte lost,
-/// doubled or moved shows.
+/// The lines from one place in a flood to another, as a [`Flooder`] sends them: with a number in
+/// each, so that a byte lost, doubled or moved shows.
 #[must_use]
-pub fn numbered_lines(numbers: Range<u64>) -> String {
+pub fn flood_lines(places: Range<u64>) -> String {
     let mut lines = String::new();
-    for number in numbers {
+    for place in places {
         // Writing to a `String` does not fail.
-        let _ = writeln!(lines, "{number:15}");
+        let _ = writeln!(lines, "{:15}", place % ROUND);
     }
     lines
 }
 
-/// A client that sends numbered lines, from 0 on, as fast as the server takes them, made by
+/// A client that sends numbered lines as fast as the server takes them, made by
 /// [`Client::flood`](crate::Client::flood). It never reads. When it is dropped, its connection is
 /// closed.
 pub struct Flooder {
@@ -51,21 +53,21 @@ impl Flooder {
         }
     }
 
-    /// How many whole lines the kernel has taken so far.
+    /// How many lines the kernel has taken so far, in whole rounds of 65,536.
     #[must_use]
     pub fn lines_sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
 }
 
-fn send_without_pause(mut stream: TcpStream, sent: &AtomicU64) -> io::Result<()> {
+fn send_without_pause(mut stream: TcpStream, sent: &AtomicU64) -> io::Result<Infallible> {
     // A server that holds it back for long is no reason to give up.
     stream.set_write_timeout(None)?;
-    for first in (0..).step_by(LINES_PER_WRITE as usize) {
-        stream.write_all(numbered_lines(first..first + LINES_PER_WRITE).as_bytes())?;
-        sent.fetch_add(LINES_PER_WRITE, Ordering::Relaxed);
+    let round = flood_lines(0..ROUND);
+    loop {
+        stream.write_all(round.as_bytes())?;
+        sent.fetch_add(ROUND, Ordering::Relaxed);
     }
-    Ok(())
 }
 
 impl Drop for Flooder {

@@ -100,7 +100,7 @@ pub use assert_cmd;
 pub use predicates;
 
 pub use crate::client::Client;
-pub use crate::flood::{Flooder, numbered_lines};
+pub use crate::flood::{Flooder, flood_lines};
 pub use crate::server::{Builder, Server, run_to_end};
 
 /// The path of the binary of the package whose integration test this is in.
