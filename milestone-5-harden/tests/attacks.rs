@@ -384,6 +384,42 @@ fn nine_thousand_clients_cost_less_than_a_kibibyte_each() {
     }
 }
 
+/// Milestone 4 keeps for each client the memory of its longest line.
+#[test]
+fn buffers_give_back_what_a_burst_has_taken() {
+    let server = Server::start(program!());
+    let line = "x".repeat(60_000);
+    // Each client has most of a line waiting in the server, and then the newline sets it free.
+    let burst = || {
+        let mut clients: Vec<_> = (0..16).map(|_| server.client("client")).collect();
+        for client in &mut clients {
+            client.send(&line);
+            server.expect_line(&format!(
+                "Buffering partial message from {}",
+                client.token()
+            ));
+        }
+        let at_the_most = server.memory();
+        for sender in 0..clients.len() {
+            clients[sender].send("\n");
+            for (reader, client) in clients.iter_mut().enumerate() {
+                if reader != sender {
+                    client.expect_line(&line);
+                }
+            }
+        }
+        (clients, at_the_most)
+    };
+
+    let before = server.memory();
+    let (_still_connected, first_most) = burst();
+    let taken = first_most - before;
+    // What the first ones have given back is enough for the second ones.
+    let (_clients, second_most) = burst();
+    let more = second_most.saturating_sub(first_most);
+    assert!(more < taken / 2, "{more} bytes more after {taken} bytes");
+}
+
 #[test]
 fn help_tells_the_usage_the_limits_and_the_signals() {
     for flag in ["--help", "-h"] {
