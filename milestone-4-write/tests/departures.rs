@@ -4,7 +4,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use shared_testkit::{Client, Server, program};
 
@@ -110,19 +109,10 @@ fn a_stalled_reader_that_resets_ends_itself_only() {
 /// Looks at the system calls, because nothing else tells: without `strace` it is passed over.
 #[test]
 fn row_9_asks_for_writable_once() {
-    if Command::new("strace").arg("-V").output().is_err() {
-        eprintln!("passed over: strace is not installed");
-        return;
-    }
     let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join("epoll_ctl.log");
-    // `-D` keeps the server the process that was started, and strace the one beside it.
-    let server = Server::builder("strace")
-        .argument("-D")
-        .argument("--trace=epoll_ctl")
-        .argument("--output")
-        .argument(&log)
-        .argument(program!())
-        .start();
+    let Some(server) = Server::start_traced(program!(), &log) else {
+        return;
+    };
     let mut alice = server.client("alice");
     let _bob = server.client_with_receive_buffer("bob", 4096);
     let mut carol = server.client("carol");

@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shared_testkit::predicates::prelude::PredicateBooleanExt;
@@ -197,18 +196,10 @@ fn the_descriptor_limit_is_told_once() {
 /// Milestone 4 asks for WRITABLE and turns it off again for every line and reader.
 #[test]
 fn writable_is_not_asked_for_in_a_chat() {
-    if Command::new("strace").arg("-V").output().is_err() {
-        eprintln!("passed over: strace is not installed");
-        return;
-    }
     let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hardened_epoll_ctl.log");
-    let server = Server::builder("strace")
-        .argument("-D")
-        .argument("--trace=epoll_ctl")
-        .argument("--output")
-        .argument(&log)
-        .argument(program!())
-        .start();
+    let Some(server) = Server::start_traced(program!(), &log) else {
+        return;
+    };
     let mut alice = server.client("alice");
     let mut bob = server.client("bob");
     for _ in 0..10 {

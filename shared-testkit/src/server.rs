@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -193,6 +194,29 @@ impl Server {
             descriptor_limit: None,
             stdout_is_read: true,
         }
+    }
+
+    /// Starts a server whose calls of `epoll_ctl(2)` are written to the file `calls`, a line each and
+    /// each before the server goes on. `None`, which is also said on stderr, where there is no
+    /// `strace` to do it.
+    ///
+    /// # Panics
+    ///
+    /// As [`Server::start`].
+    #[must_use]
+    pub fn start_traced(program: impl Into<OsString>, calls: &Path) -> Option<Server> {
+        if Command::new("strace").arg("-V").output().is_err() {
+            eprintln!("passed over: strace is not installed");
+            return None;
+        }
+        // `--daemonize` makes strace a child of the server, which stays the process we started.
+        let builder = Server::builder("strace")
+            .argument("--daemonize")
+            .argument("--trace=epoll_ctl")
+            .argument("--output")
+            .argument(calls)
+            .argument(program);
+        Some(builder.start())
     }
 
     /// Reads the server's stdout from now on, if it was left unread until now.
