@@ -6,7 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::net::{AddressFamily, SocketType, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::deadline::patience;
 use crate::flood::Flooder;
@@ -347,7 +347,10 @@ fn open(server: SocketAddr, receive_buffer: Option<usize>) -> io::Result<TcpStre
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
     };
-    let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
+    // Not inherited by a server that another test starts in the meantime: it would keep the
+    // connection open when this client leaves.
+    let flags = SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
     if let Some(bytes) = receive_buffer {
         // Before the connection is made, because its window is agreed on then (tcp(7)).
         sockopt::set_socket_recv_buffer_size(&socket, bytes)?;

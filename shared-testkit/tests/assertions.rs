@@ -7,10 +7,11 @@
 )]
 
 use std::env;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
+use std::time::Duration;
 
 use shared_testkit::predicates::prelude::predicate::str::contains;
 use shared_testkit::predicates::str::starts_with;
@@ -355,4 +356,15 @@ fn the_descriptor_limit_is_the_servers() {
     let script = "echo 'Listening on 127.0.0.1:9' >&2; ulimit -n";
     let builder = Server::builder("sh").argument("-c").argument(script);
     builder.descriptor_limit(17).start().expect_line("17");
+}
+
+#[test]
+fn a_client_is_not_inherited_by_the_next_server() {
+    let (_server, alice, mut peer) = connected();
+    let _next = script("exec sleep 60");
+    alice.leave();
+    let mut nothing = [0];
+    peer.set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    assert_eq!(peer.read(&mut nothing).unwrap(), 0, "end of file");
 }
