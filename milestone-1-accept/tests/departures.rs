@@ -22,5 +22,8 @@ fn a_client_that_talks_before_it_is_accepted_does_no_harm() {
 
     server.expect_line(&format!("Accepted connection from {}", alice.address()));
     alice.expect_closed();
+    // By now it has come across bob as well.
+    let carol = server.connect("carol");
+    server.expect_line(&format!("Accepted connection from {}", carol.address()));
     server.expect_running();
 }

@@ -163,7 +163,11 @@ impl Server {
 
         match outcome {
             Ok(ReadEnd::WouldBlock) => {}
-            Ok(ReadEnd::EndOfFile) => self.disconnect(token),
+            Ok(ReadEnd::EndOfFile) => {
+                // It may have closed its sending half only, and want what waits for it.
+                self.write(token);
+                self.disconnect(token);
+            }
             Err(e) => {
                 eprintln!("Read error from {token:?}: {e}");
                 self.disconnect(token);

@@ -14,7 +14,7 @@ shared_testkit::behaviours! {
     register: row_3_small_lines_do_not_wait;
     broadcast: row_4_accepts_who_waits_at_the_descriptor_limit, row_5_a_long_line_costs_little,
         row_8_an_error_closes_the_client_at_once, row_10_counts_the_bytes_of_a_line,
-        takes_lines_and_end_from_one_event;
+        takes_lines_and_end_from_one_event, sends_what_waits_to_who_has_ended;
 }
 
 /// More than a socket takes for a client that does not read.
@@ -66,7 +66,7 @@ fn stop_when_bob_is_writable() -> Staged {
 fn row_6_a_client_with_a_backlog_speaks_and_closes() {
     let mut staged = stop_when_bob_is_writable();
     staged.bob.send_line("goodbye");
-    staged.bob.leave();
+    staged.bob.half_close();
     staged.server.resume();
 
     staged.alice.expect_line("goodbye");

@@ -44,6 +44,9 @@ pub struct Server {
     unfinished: VecDeque<Token>,
     /// The same, but not to be read before the slow readers have caught up.
     held_back: VecDeque<Token>,
+    /// Clients that have sent end of file. It may have closed only its sending half, so each gets
+    /// what this turn has for it before it is closed.
+    ended: Vec<Token>,
     /// Readers whose queue is above [`HIGH_WATER`], and since when.
     slow: HashMap<Token, Instant>,
     /// Every client is read into it, one after the other.
@@ -94,6 +97,7 @@ impl Server {
             turn: Turn::default(),
             unfinished: VecDeque::new(),
             held_back: VecDeque::new(),
+            ended: Vec::new(),
             slow: HashMap::new(),
             buffer: Box::new([0; READ_BUDGET]),
             stdout,
@@ -133,6 +137,7 @@ impl Server {
             }
             self.accept();
             self.deliver_turn();
+            self.close_ended();
             self.close_stalled();
             self.say_what_was_dropped();
             self.stdout.hand_over();
@@ -278,7 +283,7 @@ impl Server {
                     self.held_back.push_back(token);
                 }
             }
-            Ok(Reading::EndOfFile) => self.disconnect(token),
+            Ok(Reading::EndOfFile) => self.ended.push(token),
             Err(ReadError::LineTooLong) => {
                 let trouble = format!("Closing {token:?}: a line of more than {MAX_LINE} bytes");
                 self.close(token, &trouble);
@@ -331,6 +336,13 @@ impl Server {
 
         for (token, trouble) in to_close {
             self.close(token, &trouble);
+        }
+    }
+
+    fn close_ended(&mut self) {
+        for token in mem::take(&mut self.ended) {
+            self.write(token);
+            self.disconnect(token);
         }
     }
 

@@ -16,7 +16,7 @@ behaviours! {
     register: row_3_small_lines_do_not_wait;
     broadcast: row_4_accepts_who_waits_at_the_descriptor_limit,
         row_8_an_error_closes_the_client_at_once, row_10_counts_the_bytes_of_a_line,
-        takes_lines_and_end_from_one_event;
+        takes_lines_and_end_from_one_event, sends_what_waits_to_who_has_ended;
 }
 
 const MIB: u64 = 1 << 20;

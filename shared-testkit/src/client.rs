@@ -18,7 +18,7 @@ use crate::timeline::{Kind, Timeline, escape};
 /// When it is dropped, its connection is closed.
 pub struct Client {
     name: String,
-    reader: BufReader<TcpStream>,
+    reader: BufReader<Timed>,
     address: SocketAddr,
     token: Option<String>,
     timeline: Arc<Timeline>,
@@ -44,7 +44,7 @@ impl Client {
         timeline.add(name, Kind::Done, format!("connects from {address}"));
         Client {
             name: name.to_owned(),
-            reader: BufReader::new(stream),
+            reader: BufReader::new(Timed::new(stream)),
             address,
             token: None,
             timeline,
@@ -151,8 +151,7 @@ impl Client {
         let expected = expected.as_ref();
         let mut bytes = Vec::new();
         let result = self
-            .reader
-            .by_ref()
+            .begin_to_read()
             .take(expected.len() as u64)
             .read_to_end(&mut bytes);
         let complete = bytes.len() == expected.len();
@@ -183,7 +182,7 @@ impl Client {
     #[must_use]
     pub fn receive_all(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let result = self.reader.read_to_end(&mut bytes);
+        let result = self.begin_to_read().read_to_end(&mut bytes);
         self.log(Kind::Received, &escape(&bytes));
         if result.is_err() {
             let received = Received::new(bytes, false, result);
@@ -205,14 +204,13 @@ impl Client {
     ///
     /// If bytes come, or the connection stays open until the deadline.
     pub fn expect_closed(&mut self) {
-        let mut bytes = Vec::new();
-        let result = self.reader.read_to_end(&mut bytes);
-        let closed = match &result {
-            Ok(_) => true,
-            Err(e) => e.kind() == io::ErrorKind::ConnectionReset,
+        let (bytes, result) = match self.begin_to_read().fill_buf() {
+            Ok(bytes) => (bytes.to_vec(), Ok(bytes.len())),
+            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => (Vec::new(), Ok(0)),
+            Err(e) => (Vec::new(), Err(e)),
         };
-        if !closed || !bytes.is_empty() {
-            let received = Received::new(bytes, false, result);
+        if result.is_err() || !bytes.is_empty() {
+            let received = Received::new(bytes, result.is_ok(), result);
             self.fail("was not closed", "end of file", &received.to_string());
         }
         self.log(Kind::Done, "is closed by the server");
@@ -226,7 +224,7 @@ impl Client {
     #[must_use]
     pub fn flood(self) -> Flooder {
         self.log(Kind::Done, "sends without a pause from now on");
-        Flooder::start(self.reader.into_inner())
+        Flooder::start(self.reader.into_inner().stream)
     }
 
     /// Says that no more bytes will be sent, and goes on receiving (a half-close).
@@ -258,13 +256,19 @@ impl Client {
             .expect("SO_LINGER is known");
     }
 
+    /// Starts the time in which an assertion has to receive all that it asks for.
+    fn begin_to_read(&mut self) -> &mut BufReader<Timed> {
+        self.reader.get_mut().end = Instant::now() + patience();
+        &mut self.reader
+    }
+
     fn stream(&self) -> &TcpStream {
-        self.reader.get_ref()
+        &self.reader.get_ref().stream
     }
 
     fn read_line(&mut self) -> Received {
         let mut bytes = Vec::new();
-        let result = self.reader.read_until(b'\n', &mut bytes);
+        let result = self.begin_to_read().read_until(b'\n', &mut bytes);
         let complete = bytes.ends_with(b"\n");
         Received::new(bytes, complete, result)
     }
@@ -299,6 +303,32 @@ impl Client {
 
     fn log(&self, kind: Kind, text: &str) {
         self.timeline.add(&self.name, kind, text);
+    }
+}
+
+/// A socket whose reads all together have one deadline, however little each of them brings.
+struct Timed {
+    stream: TcpStream,
+    end: Instant,
+}
+
+impl Timed {
+    fn new(stream: TcpStream) -> Timed {
+        Timed {
+            stream,
+            end: Instant::now(),
+        }
+    }
+}
+
+impl Read for Timed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.stream.set_read_timeout(Some(left))?;
+        self.stream.read(buffer)
     }
 }
 
@@ -358,8 +388,7 @@ fn open(server: SocketAddr, receive_buffer: Option<usize>) -> io::Result<TcpStre
 
     let stream = TcpStream::from(socket);
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(patience()))?;
-    // This one holds for `connect` too (SO_SNDTIMEO, socket(7)).
+    // Holds for `connect` too (SO_SNDTIMEO, socket(7)).
     stream.set_write_timeout(Some(patience()))?;
     rustix::net::connect(&stream, &server)?;
     Ok(stream)

@@ -50,9 +50,13 @@ pub(crate) fn memory(pid: Pid) -> u64 {
     stat(pid).rss_bytes().get()
 }
 
-/// The state as a letter, such as `S` for sleeping and `T` for stopped (`proc_pid_stat(5)`).
-pub(crate) fn state(pid: Pid) -> char {
-    stat(pid).state
+/// Whether it waits for something to happen (`proc_pid_stat(5)`).
+pub(crate) fn is_asleep(pid: Pid) -> bool {
+    stat(pid).state == 'S'
+}
+
+pub(crate) fn is_stopped(pid: Pid) -> bool {
+    stat(pid).state == 'T'
 }
 
 pub(crate) fn descriptors(pid: Pid) -> usize {
@@ -95,8 +99,8 @@ pub(crate) fn interest(pid: Pid, token: &str) -> Option<Interest> {
     })
 }
 
-/// A duplicate of the process's descriptor for its connection with `peer`.
-pub(crate) fn socket_with_peer(pid: Pid, peer: SocketAddr) -> io::Result<TcpStream> {
+/// `TCP_NODELAY` of the process's socket for its connection with `peer`.
+pub(crate) fn has_nodelay(pid: Pid, peer: SocketAddr) -> io::Result<bool> {
     let process = pidfd_open(pid, PidfdFlags::empty())?;
     for descriptor in descriptors_of(pid) {
         if !matches!(descriptor.target, FDTarget::Socket(_)) {
@@ -106,10 +110,20 @@ pub(crate) fn socket_with_peer(pid: Pid, peer: SocketAddr) -> io::Result<TcpStre
         let stream = TcpStream::from(copy);
         // The listener has no peer.
         if stream.peer_addr().is_ok_and(|address| address == peer) {
-            return Ok(stream);
+            return stream.nodelay();
         }
     }
     Err(io::ErrorKind::NotFound.into())
+}
+
+/// The receive queue of the socket with these two ends (`/proc/net/tcp`, proc_net_tcp(5)).
+pub(crate) fn unread_bytes(local: SocketAddr, peer: SocketAddr) -> usize {
+    let sockets = procfs::net::tcp().expect("the kernel's table of sockets can be read");
+    let socket = sockets
+        .iter()
+        .find(|socket| socket.local_address == local && socket.remote_address == peer)
+        .expect("there is such a socket");
+    socket.rx_queue as usize
 }
 
 fn descriptors_of(pid: Pid) -> Vec<FDInfo> {

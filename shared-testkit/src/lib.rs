@@ -6,6 +6,9 @@
 //! a deadline of 20 seconds. On a machine so slow that this is not enough, set the environment
 //! variable `TESTKIT_DEADLINE_SCALE` to the factor by which to wait longer.
 //!
+//! What a machine does not allow (IPv6, `strace`, a look at another process's sockets) is passed
+//! over, and that is said on stderr. With `TESTKIT_STRICT` set, such a test fails instead.
+//!
 //! # A whole example
 //!
 //! In a milestone's `tests/` folder the program is [`program!()`](program), the milestone's own
@@ -91,6 +94,7 @@
 pub mod behaviour;
 mod client;
 mod deadline;
+mod environment;
 mod flood;
 pub mod kernel;
 mod server;
@@ -100,6 +104,7 @@ pub use assert_cmd;
 pub use predicates;
 
 pub use crate::client::Client;
+pub use crate::environment::has_ipv6;
 pub use crate::flood::{Flooder, flood_lines};
 pub use crate::server::{Builder, Server, run_to_end};
 

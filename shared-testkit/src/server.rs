@@ -1,8 +1,8 @@
 //! A server under test: started, watched, and ended with the test.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{BufRead, BufReader, Read};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, BufRead, BufReader, Read};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::client::Client;
 use crate::deadline::{patience, wait_until};
+use crate::environment::pass_over;
 use crate::kernel::{self, Interest};
 use crate::timeline::{Kind, Timeline};
 
@@ -29,8 +30,11 @@ const READY: &str = "Listening on ";
 /// What a server says when it has registered a client, before the token.
 const REGISTERED: &str = "Registered client with ";
 
-/// For how long [`Server::expect_idle`] looks.
-const WATCHED: Duration = Duration::from_millis(500);
+/// How often [`Server::expect_idle`] looks.
+const LOOKS: u32 = 50;
+
+/// How long it waits before each look.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 
 /// Runs a program that is expected to end by itself, such as a server with a bad address.
 ///
@@ -197,16 +201,19 @@ impl Server {
     }
 
     /// Starts a server whose calls of `epoll_ctl(2)` are written to the file `calls`, a line each and
-    /// each before the server goes on. `None`, which is also said on stderr, where there is no
-    /// `strace` to do it.
+    /// each before the server goes on. `None` where there is no `strace`, or it is not
+    /// allowed: the test is passed over then.
     ///
     /// # Panics
     ///
     /// As [`Server::start`].
     #[must_use]
     pub fn start_traced(program: impl Into<OsString>, calls: &Path) -> Option<Server> {
-        if Command::new("strace").arg("-V").output().is_err() {
-            eprintln!("passed over: strace is not installed");
+        let try_out = Command::new("strace")
+            .args(["--daemonize", "--output", "/dev/null", "true"])
+            .output();
+        if !try_out.is_ok_and(|output| output.status.success()) {
+            pass_over("strace is not installed, or not allowed");
             return None;
         }
         // `--daemonize` makes strace a child of the server, which stays the process we started.
@@ -397,42 +404,43 @@ impl Server {
     /// If the server is gone, or does not stop until the deadline.
     pub fn stop(&self) {
         self.signal(Signal::STOP);
-        self.wait_until("the server is stopped", || kernel::state(self.pid) == 'T');
+        self.wait_until("the server is stopped", || kernel::is_stopped(self.pid));
         self.note("is stopped");
     }
 
-    /// Waits until the server sleeps, which it does in `poll` and nowhere else.
+    /// Waits until the server sleeps: it has nothing to do until something comes.
     ///
     /// # Panics
     ///
     /// If the server is gone, or is busy until the deadline.
     pub fn wait_until_asleep(&self) {
-        self.wait_until("the server sleeps", || kernel::state(self.pid) == 'S');
+        self.wait_until("the server sleeps", || kernel::is_asleep(self.pid));
     }
 
-    /// The server has nothing to do and must not use CPU time to speak of. Watches it for half a
-    /// second, of which it may use a tenth: one that sleeps uses next to nothing, and a loop that
-    /// spins uses all it can get, which is more than that even on a busy machine.
+    /// The server has nothing to do, and must sleep instead of looking for work all the time.
+    ///
+    /// Looks fifty times in half a second. A loop that spins is never asleep, whether it gets the
+    /// CPU or has to wait for it, and uses all that it gets; one that sleeps wakes up now and then.
+    /// The bounds are wide: it must be asleep half of the times, and use less than half the time.
     ///
     /// # Panics
     ///
-    /// If it uses more, or is gone.
+    /// If it does not sleep, or is gone.
     pub fn expect_idle(&self) {
         let before = self.cpu_time();
-        // The one place with a clock: that nothing goes on is no fact that can be waited for.
-        thread::sleep(WATCHED);
+        let mut asleep = 0;
+        for _ in 0..LOOKS {
+            // The one place with a clock: that nothing goes on is no fact that can be waited for.
+            thread::sleep(BETWEEN_LOOKS);
+            asleep += u32::from(kernel::is_asleep(self.pid));
+        }
         let used = self.cpu_time() - before;
-        if used > WATCHED / 10 {
+        if asleep < LOOKS / 2 || used > BETWEEN_LOOKS * LOOKS / 2 {
             let received = format!(
-                "{} ms of CPU in {} ms",
-                used.as_millis(),
-                WATCHED.as_millis()
+                "asleep {asleep} times of {LOOKS}, {} ms of CPU time",
+                used.as_millis()
             );
-            self.fail_with(
-                "the server does not sleep",
-                "next to no CPU time",
-                &received,
-            );
+            self.fail_with("the server does not sleep", "a server at rest", &received);
         }
     }
 
@@ -565,17 +573,33 @@ impl Server {
         kernel::interest(self.pid, token)
     }
 
-    /// A duplicate of the server's own descriptor for a client, to look at the socket's options and
-    /// at what waits in it. While it lives, the connection is not closed.
+    /// Whether the server's socket for a client sends small pieces at once (`TCP_NODELAY`, tcp(7)).
+    /// `None` where the kernel does not let us look (`pidfd_getfd(2)`, as in many containers): the
+    /// test is passed over then.
     ///
     /// # Panics
     ///
-    /// If the server has no connection with this client, or the kernel does not allow to look
-    /// (`pidfd_getfd(2)`, Linux 5.6).
+    /// If the server has no connection with this client.
     #[must_use]
-    pub fn socket_of(&self, client: &Client) -> TcpStream {
-        kernel::socket_with_peer(self.pid, client.address())
-            .unwrap_or_else(|e| panic!("the server's socket for {}: {e}", client.name()))
+    pub fn has_nodelay(&self, client: &Client) -> Option<bool> {
+        match kernel::has_nodelay(self.pid, client.address()) {
+            Ok(nodelay) => Some(nodelay),
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                pass_over(&format!("the server's socket cannot be looked at: {e}"));
+                None
+            }
+            Err(e) => panic!("the server's socket for {}: {e}", client.name()),
+        }
+    }
+
+    /// How many bytes wait in the server's socket for a client and were not read.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such socket, or it is not IPv4.
+    #[must_use]
+    pub fn unread_bytes(&self, client: &Client) -> usize {
+        kernel::unread_bytes(self.address, client.address())
     }
 
     /// Waits until a condition holds that nobody announces.

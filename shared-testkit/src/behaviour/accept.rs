@@ -27,6 +27,6 @@ pub fn accepts_a_burst_behind_one_event(program: &str) {
 /// Between events the server sleeps in `poll`.
 pub fn sleeps_when_nothing_happens(program: &str) {
     let server = Server::start(program);
-    let _ = server.connect("alice");
+    server.connect("alice").leave();
     server.expect_idle();
 }

@@ -1,5 +1,7 @@
 //! What is promised of reading, splitting and closing, from milestone 3 on.
 
+use std::time::Duration;
+
 use predicates::str::starts_with;
 
 use crate::kernel::Interest;
@@ -97,6 +99,22 @@ fn expect_last_words(server: &Server, mut alice: Client) {
     alice.expect_closed();
 }
 
+/// From milestone 4 on: what waits for a client whose end of file is read is sent before it is
+/// closed, as far as its socket takes it.
+pub fn sends_what_waits_to_who_has_ended(program: &str) {
+    let server = Server::start(program);
+    let mut alice = server.client("alice");
+    let mut bob = server.client("bob");
+
+    // One batch of events: alice's line, and then bob's end of file.
+    server.stop();
+    alice.send_line("for bob");
+    bob.half_close();
+    server.resume();
+    bob.expect_line("for bob");
+    bob.expect_closed();
+}
+
 /// Nothing that one client does may end the server for the others.
 pub fn outlives_every_kind_of_leaving(program: &str) {
     let mut server = Server::start(program);
@@ -122,9 +140,9 @@ pub fn row_8_an_error_closes_the_client_at_once(program: &str) {
     let before = server.descriptors();
 
     alice.reset();
-    server.expect_trouble(starts_with("Read error from Token(1): "));
     server.expect_line("Client Token(1) disconnected");
     assert_eq!(server.descriptors(), before - 1);
+    server.expect_trouble(starts_with("Read error from Token(1): "));
 }
 
 /// Row 4: at the descriptor limit those who wait are accepted as soon as others have left, though
@@ -160,8 +178,10 @@ pub fn row_5_a_long_line_costs_little(program: &str) {
 
     let in_short_lines = cpu_time_in_lines_of(4096);
     let in_one_line = cpu_time_in_lines_of(LENGTH);
+    // The half second is for the clock, which counts in steps of 10 ms. The article's listing takes
+    // many seconds.
     assert!(
-        in_one_line < in_short_lines * 5,
+        in_one_line < in_short_lines * 5 + Duration::from_millis(500),
         "{in_one_line:?} of CPU for one line, {in_short_lines:?} for as many bytes in short lines"
     );
 }

@@ -1,0 +1,28 @@
+//! What the machine may not let a test do.
+
+use std::env;
+use std::net::TcpListener;
+
+/// The environment variable that makes a test fail which would pass itself over.
+const STRICT: &str = "TESTKIT_STRICT";
+
+/// Says that a test, or a part of it, cannot be done on this machine, and why.
+///
+/// # Panics
+///
+/// If `TESTKIT_STRICT` is set: there, every test has to be done.
+pub(crate) fn pass_over(why: &str) {
+    assert!(env::var_os(STRICT).is_none(), "{STRICT} is set, but {why}");
+    eprintln!("passed over: {why}");
+}
+
+/// Whether this machine has an IPv6 loopback address. Where it has none, the test that asks is
+/// passed over.
+#[must_use]
+pub fn has_ipv6() -> bool {
+    let result = TcpListener::bind("[::1]:0");
+    if let Err(e) = &result {
+        pass_over(&format!("there is no IPv6 here: {e}"));
+    }
+    result.is_ok()
+}
