@@ -142,7 +142,7 @@ fn bytes_where_the_end_was_expected() {
     let message = failure(|| alice.expect_closed());
     assert_has(
         &message,
-        &["alice was not closed", r#""surprise", then end of file"#],
+        &["alice was not closed", r#"received: "surprise""#],
     );
 }
 
