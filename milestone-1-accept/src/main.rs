@@ -13,10 +13,11 @@ use mio::{Events, Interest, Poll, Token};
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
 
-/// The token under which the listener is registered. Every event says whose it is by token.
+/// A token is a number of our choice. It comes back with each event and says whose the event is.
 const LISTENER: Token = Token(0);
 
-/// The loop turns over at least this often, even when nothing happens.
+/// The loop turns over at least this often, even when nothing happens: a regular turn for
+/// housekeeping. There is none yet, so to wait for ever (`None`) would do as well.
 const TICK: Duration = Duration::from_millis(100);
 
 fn main() -> Result<()> {
@@ -63,6 +64,7 @@ impl Server {
 
     /// The event loop: wait until something is ready, deal with it, wait again.
     fn run(&mut self) -> Result<()> {
+        // Room for so many events at a time. If there are more, the next `poll` brings them.
         let mut events = Events::with_capacity(1024);
         loop {
             match self.poll.poll(&mut events, Some(TICK)) {
@@ -80,8 +82,10 @@ impl Server {
         }
     }
 
-    /// Accepts until nobody waits any more. Readiness is told once, when it begins: five clients
-    /// may stand behind one event, and whoever is left now hears nothing until another connects.
+    /// Accepts until nobody waits any more, which `WouldBlock` says: mio's sockets never block.
+    ///
+    /// The event says only that somebody new waits (edge-triggered), not that somebody still does.
+    /// Five clients may stand behind one event, and whoever is left waits until another connects.
     fn accept(&mut self) {
         loop {
             match self.listener.accept() {

@@ -15,10 +15,11 @@ use mio::{Events, Interest, Poll, Registry, Token};
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
 
-/// The token under which the listener is registered. Every event says whose it is by token.
+/// A token is a number of our choice. It comes back with each event and says whose the event is.
 const LISTENER: Token = Token(0);
 
-/// The loop turns over at least this often, even when nothing happens.
+/// The loop turns over at least this often, even when nothing happens: a regular turn for
+/// housekeeping. There is none yet, so to wait for ever (`None`) would do as well.
 const TICK: Duration = Duration::from_millis(100);
 
 fn main() -> Result<()> {
@@ -73,6 +74,7 @@ impl Server {
 
     /// The event loop: wait until something is ready, deal with it, wait again.
     fn run(&mut self) -> Result<()> {
+        // Room for so many events at a time. If there are more, the next `poll` brings them.
         let mut events = Events::with_capacity(1024);
         loop {
             match self.poll.poll(&mut events, Some(TICK)) {
@@ -86,6 +88,7 @@ impl Server {
                 match event.token() {
                     LISTENER => self.accept(),
                     client => {
+                        // End of file and errors count as readable: `read` finds out which.
                         if event.is_readable() {
                             self.read(client);
                         }
@@ -95,8 +98,10 @@ impl Server {
         }
     }
 
-    /// Accepts until nobody waits any more. Readiness is told once, when it begins: five clients
-    /// may stand behind one event, and whoever is left now hears nothing until another connects.
+    /// Accepts until nobody waits any more, which `WouldBlock` says: mio's sockets never block.
+    ///
+    /// The event says only that somebody new waits (edge-triggered), not that somebody still does.
+    /// Five clients may stand behind one event, and whoever is left waits until another connects.
     fn accept(&mut self) {
         loop {
             match self.listener.accept() {
@@ -126,6 +131,7 @@ impl Server {
 
         let token = Token(self.next_token);
         self.next_token += 1;
+        // epoll knows the descriptor, not the variable: the stream may move into the map.
         self.poll
             .registry()
             .register(&mut stream, token, Interest::READABLE)?;
@@ -142,7 +148,8 @@ impl Server {
 
     /// Takes what a client has sent, passes its whole lines on, and closes it if it has ended.
     fn read(&mut self, token: Token) {
-        // A client that an earlier event of this batch has closed: pass over its late event.
+        // An earlier event of this batch may have closed the client, by a broadcast that failed:
+        // pass over its late event.
         let Some(connection) = self.connections.get_mut(&token) else {
             return;
         };
@@ -199,8 +206,8 @@ impl Server {
         drop(connection);
         println!("Client {token:?} disconnected");
 
-        // At the descriptor limit `accept` has failed and the listener's event is spent. One
-        // descriptor is free now, so ask again: somebody may be waiting for it.
+        // At the descriptor limit (`ulimit -n`) `accept` has failed, and no event will tell again
+        // of those who wait. One descriptor is free now, so ask: it may be for one of them.
         self.accept();
     }
 }
@@ -237,8 +244,8 @@ impl ClientConnection {
         }
     }
 
-    /// Splits what has come after its last newline. Only the new bytes are searched: there is no
-    /// newline in what was kept. No limit on a line's length yet: milestone 5.
+    /// Cuts a chunk behind its last newline. Only the new bytes are searched: there is no newline in
+    /// what was kept. No limit on a line's length yet: milestone 5.
     fn take_lines(&mut self, chunk: &[u8], lines: &mut Vec<u8>) {
         let Some(newline) = chunk.iter().rposition(|&byte| byte == b'\n') else {
             self.read_buf.extend(chunk);
@@ -253,7 +260,8 @@ impl ClientConnection {
     /// Puts lines into the queue and sees to it that WRITABLE is on while bytes wait there.
     /// No limit on the queue yet: milestone 5.
     fn queue(&mut self, lines: &[u8], registry: &Registry, token: Token) -> io::Result<()> {
-        // Bytes that wait already have turned WRITABLE on already.
+        // Bytes that wait already have turned WRITABLE on already. To turn it on makes the kernel
+        // look anew: if there is room, it says so at once, and does not wait for a change.
         if self.write_buf.is_empty() {
             let interest = Interest::READABLE | Interest::WRITABLE;
             registry.reregister(&mut self.stream, token, interest)?;

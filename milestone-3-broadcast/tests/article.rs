@@ -1,7 +1,7 @@
 //! What the article promises of its third step: whole lines are taken and queued for all others.
 
 use shared_testkit::kernel::Interest;
-use shared_testkit::{Client, Server, behaviours, program};
+use shared_testkit::{Server, behaviours, program};
 
 behaviours! {
     start: tells_the_port_that_the_kernel_chose, listens_on_ipv6, listens_on_port_8080_by_default;
@@ -21,10 +21,19 @@ fn writable_is_asked_for_where_bytes_wait() {
 
     alice.send_line("Hello from A");
     server.expect_line("Broadcast 13 bytes from Token(1)");
-    let interest = |client: &Client| server.interest(client.token());
-    assert_eq!(interest(&alice), Some(Interest::READABLE));
-    assert_eq!(interest(&bob), Some(Interest::READABLE_AND_WRITABLE));
-    assert_eq!(interest(&carol), Some(Interest::READABLE_AND_WRITABLE));
+    for (client, expected) in [
+        (&alice, Interest::READABLE),
+        (&bob, Interest::READABLE_AND_WRITABLE),
+        (&carol, Interest::READABLE_AND_WRITABLE),
+    ] {
+        let interest = server.interest(client.token());
+        assert_eq!(
+            interest,
+            Some(expected),
+            "what {} is watched for",
+            client.name()
+        );
+    }
 }
 
 #[test]

@@ -25,6 +25,7 @@ pub struct Client {
 }
 
 impl Client {
+    #[track_caller]
     pub(crate) fn connect(
         name: &str,
         server: SocketAddr,
@@ -85,6 +86,7 @@ impl Client {
     /// # Panics
     ///
     /// If the connection is closed, or the server does not take them until the deadline.
+    #[track_caller]
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let bytes = bytes.as_ref();
         self.log(Kind::Sent, &escape(bytes));
@@ -102,6 +104,7 @@ impl Client {
         }
     }
 
+    #[track_caller]
     fn fail_to_send(&self, bytes: &[u8], left: usize, why: &str) -> ! {
         let sent = bytes.len() - left;
         self.fail(
@@ -116,6 +119,7 @@ impl Client {
     /// # Panics
     ///
     /// As [`Client::send`].
+    #[track_caller]
     pub fn send_line(&mut self, line: &str) {
         self.send(format!("{line}\n"));
     }
@@ -126,6 +130,7 @@ impl Client {
     /// # Panics
     ///
     /// As [`Client::send`].
+    #[track_caller]
     pub fn send_fragments<B: AsRef<[u8]>>(&mut self, fragments: impl IntoIterator<Item = B>) {
         for fragment in fragments {
             self.send(fragment);
@@ -137,6 +142,7 @@ impl Client {
     /// # Panics
     ///
     /// If the next line is another one, or does not come until the deadline.
+    #[track_caller]
     pub fn expect_line(&mut self, line: &str) {
         let received = self.read_line();
         self.check(format!("{line}\n").as_bytes(), &received);
@@ -147,6 +153,7 @@ impl Client {
     /// # Panics
     ///
     /// If others come, or not all of them until the deadline.
+    #[track_caller]
     pub fn expect_bytes(&mut self, expected: impl AsRef<[u8]>) {
         let expected = expected.as_ref();
         let mut bytes = Vec::new();
@@ -164,6 +171,7 @@ impl Client {
     ///
     /// If none comes until the deadline.
     #[must_use]
+    #[track_caller]
     pub fn receive_line(&mut self) -> Vec<u8> {
         let mut received = self.read_line();
         self.log(Kind::Received, &escape(&received.bytes));
@@ -180,6 +188,7 @@ impl Client {
     ///
     /// If the connection is still open at the deadline, or is reset.
     #[must_use]
+    #[track_caller]
     pub fn receive_all(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let result = self.begin_to_read().read_to_end(&mut bytes);
@@ -203,6 +212,7 @@ impl Client {
     /// # Panics
     ///
     /// If bytes come, or the connection stays open until the deadline.
+    #[track_caller]
     pub fn expect_closed(&mut self) {
         let (bytes, result) = match self.begin_to_read().fill_buf() {
             Ok(bytes) => (bytes.to_vec(), Ok(bytes.len())),
@@ -232,6 +242,7 @@ impl Client {
     /// # Panics
     ///
     /// If the connection is closed.
+    #[track_caller]
     pub fn half_close(&mut self) {
         self.log(Kind::Done, "sends end of file");
         if let Err(e) = self.stream().shutdown(Shutdown::Write) {
@@ -273,6 +284,7 @@ impl Client {
         Received::new(bytes, complete, result)
     }
 
+    #[track_caller]
     fn check(&self, expected: &[u8], received: &Received) {
         self.log(Kind::Received, &escape(&received.bytes));
         if received.bytes == expected {
@@ -296,6 +308,7 @@ impl Client {
         );
     }
 
+    #[track_caller]
     fn fail(&self, what: &str, expected: &str, received: &str) -> ! {
         self.timeline
             .fail(&format!("{} {what}", self.name), expected, received);

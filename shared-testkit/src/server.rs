@@ -267,6 +267,7 @@ impl Server {
     ///
     /// If the connection is refused or the deadline passes.
     #[must_use]
+    #[track_caller]
     pub fn connect(&self, name: &str) -> Client {
         Client::connect(name, self.address, None, Arc::clone(&self.timeline))
     }
@@ -280,6 +281,7 @@ impl Server {
     ///
     /// If the connection is refused, or the server does not say so until the deadline.
     #[must_use]
+    #[track_caller]
     pub fn client(&self, name: &str) -> Client {
         self.registered(self.connect(name))
     }
@@ -291,12 +293,14 @@ impl Server {
     ///
     /// As [`Server::client`].
     #[must_use]
+    #[track_caller]
     pub fn client_with_receive_buffer(&self, name: &str, bytes: usize) -> Client {
         let timeline = Arc::clone(&self.timeline);
         self.registered(Client::connect(name, self.address, Some(bytes), timeline))
     }
 
     /// Waits until the server has registered a client that is connected.
+    #[track_caller]
     fn registered(&self, mut client: Client) -> Client {
         let accepted = format!("Accepted connection from {}", client.address());
         // The one follows the other at once: one thread says both.
@@ -316,6 +320,7 @@ impl Server {
     /// # Panics
     ///
     /// If it does not come until the deadline.
+    #[track_caller]
     pub fn expect_line(&self, line: &str) {
         if self.timeline.take_line(Kind::Stdout, &eq(line)).is_none() {
             self.fail(
@@ -330,6 +335,7 @@ impl Server {
     /// # Panics
     ///
     /// If one of them does not come until the deadline.
+    #[track_caller]
     pub fn expect_lines<L: AsRef<str>>(&self, lines: impl IntoIterator<Item = L>) {
         for line in lines {
             self.expect_line(line.as_ref());
@@ -341,6 +347,7 @@ impl Server {
     /// # Panics
     ///
     /// If none comes until the deadline.
+    #[track_caller]
     pub fn expect_match(&self, wanted: impl Predicate<str>) -> String {
         self.take_match(Kind::Stdout, &wanted)
     }
@@ -350,10 +357,12 @@ impl Server {
     /// # Panics
     ///
     /// If none comes until the deadline.
+    #[track_caller]
     pub fn expect_trouble(&self, wanted: impl Predicate<str>) -> String {
         self.take_match(Kind::Stderr, &wanted)
     }
 
+    #[track_caller]
     fn take_match(&self, kind: Kind, wanted: &impl Predicate<str>) -> String {
         let line = self.timeline.take_line(kind, wanted);
         line.unwrap_or_else(|| {
@@ -367,6 +376,7 @@ impl Server {
     /// # Panics
     ///
     /// If one was not.
+    #[track_caller]
     pub fn expect_no_more_lines(&self) {
         if !self.timeline.unexpected_lines().is_empty() {
             self.fail("the server said more than was expected", "nothing more");
@@ -402,6 +412,7 @@ impl Server {
     /// # Panics
     ///
     /// If the server is gone, or does not stop until the deadline.
+    #[track_caller]
     pub fn stop(&self) {
         self.signal(Signal::STOP);
         self.wait_until("the server is stopped", || kernel::is_stopped(self.pid));
@@ -413,6 +424,7 @@ impl Server {
     /// # Panics
     ///
     /// If the server is gone, or is busy until the deadline.
+    #[track_caller]
     pub fn wait_until_asleep(&self) {
         self.wait_until("the server sleeps", || kernel::is_asleep(self.pid));
     }
@@ -426,6 +438,7 @@ impl Server {
     /// # Panics
     ///
     /// If it does not sleep, or is gone.
+    #[track_caller]
     pub fn expect_idle(&self) {
         let before = self.cpu_time();
         let mut asleep = 0;
@@ -480,6 +493,7 @@ impl Server {
     /// # Panics
     ///
     /// If it still runs at the deadline.
+    #[track_caller]
     pub fn expect_end(&mut self) -> Option<i32> {
         let child = &mut self.child;
         let mut status = None;
@@ -510,6 +524,7 @@ impl Server {
     /// # Panics
     ///
     /// If the server had ended before.
+    #[track_caller]
     pub fn kill(&mut self) {
         self.expect_running();
         self.note("is killed");
@@ -521,6 +536,7 @@ impl Server {
     /// # Panics
     ///
     /// If it has ended.
+    #[track_caller]
     pub fn expect_running(&mut self) {
         let status = self.child.try_wait().expect("the server is our child");
         if let Some(status) = status {
@@ -607,6 +623,7 @@ impl Server {
     /// # Panics
     ///
     /// If it does not hold until the deadline.
+    #[track_caller]
     pub fn wait_until(&self, what: &str, condition: impl FnMut() -> bool) {
         if !wait_until(condition) {
             self.fail("what was waited for did not come about", what);
@@ -618,6 +635,7 @@ impl Server {
     }
 
     /// Fails with the server's lines that nobody has asked for as what came instead.
+    #[track_caller]
     fn fail(&self, title: &str, expected: &str) -> ! {
         let unexpected = self.timeline.unexpected_lines();
         let mut received = unexpected.iter().take(5).cloned().collect::<Vec<_>>();
@@ -625,11 +643,15 @@ impl Server {
             received.push(format!("(and {} more)", unexpected.len() - received.len()));
         }
         if received.is_empty() {
-            received.push("nothing that was not expected before".to_owned());
+            received.push(match self.timeline.is_open() {
+                true => format!("nothing more in {} s", patience().as_secs_f32()),
+                false => "nothing more: it has ended".to_owned(),
+            });
         }
         self.fail_with(title, expected, &received.join("\n            "));
     }
 
+    #[track_caller]
     fn fail_with(&self, title: &str, expected: &str, received: &str) -> ! {
         self.timeline.fail(title, expected, received);
     }

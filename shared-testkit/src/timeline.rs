@@ -147,6 +147,11 @@ impl Timeline {
         }
     }
 
+    /// Whether the server can still say something.
+    pub(crate) fn is_open(&self) -> bool {
+        self.lock().open_pipes > 0
+    }
+
     /// The server's lines that no assertion has asked for, each with its mark.
     pub(crate) fn unexpected_lines(&self) -> Vec<String> {
         self.lock()
@@ -165,7 +170,9 @@ impl Timeline {
     }
 
     /// Ends the test with what was expected, what came, and what happened before.
+    #[track_caller]
     pub(crate) fn fail(&self, title: &str, expected: &str, received: &str) -> ! {
+        self.add("test", Kind::Done, "fails here");
         panic!(
             "{title}\n  expected: {expected}\n  received: {received}\n\n{}",
             self.show()

@@ -1,6 +1,7 @@
 //! What is promised of registering, from milestone 2 on.
 
 use crate::Server;
+use crate::kernel::Interest;
 
 /// `Token(0)` is the listener's, so clients are counted from 1.
 pub fn tokens_count_up_from_1(program: &str) {
@@ -18,7 +19,12 @@ pub fn keeps_clients_open(program: &str) {
     let bob = server.client("bob");
     for client in [&alice, &bob] {
         let interest = server.interest(client.token());
-        assert!(interest.is_some_and(|interest| interest.readable && !interest.writable));
+        assert_eq!(
+            interest,
+            Some(Interest::READABLE),
+            "what {} is watched for",
+            client.name()
+        );
     }
     server.expect_no_more_lines();
 }
