@@ -13,6 +13,10 @@ pub const READ_BUDGET: usize = 64 << 10;
 /// Bytes that all clients together are read in one turn: what a turn may add to every queue.
 pub const TURN_BUDGET: usize = 128 << 10;
 
+/// How often a turn looks for further events before it delivers what it has. Lines that come
+/// together go out together, and nobody's line waits for long.
+pub const MAX_LOOKS: usize = 10;
+
 /// Connections accepted in one turn, so that a flood of them leaves the clients their share.
 pub const ACCEPT_BUDGET: usize = 256;
 

@@ -16,8 +16,8 @@ use signal_hook_mio::v1_0::Signals;
 
 use crate::connection::{Connection, ReadError, Reading};
 use crate::limits::{
-    ACCEPT_BUDGET, GRACE_TIME, HARD_LIMIT, HIGH_WATER, MAX_LINE, READ_BUDGET, STALL_TIME,
-    TURN_BUDGET,
+    ACCEPT_BUDGET, GRACE_TIME, HARD_LIMIT, HIGH_WATER, MAX_LINE, MAX_LOOKS, READ_BUDGET,
+    STALL_TIME, TURN_BUDGET,
 };
 use crate::output::Output;
 use crate::turn::Turn;
@@ -122,18 +122,19 @@ impl Server {
         loop {
             self.wait(events, self.time_until_next_turn())?;
 
-            let mut is_asked_to_end = false;
             self.read_unfinished();
-            for event in &*events {
-                match event.token() {
-                    LISTENER if self.backlog == Backlog::Empty => {
-                        self.backlog = Backlog::Unfinished;
-                    }
-                    // Somebody else waits where nobody can be accepted, which is known.
-                    LISTENER => {}
-                    SIGNALS => is_asked_to_end = true,
-                    client => self.serve_client(client, event),
+            let mut is_asked_to_end = self.serve_events(events);
+            // Who speaks at the same moment is heard in the same turn: one write for all their
+            // lines costs each reader's socket no more than one write for the first of them.
+            for _ in 0..MAX_LOOKS {
+                if self.turn.lines.is_empty() {
+                    break;
                 }
+                self.wait(events, Duration::ZERO)?;
+                if events.is_empty() {
+                    break;
+                }
+                is_asked_to_end |= self.serve_events(events);
             }
             self.accept();
             self.deliver_turn();
@@ -149,6 +150,21 @@ impl Server {
                 return Ok(());
             }
         }
+    }
+
+    /// Returns whether a signal has asked for the end.
+    fn serve_events(&mut self, events: &Events) -> bool {
+        let mut is_asked_to_end = false;
+        for event in events {
+            match event.token() {
+                // If `accept` is stuck, that somebody else waits is no news.
+                LISTENER if self.backlog == Backlog::Stuck => {}
+                LISTENER => self.backlog = Backlog::Unfinished,
+                SIGNALS => is_asked_to_end = true,
+                client => self.serve_client(client, event),
+            }
+        }
+        is_asked_to_end
     }
 
     fn wait(&mut self, events: &mut Events, time: Duration) -> Result<()> {
