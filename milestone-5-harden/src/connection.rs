@@ -171,7 +171,7 @@ impl Connection {
 }
 
 fn say_that_it_would_block(token: Token, log: &mut Output) {
-    log.line(format_args!("Write would block for Token({})", token.0));
+    log.line(format_args!("Write would block for {token:?}"));
 }
 
 /// One write. `None` if the socket is full.
@@ -190,7 +190,7 @@ fn write(
         match result {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(n) => {
-                log.line(format_args!("Wrote {n} bytes to Token({})", token.0));
+                log.wrote(n, token);
                 return Ok(Some(n));
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),

@@ -7,6 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use mio::Token;
+
 use crate::limits::LOG_BACKLOG;
 
 /// One of the two log streams. To write to it may block, and nothing else here does, so that has a
@@ -57,6 +59,17 @@ impl Output {
     pub fn line(&mut self, line: fmt::Arguments) {
         // Writing to a `Vec` does not fail.
         let _ = writeln!(self.turn, "{line}");
+    }
+
+    /// Adds the line that comes with every delivery. It is put together by hand, because to format
+    /// it takes five times as long.
+    pub fn wrote(&mut self, bytes: usize, token: Token) {
+        let mut digits = itoa::Buffer::new();
+        self.turn.extend(b"Wrote ");
+        self.turn.extend(digits.format(bytes).as_bytes());
+        self.turn.extend(b" bytes to Token(");
+        self.turn.extend(digits.format(token.0).as_bytes());
+        self.turn.extend(b")\n");
     }
 
     /// Lets the thread have this turn's lines, or drops them where too many wait already.

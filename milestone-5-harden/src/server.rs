@@ -1,7 +1,7 @@
 //! The event loop: who is ready is accepted, read or written to, and at the end of each turn
 //! everybody gets the lines that it has brought.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
@@ -35,7 +35,9 @@ pub struct Server {
     listener: TcpListener,
     backlog: Backlog,
     signals: Signals,
-    connections: HashMap<Token, Connection>,
+    /// In the order of their tokens, which is the order in which the kernel has made their sockets:
+    /// to go through thousands of them is noticeably faster that way.
+    connections: BTreeMap<Token, Connection>,
     next_token: usize,
     turn: Turn,
     /// Senders whose budget was spent before all was read. No event will tell of the rest, so the
@@ -92,7 +94,7 @@ impl Server {
             listener,
             backlog: Backlog::Empty,
             signals,
-            connections: HashMap::new(),
+            connections: BTreeMap::new(),
             next_token: LISTENER.0 + 1,
             turn: Turn::default(),
             unfinished: VecDeque::new(),
