@@ -180,7 +180,7 @@ impl Server {
         }
     }
 
-    /// None, if there is work that no event will tell of.
+    /// No time at all, if there is work that no event will tell of.
     fn time_until_next_turn(&self) -> Duration {
         if self.unfinished.is_empty() && self.backlog != Backlog::Unfinished {
             return TICK;
@@ -419,6 +419,10 @@ impl Server {
     /// with an error at a second signal.
     fn deliver_the_rest(&mut self, events: &mut Events) -> Result<()> {
         let end = Instant::now() + GRACE_TIME;
+        self.poll
+            .registry()
+            .deregister(&mut self.listener)
+            .context("cannot deregister the listener")?;
         loop {
             self.close_who_has_everything();
             if self.connections.is_empty() {

@@ -341,8 +341,10 @@ fn a_second_signal_ends_it_at_once() {
     server.expect_line("Write would block for Token(2)");
 
     server.terminate();
-    // It has taken note of the first when it does not listen to the flooder any more.
-    server.wait_until_asleep();
+    // When it has turned its listener off, it has taken note of the first one.
+    server.wait_until("nobody is accepted any more", || {
+        server.interest("Token(0)").is_none()
+    });
     server.interrupt();
     assert_eq!(server.expect_end(), Some(1));
     server.expect_trouble(starts_with("Error: ended by a second signal with "));
