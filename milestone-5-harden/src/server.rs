@@ -441,7 +441,6 @@ impl Server {
             self.wait(events, left)?;
             for event in &*events {
                 match event.token() {
-                    LISTENER => {}
                     SIGNALS => {
                         bail!("ended by a second signal with {undelivered} bytes undelivered")
                     }
