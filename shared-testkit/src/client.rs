@@ -6,6 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::io::retry_on_intr;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::deadline::patience;
@@ -95,6 +96,7 @@ impl Client {
         while !rest.is_empty() {
             match self.stream().write(rest) {
                 Ok(n) => rest = &rest[n..],
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => self.fail_to_send(bytes, rest.len(), &e.to_string()),
             }
             // A server that takes a little now and then must not make this wait for ever.
@@ -341,7 +343,12 @@ impl Read for Timed {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         self.stream.set_read_timeout(Some(left))?;
-        self.stream.read(buffer)
+        loop {
+            match self.stream.read(buffer) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
     }
 }
 
@@ -403,6 +410,7 @@ fn open(server: SocketAddr, receive_buffer: Option<usize>) -> io::Result<TcpStre
     stream.set_nodelay(true)?;
     // Holds for `connect` too (SO_SNDTIMEO, socket(7)).
     stream.set_write_timeout(Some(patience()))?;
-    rustix::net::connect(&stream, &server)?;
+    // A process that is stopped and continued sees its calls interrupted, as a server does.
+    retry_on_intr(|| rustix::net::connect(&stream, &server))?;
     Ok(stream)
 }
