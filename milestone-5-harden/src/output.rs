@@ -82,9 +82,11 @@ impl Output {
             self.dropped += self.turn.iter().filter(|&&byte| byte == b'\n').count() as u64;
         } else {
             state.waiting.append(&mut self.turn);
-            self.shared.changed.notify_all();
         }
         self.turn.clear();
+        // Unlocked first, or the thread would wake up only to wait for the lock.
+        drop(state);
+        self.shared.changed.notify_one();
     }
 
     /// How many lines were dropped, as soon as there is room again.
