@@ -163,12 +163,13 @@ fn a_backlog_arrives_whole_and_in_order() {
 
     thread::scope(|scope| {
         scope.spawn(|| alice.send(&backlog));
-        server.expect_line("Write would block for Token(2)");
-        // What was not taken waits, and so does the wish to be told of room for it.
-        let interest = server.interest(bob.token());
-        assert_eq!(interest, Some(Interest::READABLE_AND_WRITABLE));
+        // While bytes wait, so does the wish to be told of room for them.
+        server.wait_until("bytes wait for bob", || {
+            server.interest(bob.token()) == Some(Interest::READABLE_AND_WRITABLE)
+        });
         bob.expect_bytes(&backlog);
     });
+    server.expect_line("Write would block for Token(2)");
     alice.send_line("the last one");
     bob.expect_line("the last one");
 }

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use shared_testkit::predicates::prelude::PredicateBooleanExt;
@@ -196,7 +197,8 @@ fn the_descriptor_limit_is_told_once() {
 /// Milestone 4 asks for WRITABLE and turns it off again for every line and reader.
 #[test]
 fn writable_is_not_asked_for_in_a_chat() {
-    let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hardened_epoll_ctl.log");
+    let log =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("hardened-{}.log", process::id()));
     let Some(server) = Server::start_traced(program!(), &log) else {
         return;
     };
