@@ -153,8 +153,9 @@ fn every_byte_value_arrives_as_it_was_sent() {
 
 #[test]
 fn a_backlog_arrives_whole_and_in_order() {
-    // Numbered, so that a byte lost, doubled or moved shows
-    let backlog: String = (0..300_000)
+    // Numbered, so that a byte lost, doubled or moved shows; 16 MB, which is several times what the
+    // kernel takes for a socket (tcp_wmem in tcp(7)), so that a write must find it full
+    let backlog: String = (0..800_000)
         .map(|n| format!("line number {n:8}\n"))
         .collect();
     let server = Server::start(program!());
