@@ -59,10 +59,10 @@ pub(crate) fn is_stopped(pid: Pid) -> bool {
     stat(pid).state == 'T'
 }
 
+/// Listed, not taken from the directory's size: that also counts the number which `accept(2)` takes
+/// in advance, and gives back if nobody waits.
 pub(crate) fn descriptors(pid: Pid) -> usize {
-    process(pid)
-        .fd_count()
-        .expect("the server's descriptors can be counted")
+    descriptors_of(pid).len()
 }
 
 /// The interest that is registered under a token such as `Token(1)`, if any.
