@@ -96,6 +96,23 @@ fn row_7_half_a_line_does_not_hold_up_the_backlog() {
     staged.bob.expect_bytes(&staged.rest);
 }
 
+/// A full socket is no error: the rest waits, and goes out when there is room. The newline sets all
+/// of the line free at once, so this one write must find the socket full.
+#[test]
+fn a_line_larger_than_the_socket_arrives_whole() {
+    let server = Server::start(program!());
+    let mut alice = server.client("alice");
+    let mut bob = server.client_with_receive_buffer("bob", 4096);
+
+    let line = "x".repeat(2 * BACKLOG) + "\n";
+    alice.send(&line);
+    server.expect_line("Write would block for Token(2)");
+    bob.expect_bytes(&line);
+    server.wait_until("WRITABLE is off again", || {
+        server.interest(bob.token()) == Some(Interest::READABLE)
+    });
+}
+
 #[test]
 fn a_stalled_reader_that_resets_ends_itself_only() {
     let Staged {
