@@ -92,6 +92,7 @@
 )]
 
 pub mod behaviour;
+pub mod book;
 mod client;
 mod deadline;
 mod environment;

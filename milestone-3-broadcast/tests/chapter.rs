@@ -1,0 +1,8 @@
+//! What the book shows of this milestone happens as it stands there.
+
+use shared_testkit::{book, program};
+
+#[test]
+fn the_transcripts_come_true() {
+    book::replay(env!("CARGO_PKG_NAME"), program!());
+}
