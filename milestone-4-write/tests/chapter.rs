@@ -108,13 +108,12 @@ fn another_text_received_is_a_problem() {
 
 #[test]
 fn a_text_received_that_is_left_out_is_a_problem() {
-    // Who leaves with something unread resets the connection.
     let message = problems_after("alice< bye\n", "");
     assert_has(
         &message,
         &[
             "docs/src/chat.md:26: ",
-            "+ server! Read error from Token(1)",
+            "bytes that alice has received, and that stand nowhere\n      left: 4",
         ],
     );
     let message = problems_after("bob< Hello from A\n", "");

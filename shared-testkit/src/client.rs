@@ -6,7 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::io::retry_on_intr;
+use rustix::io::{ioctl_fionread, retry_on_intr};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::deadline::patience;
@@ -267,6 +267,12 @@ impl Client {
         self.log(Kind::Done, "resets the connection");
         sockopt::set_socket_linger(self.stream(), Some(Duration::ZERO))
             .expect("SO_LINGER is known");
+    }
+
+    /// How many bytes have come that nobody has asked for.
+    pub(crate) fn unread(&self) -> u64 {
+        let in_socket = ioctl_fionread(self.stream()).expect("a socket knows what it holds");
+        in_socket + self.reader.buffer().len() as u64
     }
 
     /// Starts the time in which an assertion has to receive all that it asks for.

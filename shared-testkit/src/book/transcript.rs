@@ -17,6 +17,9 @@ use crate::deadline::wait_until;
 use crate::environment::pass_over;
 use crate::server::Server;
 
+/// What a server says when it has registered a client, before the token.
+const REGISTERED: &str = "Registered client with ";
+
 /// Replays every transcript of the book that runs this package, with this program as its binary.
 ///
 /// Whatever the transcript says that somebody does, is done, line by line. Before the next thing is
@@ -105,6 +108,7 @@ struct Actor {
     name: String,
     server: Server,
     has_ended: bool,
+    is_stopped: bool,
     /// The address as the book has it.
     written: String,
     /// The lines that should have come by now and were not looked for yet.
@@ -175,12 +179,29 @@ impl<'a> Stage<'a> {
             }
             What::Send { client, bytes } => self.client(client).send(bytes),
             What::HalfClose { client } => self.client(client).half_close(),
-            What::Leave { client } => self.take_client(client).leave(),
+            What::Leave { client } => {
+                let mut client = self.take_client(client);
+                // To close alone does not do it, as long as another test starts a process: for a
+                // moment that one has a copy of the descriptor.
+                client.half_close();
+                client.leave();
+            }
             What::Reset { client } => self.take_client(client).reset(),
             What::Receive { client, text } => self.client(client).expect_line(text),
-            What::Closed { client } => self.take_client(client).expect_closed(),
-            What::Stop { server } => self.server(server).server.stop(),
-            What::Continue { server } => self.server(server).server.resume(),
+            What::Closed { client } => {
+                self.client(client).expect_closed();
+                self.clients.remove(client);
+            }
+            What::Stop { server } => {
+                let actor = self.server(server);
+                actor.is_stopped = true;
+                actor.server.stop();
+            }
+            What::Continue { server } => {
+                let actor = self.server(server);
+                actor.is_stopped = false;
+                actor.server.resume();
+            }
             What::Interrupt { server } => self.server(server).server.interrupt(),
             What::Terminate { server } => self.server(server).server.terminate(),
             What::End { server, status } => self.server(server).expect_end(*status),
@@ -195,6 +216,7 @@ impl<'a> Stage<'a> {
             name: name.to_owned(),
             server: builder.start(),
             has_ended: false,
+            is_stopped: false,
             written: address.to_owned(),
             expected: Vec::new(),
             looked_at: [0, 0],
@@ -230,16 +252,18 @@ impl<'a> Stage<'a> {
 
     /// Nobody may have said or received more than what stands there.
     fn end(&mut self) {
+        let mut running: Vec<_> = self.servers.iter_mut().filter(|a| !a.has_ended).collect();
+        // Whoever has accepted one more client has dealt with all that was before.
+        let fences: Vec<_> = running.iter_mut().map(|actor| actor.fence()).collect();
         // First all are stopped, or one would notice the other's end and say so.
-        let running = || self.servers.iter().filter(|actor| !actor.has_ended);
-        for actor in running() {
-            actor.server.wait_until_asleep();
-        }
-        for actor in running() {
+        for actor in &running {
             actor.server.stop();
         }
-        for actor in self.servers.iter_mut().filter(|actor| !actor.has_ended) {
+        for actor in &mut running {
             actor.server.kill();
+        }
+        for (actor, fence) in running.iter_mut().zip(&fences) {
+            actor.expect_fence(fence, self.line.get());
         }
         self.settle();
         for client in self.clients.values_mut() {
@@ -258,10 +282,17 @@ impl<'a> Stage<'a> {
             .unwrap_or_else(|| panic!("{name} has left already"))
     }
 
+    /// Takes a client out that is about to go. It must have received all that there is.
     fn take_client(&mut self, name: &str) -> Client {
-        self.clients
-            .remove(name)
-            .unwrap_or_else(|| panic!("{name} has left already"))
+        let Some(client) = self.clients.remove(name) else {
+            panic!("{name} has left already");
+        };
+        let unread = client.unread();
+        assert_eq!(
+            unread, 0,
+            "bytes that {name} has received, and that stand nowhere"
+        );
+        client
     }
 }
 
@@ -277,7 +308,7 @@ impl Actor {
             return;
         }
         // What is on its way belongs into the difference as well.
-        if !self.has_ended && !surplus.is_empty() {
+        if !self.has_ended && !self.is_stopped && !surplus.is_empty() {
             let server = &self.server;
             let _ = panic::catch_unwind(AssertUnwindSafe(|| server.wait_until_asleep()));
             surplus.extend(self.take_expected());
@@ -316,11 +347,35 @@ impl Actor {
         surplus
     }
 
+    /// Connects one more client and waits until it is accepted.
+    fn fence(&mut self) -> Client {
+        let fence = self.server.connect("the end");
+        self.server.expect_line(&accepted(&fence));
+        self.server.wait_until_asleep();
+        fence
+    }
+
+    /// What the server has said of the fence is none of the transcript's.
+    fn expect_fence(&mut self, fence: &Client, line: usize) {
+        let accepted = accepted(fence);
+        let lines = self.server.lines().into_iter();
+        let of_fence = lines.skip_while(|line| *line != accepted);
+        let texts = of_fence.filter(|line| *line == accepted || line.starts_with(REGISTERED));
+        self.expected.extend(texts.map(|text| Line {
+            line,
+            text: format!("| {text}"),
+        }));
+    }
+
     fn expect_end(&mut self, status: i32) {
         self.has_ended = true;
         let ended_with = self.server.expect_end();
         assert_eq!(ended_with, Some(status), "its exit status");
     }
+}
+
+fn accepted(client: &Client) -> String {
+    format!("Accepted connection from {}", client.address())
 }
 
 /// Whether a line is the one that is written, with any number in the place of `xxxxx`.
