@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read, Write};
+use std::net::Shutdown;
+use std::time::Instant;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use crate::limits::READ_BUDGET;
+use crate::limits::{LINGER_TIME, READ_BUDGET, TICK};
 use crate::lines::{LineSplitter, LineTooLong};
 use crate::output::Output;
 
@@ -15,12 +17,23 @@ pub struct Connection {
     token: Token,
     splitter: LineSplitter,
     queue: VecDeque<u8>,
-    /// Bytes read of its [`READ_BUDGET`].
+    /// Bytes read in this period, by which its budget is reckoned.
     spent: usize,
-    /// Whether it stands in one of the server's lists of unfinished senders.
+    period: u64,
+    /// Whether its last budget was spent before all was read.
+    pub is_bulk_sender: bool,
+    /// Whether it stands in one of the server's lists of senders to come back to.
     pub is_listed: bool,
     /// Whether this turn has lines of its own, which it must not get back.
     pub has_spoken: bool,
+    farewell: Option<Farewell>,
+}
+
+/// The last moments of a client to which everything was sent, at the end of the server.
+struct Farewell {
+    begun: Instant,
+    /// When it has sent something last.
+    heard: Instant,
 }
 
 /// Why a client's read loop stopped, when nothing went wrong.
@@ -53,8 +66,11 @@ impl Connection {
             splitter: LineSplitter::default(),
             queue: VecDeque::new(),
             spent: 0,
+            period: 0,
+            is_bulk_sender: false,
             is_listed: false,
             has_spoken: false,
+            farewell: None,
         }
     }
 
@@ -76,19 +92,23 @@ impl Connection {
         self.queue.len()
     }
 
-    /// Gives it a fresh budget to be read from.
-    pub fn refill_budget(&mut self) {
-        self.spent = 0;
+    /// Gives it a fresh budget, unless it was read in this period before.
+    pub fn begin_period(&mut self, period: u64) {
+        if self.period != period {
+            self.period = period;
+            self.spent = 0;
+        }
     }
 
     /// Reads until nothing is left or the budget is spent. Whole lines go to the end of `lines`.
     pub fn read_lines(
         &mut self,
+        budget: usize,
         buffer: &mut [u8; READ_BUDGET],
         lines: &mut Vec<u8>,
     ) -> Result<Reading, ReadError> {
-        while self.spent < READ_BUDGET {
-            let room = &mut buffer[..READ_BUDGET - self.spent];
+        while self.spent < budget {
+            let room = &mut buffer[..budget - self.spent];
             match self.stream.read(room) {
                 Ok(0) => return Ok(Reading::EndOfFile),
                 Ok(n) => {
@@ -141,6 +161,9 @@ impl Connection {
 
     /// Writes the queue until it is empty, which turns WRITABLE off, or the socket is full.
     pub fn flush(&mut self, registry: &Registry, log: &mut Output) -> io::Result<()> {
+        if self.queue.is_empty() {
+            return Ok(());
+        }
         while !self.queue.is_empty() {
             let (front, back) = self.queue.as_slices();
             let pieces = [IoSlice::new(front), IoSlice::new(back)];
@@ -157,16 +180,33 @@ impl Connection {
         registry.reregister(&mut self.stream, self.token, Interest::READABLE)
     }
 
-    /// Throws away what has come and was not read. To close a connection with bytes unread resets
-    /// it, and a reset takes back what is still on its way to the client (RFC 2525, section 2.17).
-    pub fn discard_input(&mut self, buffer: &mut [u8; READ_BUDGET]) {
-        // Not for ever: a client may send faster than this.
-        for _ in 0..100 {
-            match self.stream.read(buffer) {
-                Ok(n) if n > 0 => {}
-                _ => return,
+    /// At the end of the server: whether everything was sent, and the connection may be closed. Who
+    /// goes on sending is given [`LINGER_TIME`] to take what is on its way.
+    pub fn may_close(&mut self, buffer: &mut [u8; READ_BUDGET]) -> bool {
+        if !self.queue.is_empty() {
+            return false;
+        }
+        let stream = &mut self.stream;
+        let farewell = self.farewell.get_or_insert_with(|| {
+            // The client sees end of file, and may close. If this fails, it has gone already, and
+            // `read` tells.
+            let _ = stream.shutdown(Shutdown::Write);
+            let now = Instant::now();
+            Farewell {
+                begun: now,
+                heard: now,
+            }
+        });
+        // A few reads at a time, because others wait to be written to.
+        for _ in 0..16 {
+            match stream.read(buffer) {
+                Ok(n) if n > 0 => farewell.heard = Instant::now(),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                // End of file, or an error: it is gone.
+                _ => return true,
             }
         }
+        farewell.heard.elapsed() >= TICK || farewell.begun.elapsed() >= LINGER_TIME
     }
 }
 

@@ -10,8 +10,13 @@ pub const MAX_LINE: usize = 64 << 10;
 /// sending leaves the others their share. Large enough that a `read` is worth its cost.
 pub const READ_BUDGET: usize = 64 << 10;
 
-/// Bytes that all clients together are read in one turn: what a turn may add to every queue.
+/// Bytes of lines after which nobody else is read in this turn. The last one who was read may have
+/// gone past it by a [`READ_BUDGET`] and the beginning of its line: so much a turn adds to a queue.
 pub const TURN_BUDGET: usize = 128 << 10;
+
+/// Bytes that one client is read in one second while a reader is slow. Enough for whoever talks;
+/// who sends more is a bulk sender, and waits until the reader has caught up.
+pub const TALK_BUDGET: usize = 8 << 10;
 
 /// How often a turn looks for further events before it delivers what it has. Lines that come
 /// together go out together, and nobody's line waits for long.
@@ -20,18 +25,35 @@ pub const MAX_LOOKS: usize = 10;
 /// Connections accepted in one turn, so that a flood of them leaves the clients their share.
 pub const ACCEPT_BUDGET: usize = 256;
 
-/// Bytes in a client's queue above which bulk senders have to wait for it. The kernel's own send
-/// buffer holds some MiB on top, so a reader that keeps up never gets here.
+/// Bytes in a client's queue above which it is slow, and bulk senders wait for it. The kernel's own
+/// send buffer holds some MiB on top, so a reader that keeps up never gets here.
 pub const HIGH_WATER: usize = 64 << 10;
 
-/// Bytes in a client's queue that are never exceeded by more than a turn: the client is closed.
+/// Bytes in a client's queue above which it is closed. The bulk senders alone cannot fill it: they
+/// wait from [`HIGH_WATER`] on, and a turn adds a quarter of this. Whoever gets here is too slow
+/// even for those who talk.
 pub const HARD_LIMIT: usize = 1 << 20;
 
 /// How long a client's queue may stay above [`HIGH_WATER`]. All bulk senders wait as long.
 pub const STALL_TIME: Duration = Duration::from_secs(10);
 
+/// The loop turns over at least this often: to look for stalled readers, and for a descriptor that
+/// has become free elsewhere.
+pub const TICK: Duration = Duration::from_millis(100);
+
 /// How long the server goes on delivering after the first SIGINT or SIGTERM.
 pub const GRACE_TIME: Duration = Duration::from_secs(5);
 
+/// How long, at the end, a client that goes on sending is listened to after everything was sent to
+/// it. To close a connection with bytes unread resets it, and a reset takes back what is still on
+/// its way to the client (RFC 2525, section 2.17).
+pub const LINGER_TIME: Duration = Duration::from_secs(1);
+
 /// Bytes of log lines that wait for a slow reader of stdout or stderr. Further lines are dropped.
 pub const LOG_BACKLOG: usize = 256 << 10;
+
+/// How long the end waits for whoever reads stdout, and then for whoever reads stderr.
+pub const LOG_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long the same trouble is not told again.
+pub const TELL_AGAIN: Duration = Duration::from_secs(60);

@@ -16,22 +16,25 @@ mod turn;
 use std::env;
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
-use crate::limits::{GRACE_TIME, HARD_LIMIT, HIGH_WATER, MAX_LINE, READ_BUDGET, STALL_TIME};
+use crate::limits::{
+    GRACE_TIME, HARD_LIMIT, HIGH_WATER, LOG_BACKLOG, MAX_LINE, READ_BUDGET, STALL_TIME, TALK_BUDGET,
+};
 use crate::server::Server;
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     let arguments: Vec<_> = env::args_os().skip(1).collect();
     if arguments
         .iter()
         .any(|argument| argument == "--help" || argument == "-h")
     {
         print_help();
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     let address = listen_address(&arguments)?;
     Server::bind(address)?.run()
@@ -64,19 +67,23 @@ Port 0 lets the kernel choose. The first line on stderr tells the address.
 Limits:
   a line                  {line} bytes; a client that sends a longer one is closed
   reading                 {read} bytes from one client in one turn of the loop
-  a client's queue        {high} bytes, above which bulk senders wait for it;
-                          the client is closed after {stall} s above that, or at {hard} bytes
+  a client's queue        {high} bytes, above which whoever sends more than {talk} bytes
+                          in a second has to wait for it; the client is closed after
+                          {stall} s above that, or at {hard} bytes
+  lines of the log        {log} bytes, if nobody reads them; more are dropped and counted
   clients                 as many as there are descriptors (ulimit -n); the others wait
 
 Signals:
   SIGINT, SIGTERM         accept and read no more, deliver what is queued for {grace} s at
                           the most, and end with status 0; a second one ends it at once
 
-What it does is told on stdout, trouble on stderr. Lines that nobody reads are dropped and counted.",
+What it does is told on stdout, trouble on stderr.",
         line = MAX_LINE,
         read = READ_BUDGET,
         high = HIGH_WATER,
+        talk = TALK_BUDGET,
         hard = HARD_LIMIT,
+        log = LOG_BACKLOG,
         stall = STALL_TIME.as_secs(),
         grace = GRACE_TIME.as_secs(),
     );

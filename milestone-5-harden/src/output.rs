@@ -1,23 +1,35 @@
 //! Log lines that never harm: whoever reads them may be slow, or gone.
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, IoSlice, Write};
 use std::mem;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use mio::Token;
+use rustix::io::{ReadWriteFlags, pwritev2};
 
 use crate::limits::LOG_BACKLOG;
 
-/// One of the two log streams. To write to it may block, and nothing else here does, so that has a
-/// thread of its own. The event loop only puts lines where the thread finds them.
+/// Bytes that the thread writes at a time: a pipe takes so many whole or not at all (`PIPE_BUF`,
+/// pipe(7)), so it is known at any time which lines are out.
+const PIECE: usize = 4096;
+
+/// How long the thread waits when stdout or stderr was made non-blocking by somebody, and is full.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// One of the two log streams.
+///
+/// To write to it may block, and the event loop must not. So the loop writes only what is taken at
+/// once, and leaves the rest to a thread that has nothing else to do.
 pub struct Output {
     /// The lines of this turn.
     turn: Vec<u8>,
-    /// Lines that found no room since [`Output::take_dropped`].
-    dropped: u64,
+    file: File,
     shared: Arc<Shared>,
 }
 
@@ -29,28 +41,30 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// What the thread has not begun to write.
-    waiting: Vec<u8>,
+    waiting: VecDeque<u8>,
+    /// What the thread is writing now. It came before all that waits.
+    piece: Vec<u8>,
+    /// Lines that are lost and were not told of.
+    dropped: u64,
     /// No more lines will come.
-    finished: bool,
-    /// The thread has ended: all is written, or nobody reads any more.
-    ended: bool,
+    is_finished: bool,
+    /// The thread has ended, and all is written.
+    has_ended: bool,
 }
 
 impl Output {
-    /// Starts the thread that writes to `stream`.
-    pub fn new(stream: impl Write + Send + 'static) -> io::Result<Output> {
+    /// Starts the thread that writes to `stream`, which is stdout or stderr.
+    pub fn new(stream: impl AsFd) -> io::Result<Output> {
+        let file = File::from(stream.as_fd().try_clone_to_owned()?);
         let shared = Arc::new(Shared::default());
-        let of_thread = Arc::clone(&shared);
+        let of_thread = (file.try_clone()?, Arc::clone(&shared));
         thread::Builder::new().spawn(move || {
-            // An error means that nobody reads any more. `hand_over` counts the lines from now on.
-            let _ = of_thread.write_all_to(stream);
-            of_thread.lock().ended = true;
-            of_thread.changed.notify_all();
+            let (file, shared) = of_thread;
+            shared.write_what_waits(&file);
         })?;
         Ok(Output {
             turn: Vec::new(),
-            dropped: 0,
+            file,
             shared,
         })
     }
@@ -72,72 +86,128 @@ impl Output {
         self.turn.extend(b")\n");
     }
 
-    /// Lets the thread have this turn's lines, or drops them where too many wait already.
+    /// Writes this turn's lines as far as that does not block, and lets the thread have the rest.
+    /// Where too many wait for it already, they are dropped.
     pub fn hand_over(&mut self) {
         if self.turn.is_empty() {
             return;
         }
         let mut state = self.shared.lock();
-        if state.ended || state.waiting.len() > LOG_BACKLOG {
-            self.dropped += self.turn.iter().filter(|&&byte| byte == b'\n').count() as u64;
+        let written = match state.is_idle() {
+            true => write_without_blocking(&self.file, &self.turn),
+            false => 0,
+        };
+        let rest = &self.turn[written..];
+        if state.has_room() {
+            state.waiting.extend(rest);
         } else {
-            state.waiting.append(&mut self.turn);
+            state.dropped += count_lines(rest);
         }
-        self.turn.clear();
+        let is_idle = state.is_idle();
         // Unlocked first, or the thread would wake up only to wait for the lock.
         drop(state);
-        self.shared.changed.notify_one();
-    }
-
-    /// How many lines were dropped, as soon as there is room again.
-    pub fn take_dropped(&mut self) -> Option<u64> {
-        if self.dropped == 0 || self.shared.lock().waiting.len() > LOG_BACKLOG {
-            return None;
+        if !is_idle {
+            self.shared.changed.notify_one();
         }
-        Some(mem::take(&mut self.dropped))
+        self.turn.clear();
     }
 
-    /// Waits until all lines are written, but not longer than `patience`.
-    pub fn finish(mut self, patience: Duration) {
+    /// Whether further lines are written sooner or later, instead of dropped.
+    pub fn has_room(&self) -> bool {
+        self.shared.lock().has_room()
+    }
+
+    /// Whether lines were dropped and not told of.
+    pub fn has_dropped(&self) -> bool {
+        self.shared.lock().dropped > 0
+    }
+
+    /// How many lines were dropped and not told of. They count as told from now on.
+    pub fn take_dropped(&self) -> u64 {
+        mem::take(&mut self.shared.lock().dropped)
+    }
+
+    /// Waits until all lines are written, but not longer than `patience`. Returns how many lines are
+    /// lost and were not told of.
+    pub fn finish(mut self, patience: Duration) -> u64 {
         self.hand_over();
         let mut state = self.shared.lock();
-        state.finished = true;
-        self.shared.changed.notify_all();
-        // Whether it came to its end or not, the process ends now.
-        let _ = self
+        state.is_finished = true;
+        self.shared.changed.notify_one();
+        let (state, _) = self
             .shared
             .changed
-            .wait_timeout_while(state, patience, |state| !state.ended);
+            .wait_timeout_while(state, patience, |state| !state.has_ended)
+            .unwrap_or_else(PoisonError::into_inner);
+        let (front, back) = state.waiting.as_slices();
+        state.dropped + count_lines(&state.piece) + count_lines(front) + count_lines(back)
     }
 }
 
 impl Shared {
-    /// The thread's work: writes what waits, until no more will come.
-    fn write_all_to(&self, mut stream: impl Write) -> io::Result<()> {
-        let mut lines = Vec::new();
-        while self.wait_for(&mut lines) {
-            stream.write_all(&lines)?;
-            stream.flush()?;
-            lines.clear();
-        }
-        Ok(())
-    }
-
-    /// Swaps what waits for the empty `lines`. Returns false when there is nothing to come.
-    fn wait_for(&self, lines: &mut Vec<u8>) -> bool {
+    /// The thread's work.
+    fn write_what_waits(&self, file: &File) {
         let mut state = self.lock();
-        while state.waiting.is_empty() && !state.finished {
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+        loop {
+            state.piece.clear();
+            if !state.waiting.is_empty() {
+                let length = state.waiting.len().min(PIECE);
+                state.piece = state.waiting.drain(..length).collect();
+                let piece = state.piece.clone();
+                drop(state);
+                let written = write_all(file, &piece);
+                state = self.lock();
+                state.dropped += count_lines(&piece[written..]);
+            } else if !state.is_finished {
+                let woken = self.changed.wait(state);
+                state = woken.unwrap_or_else(PoisonError::into_inner);
+            } else {
+                break;
+            }
         }
-        mem::swap(&mut state.waiting, lines);
-        !lines.is_empty()
+        state.has_ended = true;
+        self.changed.notify_one();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nobody panics while holding it; if so, the lines are still lines.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl State {
+    fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.piece.is_empty()
+    }
+
+    fn has_room(&self) -> bool {
+        self.waiting.len() <= LOG_BACKLOG
+    }
+}
+
+/// Returns how much was taken. That is nothing where this kind of file can only be written to with
+/// the risk to block, such as a terminal or a file on most disks (`RWF_NOWAIT`, pwritev2(2)).
+fn write_without_blocking(file: &File, bytes: &[u8]) -> usize {
+    // This offset stands for the file's own position.
+    let offset = u64::MAX;
+    // An error is left to the thread, which finds it as well.
+    pwritev2(file, &[IoSlice::new(bytes)], offset, ReadWriteFlags::NOWAIT).unwrap_or(0)
+}
+
+/// Returns how much was written. What was not is lost: nobody reads any more, or the disk is full.
+fn write_all(mut file: &File, bytes: &[u8]) -> usize {
+    let mut written = 0;
+    while written < bytes.len() {
+        match file.write(&bytes[written..]) {
+            Ok(n) => written += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => thread::sleep(PAUSE),
+            Err(_) => break,
+        }
+    }
+    written
+}
+
+fn count_lines(bytes: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', bytes).count() as u64
 }

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
@@ -16,8 +17,8 @@ use signal_hook_mio::v1_0::Signals;
 
 use crate::connection::{Connection, ReadError, Reading};
 use crate::limits::{
-    ACCEPT_BUDGET, GRACE_TIME, HARD_LIMIT, HIGH_WATER, MAX_LINE, MAX_LOOKS, READ_BUDGET,
-    STALL_TIME, TURN_BUDGET,
+    ACCEPT_BUDGET, GRACE_TIME, HARD_LIMIT, HIGH_WATER, LOG_PATIENCE, MAX_LINE, MAX_LOOKS,
+    READ_BUDGET, STALL_TIME, TALK_BUDGET, TELL_AGAIN, TICK, TURN_BUDGET,
 };
 use crate::output::Output;
 use crate::turn::Turn;
@@ -25,10 +26,6 @@ use crate::turn::Turn;
 const LISTENER: Token = Token(0);
 /// The clients' tokens count up from 1 and do not get here.
 const SIGNALS: Token = Token(usize::MAX);
-
-/// The loop turns over at least this often: to look for stalled readers, and for a descriptor that
-/// has become free elsewhere.
-const TICK: Duration = Duration::from_millis(100);
 
 pub struct Server {
     poll: Poll,
@@ -40,25 +37,27 @@ pub struct Server {
     connections: BTreeMap<Token, Connection>,
     next_token: usize,
     turn: Turn,
-    /// Senders whose budget was spent before all was read. No event will tell of the rest, so the
-    /// loop comes back to them by itself. (To register them anew would bring the event back too,
-    /// but costs a system call each time, and a list can also be left alone for a while.)
+    /// Senders of whom something may be left unread, the longest waiting first. No event will tell
+    /// of it, so the loop comes back to them by itself. (To register them anew would bring the event
+    /// back too, but costs a system call each time, and a list can also be left alone for a while.)
     unfinished: VecDeque<Token>,
-    /// The same, but not to be read before the slow readers have caught up.
+    /// Bulk senders that are not to be read before the slow readers have caught up.
     held_back: VecDeque<Token>,
     /// Clients that have sent end of file. It may have closed only its sending half, so each gets
     /// what this turn has for it before it is closed.
     ended: Vec<Token>,
     /// Readers whose queue is above [`HIGH_WATER`], and since when.
     slow: HashMap<Token, Instant>,
+    /// For how long a client's budget lasts: a turn, and while a reader is slow, a second.
+    period: u64,
+    period_ends: Instant,
     /// Every client is read into it, one after the other.
     buffer: Box<[u8; READ_BUDGET]>,
     stdout: Output,
     stderr: Output,
+    told_of_accept: Told,
+    told_of_dropped: Told,
 }
-
-/// How long the end waits for whoever reads stdout and stderr.
-const LOG_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is known of the connections that wait to be accepted.
 #[derive(PartialEq)]
@@ -67,8 +66,23 @@ enum Backlog {
     Empty,
     /// This turn's budget is spent. No event will tell of the rest.
     Unfinished,
-    /// `accept` has failed, for want of a descriptor most likely, and this has been said.
+    /// `accept` has failed, for want of a descriptor most likely. It is tried again in each turn.
     Stuck,
+}
+
+/// When some trouble was told last.
+#[derive(Default)]
+struct Told(Option<Instant>);
+
+impl Told {
+    /// Whether it may be told now: at once, and then not again for [`TELL_AGAIN`].
+    fn is_due(&mut self) -> bool {
+        if self.0.is_some_and(|told| told.elapsed() < TELL_AGAIN) {
+            return false;
+        }
+        self.0 = Some(Instant::now());
+        true
+    }
 }
 
 impl Server {
@@ -101,30 +115,38 @@ impl Server {
             held_back: VecDeque::new(),
             ended: Vec::new(),
             slow: HashMap::new(),
+            period: 0,
+            period_ends: Instant::now(),
             buffer: Box::new([0; READ_BUDGET]),
             stdout,
             stderr,
+            told_of_accept: Told::default(),
+            told_of_dropped: Told::default(),
         })
     }
 
     /// Serves until the first SIGINT or SIGTERM, and then delivers what is queued.
-    pub fn run(mut self) -> Result<()> {
+    pub fn run(mut self) -> Result<ExitCode> {
         let mut events = Events::with_capacity(1024);
-        let result = self
-            .serve(&mut events)
-            .and_then(|()| self.deliver_the_rest(&mut events));
-        self.say_what_was_dropped();
-        self.stdout.finish(LOG_PATIENCE);
+        self.serve(&mut events)?;
+        let exit_code = self.deliver_the_rest(&mut events)?;
+
+        let lost = self.stdout.finish(LOG_PATIENCE);
+        say_what_was_dropped(lost, "stdout", &mut self.stderr);
+        // Nobody is left to be told of lines of stderr.
         self.stderr.finish(LOG_PATIENCE);
-        result
+        Ok(exit_code)
     }
 
     /// The event loop, until a signal asks for its end.
     fn serve(&mut self, events: &mut Events) -> Result<()> {
         loop {
             self.wait(events, self.time_until_next_turn())?;
+            self.begin_period();
 
-            self.read_unfinished();
+            // One of the bulk senders first, so that talkers cannot keep them from their turn. Then
+            // whoever has spoken, and the other bulk senders with what is left of this turn.
+            self.read_unfinished(1);
             let mut is_asked_to_end = self.serve_events(events);
             // Who speaks at the same moment is heard in the same turn: one write for all their
             // lines costs each reader's socket no more than one write for the first of them.
@@ -138,11 +160,14 @@ impl Server {
                 }
                 is_asked_to_end |= self.serve_events(events);
             }
-            self.accept();
+            self.read_unfinished(self.unfinished.len());
+
             self.deliver_turn();
             self.close_ended();
             self.close_stalled();
-            self.say_what_was_dropped();
+            // Last, because each of those who have gone has left a descriptor.
+            self.accept();
+            self.tell_what_was_dropped();
             self.stdout.hand_over();
             self.stderr.hand_over();
 
@@ -151,6 +176,18 @@ impl Server {
                 self.signals.pending().for_each(drop);
                 return Ok(());
             }
+        }
+    }
+
+    /// A fresh budget for everybody, where it is time for that.
+    fn begin_period(&mut self) {
+        let now = Instant::now();
+        if self.slow.is_empty() {
+            self.period += 1;
+            self.period_ends = now;
+        } else if now >= self.period_ends {
+            self.period += 1;
+            self.period_ends = now + Duration::from_secs(1);
         }
     }
 
@@ -220,10 +257,9 @@ impl Server {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(e) => {
-                    // It is tried again in every turn, but said only once.
-                    if self.backlog != Backlog::Stuck {
+                    self.backlog = Backlog::Stuck;
+                    if self.told_of_accept.is_due() {
                         self.stderr.line(format_args!("Failed to accept: {e}"));
-                        self.backlog = Backlog::Stuck;
                     }
                     return;
                 }
@@ -243,13 +279,16 @@ impl Server {
         Ok(())
     }
 
-    /// Comes back to the senders that are not finished.
-    fn read_unfinished(&mut self) {
-        if self.slow.is_empty() {
-            self.unfinished.append(&mut self.held_back);
-        }
-        // Whoever is still not finished joins the new list at its back.
-        for token in mem::take(&mut self.unfinished) {
+    /// Comes back to so many of the senders of whom something may be left unread.
+    fn read_unfinished(&mut self, most: usize) {
+        for _ in 0..most {
+            // Whoever has no turn any more stays in front for the next one.
+            if self.turn.lines.len() >= TURN_BUDGET {
+                return;
+            }
+            let Some(token) = self.unfinished.pop_front() else {
+                return;
+            };
             if let Some(connection) = self.connections.get_mut(&token) {
                 connection.is_listed = false;
                 self.read(token);
@@ -262,8 +301,12 @@ impl Server {
         let Some(connection) = self.connections.get_mut(&token) else {
             return;
         };
-        // Its turn comes, or has been: the lists are read before the events.
         if connection.is_listed {
+            return;
+        }
+        if !self.slow.is_empty() && connection.is_bulk_sender {
+            connection.is_listed = true;
+            self.held_back.push_back(token);
             return;
         }
         if self.turn.lines.len() >= TURN_BUDGET {
@@ -271,15 +314,15 @@ impl Server {
             self.unfinished.push_back(token);
             return;
         }
-        // While a reader is slow, one budget has to last until it has caught up: enough for
-        // whoever talks, too little for whoever floods.
-        if self.slow.is_empty() {
-            connection.refill_budget();
-        }
 
+        connection.begin_period(self.period);
+        let budget = match self.slow.is_empty() {
+            true => READ_BUDGET,
+            false => TALK_BUDGET,
+        };
         let lines_before = self.turn.lines.len();
         let partial_before = connection.partial();
-        let outcome = connection.read_lines(&mut self.buffer, &mut self.turn.lines);
+        let outcome = connection.read_lines(budget, &mut self.buffer, &mut self.turn.lines);
         let taken = self.turn.lines.len() - lines_before;
         if taken > 0 {
             connection.has_spoken = true;
@@ -292,14 +335,11 @@ impl Server {
         }
 
         match outcome {
-            Ok(Reading::Drained) => {}
+            Ok(Reading::Drained) => connection.is_bulk_sender = false,
             Ok(Reading::Unfinished) => {
+                connection.is_bulk_sender = true;
                 connection.is_listed = true;
-                if self.slow.is_empty() {
-                    self.unfinished.push_back(token);
-                } else {
-                    self.held_back.push_back(token);
-                }
+                self.unfinished.push_back(token);
             }
             Ok(Reading::EndOfFile) => self.ended.push(token),
             Err(ReadError::LineTooLong) => {
@@ -318,7 +358,14 @@ impl Server {
         if let Err(e) = connection.flush(self.poll.registry(), &mut self.stdout) {
             self.close(token, &format!("Write error for {token:?}: {e}"));
         } else if connection.queued() <= HIGH_WATER {
-            self.slow.remove(&token);
+            self.forget_slow(token);
+        }
+    }
+
+    /// A reader has caught up, or is gone. If no other is slow, bulk senders are read again.
+    fn forget_slow(&mut self, token: Token) {
+        if self.slow.remove(&token).is_some() && self.slow.is_empty() {
+            self.unfinished.append(&mut self.held_back);
         }
     }
 
@@ -393,7 +440,7 @@ impl Server {
         let Some(mut connection) = self.connections.remove(&token) else {
             return;
         };
-        self.slow.remove(&token);
+        self.forget_slow(token);
         if let Err(e) = connection.deregister(self.poll.registry()) {
             self.stderr
                 .line(format_args!("Failed to deregister {token:?}: {e}"));
@@ -402,31 +449,30 @@ impl Server {
             .line(format_args!("Client {token:?} disconnected"));
     }
 
-    fn say_what_was_dropped(&mut self) {
-        if let Some(lines) = self.stdout.take_dropped() {
-            self.stderr.line(format_args!(
-                "Dropped {lines} lines of stdout: nobody read them"
-            ));
+    /// Tells of log lines that were dropped, as soon as there is room to tell it.
+    fn tell_what_was_dropped(&mut self) {
+        let is_any = self.stdout.has_dropped() || self.stderr.has_dropped();
+        if !is_any || !self.stderr.has_room() || !self.told_of_dropped.is_due() {
+            return;
         }
-        if let Some(lines) = self.stderr.take_dropped() {
-            self.stderr.line(format_args!(
-                "Dropped {lines} lines of stderr: nobody read them"
-            ));
-        }
+        say_what_was_dropped(self.stdout.take_dropped(), "stdout", &mut self.stderr);
+        say_what_was_dropped(self.stderr.take_dropped(), "stderr", &mut self.stderr);
     }
 
-    /// Nobody is accepted or read any more. Ends when all queues are empty, when the time is up, or
-    /// with an error at a second signal.
-    fn deliver_the_rest(&mut self, events: &mut Events) -> Result<()> {
+    /// Nobody is accepted or read any more. Ends when everybody has everything, when the time is up,
+    /// or at a second signal.
+    fn deliver_the_rest(&mut self, events: &mut Events) -> Result<ExitCode> {
         let end = Instant::now() + GRACE_TIME;
         self.poll
             .registry()
             .deregister(&mut self.listener)
             .context("cannot deregister the listener")?;
         loop {
-            self.close_who_has_everything();
+            let buffer = &mut self.buffer;
+            self.connections
+                .retain(|_, connection| !connection.may_close(buffer));
             if self.connections.is_empty() {
-                return Ok(());
+                return Ok(ExitCode::SUCCESS);
             }
             let undelivered: usize = self.connections.values().map(Connection::queued).sum();
             let left = end.saturating_duration_since(Instant::now());
@@ -435,14 +481,17 @@ impl Server {
                     "Ended with {undelivered} bytes undelivered after {} s",
                     GRACE_TIME.as_secs()
                 ));
-                return Ok(());
+                return Ok(ExitCode::SUCCESS);
             }
 
-            self.wait(events, left)?;
+            self.wait(events, left.min(TICK))?;
             for event in &*events {
                 match event.token() {
                     SIGNALS => {
-                        bail!("ended by a second signal with {undelivered} bytes undelivered")
+                        self.stderr.line(format_args!(
+                            "Ended by a second signal with {undelivered} bytes undelivered"
+                        ));
+                        return Ok(ExitCode::FAILURE);
                     }
                     client => self.write(client),
                 }
@@ -451,14 +500,12 @@ impl Server {
             self.stderr.hand_over();
         }
     }
+}
 
-    fn close_who_has_everything(&mut self) {
-        let buffer = &mut self.buffer;
-        self.connections.retain(|_, connection| {
-            if connection.queued() == 0 {
-                connection.discard_input(buffer);
-            }
-            connection.queued() > 0
-        });
+fn say_what_was_dropped(lines: u64, of: &str, stderr: &mut Output) {
+    if lines > 0 {
+        stderr.line(format_args!(
+            "Dropped {lines} lines of {of}: nobody read them"
+        ));
     }
 }

@@ -58,6 +58,60 @@ fn a_flooder_leaves_the_others_their_share() {
     assert_eq!(carol.token(), "Token(4)");
 }
 
+/// Milestone 4 does not come to alice either.
+#[test]
+fn many_flooders_leave_the_talkers_and_each_other_their_share() {
+    let server = Server::start(program!());
+    let mut flooders: Vec<_> = (0..8).map(|_| server.client("flooder").flood()).collect();
+    for flooder in &mut flooders {
+        flooder.receive();
+    }
+    for token in 1..=8 {
+        server.expect_match(
+            starts_with("Broadcast ").and(ends_with(format!(" bytes from Token({token})"))),
+        );
+    }
+    let mut alice = server.client("alice");
+    let mut bob = server.client("bob");
+    alice.send_line("a word in between");
+    while bob.receive_line() != b"a word in between" {}
+}
+
+/// Milestone 4 keeps what they send for the slow reader, as long as it lives.
+#[test]
+fn many_flooders_do_not_close_an_honest_reader() {
+    let mut server = Server::start(program!());
+    let mut slow = server.client_with_receive_buffer("slow", 4096);
+    let mut flooders: Vec<_> = (0..20).map(|_| server.client("flooder").flood()).collect();
+    for flooder in &mut flooders {
+        flooder.receive();
+    }
+
+    // It reads only when all the others have to wait for it.
+    server.expect_line("Write would block for Token(1)");
+    server.wait_until_asleep();
+    for _ in 0..4096 {
+        let _ = slow.receive_line();
+    }
+    server.terminate();
+    let received = 4096 * 16 + slow.receive_all().len() as u64;
+    assert_eq!(server.expect_end(), Some(0));
+    assert_eq!(received, bytes_broadcast(&server, |_| true));
+    assert_eq!(server.trouble().len(), 1, "only `Listening on` is said");
+}
+
+/// How many bytes the server has passed on from the senders whose tokens are asked for.
+fn bytes_broadcast(server: &Server, is_asked_for: impl Fn(&str) -> bool) -> u64 {
+    let lines = server.lines();
+    let counts = lines.iter().filter_map(|line| {
+        let (count, token) = line
+            .strip_prefix("Broadcast ")?
+            .split_once(" bytes from ")?;
+        is_asked_for(token).then(|| count.parse::<u64>().ok())?
+    });
+    counts.sum()
+}
+
 /// Milestone 4 takes the flood faster than it sends it on, and all of it waits in memory.
 #[test]
 fn a_flood_arrives_whole_in_bounded_memory() {
@@ -76,7 +130,7 @@ fn a_flood_arrives_whole_in_bounded_memory() {
         }
         most = most.max(server.memory());
     }
-    let grown = most - before;
+    let grown = most.saturating_sub(before);
     assert!(grown < 8 * MIB, "{grown} bytes more, for 32 MiB of lines");
 }
 
@@ -96,11 +150,6 @@ fn a_stalled_reader_is_closed_and_nobody_else_loses_anything() {
     server.expect_line("Write would block for Token(2)");
     dave.send_line("a word in between");
     receive_flood_until(&mut carol, &mut next, "a word in between");
-    assert_eq!(
-        server.trouble().len(),
-        1,
-        "the stalled reader is still there"
-    );
     // He does not read either, and would be the next one to stall.
     dave.leave();
 
@@ -110,7 +159,7 @@ fn a_stalled_reader_is_closed_and_nobody_else_loses_anything() {
         "{trouble}"
     );
     server.expect_line("Client Token(2) disconnected");
-    let grown = server.memory() - before;
+    let grown = server.memory().saturating_sub(before);
     assert!(grown < 8 * MIB, "{grown} bytes more");
 
     // The flood goes on where it was, without a gap.
@@ -127,14 +176,18 @@ fn a_queue_has_a_hard_limit() {
     let server = Server::start(program!());
     let flooder = server.client("flooder");
     let _stalled = server.client_with_receive_buffer("stalled", 4096);
-    let mut talkers: Vec<_> = (0..30).map(|_| server.client("talker")).collect();
-
     let _flooder = flooder.flood();
     server.expect_line("Write would block for Token(2)");
-    // None of them sends enough to be held back, but together they do.
-    let line = "x".repeat(60_000);
-    for talker in &mut talkers {
+    server.wait_until_asleep();
+
+    // The flooder is held back. None of these sends enough for that, but together they do.
+    let line = "x".repeat(8_000);
+    for _ in 0..150 {
+        let mut talker = server.client("talker");
         talker.send_line(&line);
+        let token = talker.token();
+        server.expect_line(&format!("Broadcast 8001 bytes from {token}"));
+        talker.leave();
     }
     let trouble = server.expect_trouble(starts_with("Closing Token(2): "));
     assert!(
@@ -183,6 +236,12 @@ fn the_descriptor_limit_is_told_once() {
         bob.expect_line("still here");
     }
     server.expect_idle();
+    for client in waiting {
+        server.expect_line(&format!("Accepted connection from {}", client.address()));
+        client.leave();
+    }
+    // Nor is it said again when it comes back soon.
+    let waiting: Vec<_> = (0..40).map(|_| server.connect("waiting")).collect();
     for client in waiting {
         server.expect_line(&format!("Accepted connection from {}", client.address()));
         client.leave();
@@ -249,7 +308,9 @@ fn a_closed_stdout_does_no_harm() {
     }
     server.terminate();
     assert_eq!(server.expect_end(), Some(0));
-    server.expect_trouble(contains(" lines of stdout: nobody read them"));
+    assert!(lines_dropped(&server) >= 200, "two lines for each line");
+    // It is said at once, and at the end, and not for each turn.
+    assert!(server.trouble().len() <= 3, "{:?}", server.trouble());
 }
 
 /// Milestone 4 stands still as soon as the pipe is full.
@@ -268,13 +329,46 @@ fn an_unread_stdout_does_no_harm_and_what_is_dropped_is_counted() {
         bob.expect_line("still here");
     }
     server.read_stdout();
-    let trouble = server.expect_trouble(starts_with("Dropped "));
-    let words: Vec<_> = trouble.split(' ').collect();
-    let dropped: usize = words[1].parse().expect("a count");
     server.terminate();
     assert_eq!(server.expect_end(), Some(0));
     // Two lines for each client, two for each line, and all of them are accounted for.
+    let dropped = lines_dropped(&server);
+    assert!(dropped > 0, "nothing was dropped");
     assert_eq!(server.lines().len() + dropped, 4 + 2 * LINES);
+}
+
+/// The same with nobody who ever reads it.
+#[test]
+fn a_stdout_that_is_never_read_does_not_hold_up_the_end() {
+    let mut server = Server::builder(program!()).leave_stdout_unread().start();
+    let mut alice = server.connect("alice");
+    let mut bob = server.connect("bob");
+    server.wait_until("bob is registered", || {
+        server.interest("Token(2)").is_some()
+    });
+
+    const LINES: usize = 20_000;
+    for _ in 0..LINES {
+        alice.send_line("still here");
+        bob.expect_line("still here");
+    }
+    server.terminate();
+    assert_eq!(server.expect_end(), Some(0));
+    // What the pipe holds.
+    server.read_stdout();
+    server.expect_end();
+    assert_eq!(server.lines().len() + lines_dropped(&server), 4 + 2 * LINES);
+}
+
+/// How many lines of stdout are lost, by all that the server has said of it.
+fn lines_dropped(server: &Server) -> usize {
+    let trouble = server.trouble();
+    let counts = trouble.iter().filter_map(|line| {
+        let count = line.strip_prefix("Dropped ")?;
+        let count = count.strip_suffix(" lines of stdout: nobody read them")?;
+        count.parse::<usize>().ok()
+    });
+    counts.sum()
 }
 
 /// Milestone 4 ends at once, and what is queued is lost.
@@ -289,14 +383,7 @@ fn a_clean_end_delivers_what_is_queued() {
     server.terminate();
     let received = slow.receive_all();
     assert_eq!(server.expect_end(), Some(0));
-    let lines = server.lines();
-    let broadcast = lines.iter().filter_map(|line| {
-        let line = line.strip_prefix("Broadcast ")?;
-        line.strip_suffix(" bytes from Token(1)")?
-            .parse::<u64>()
-            .ok()
-    });
-    let expected = flood_lines(0..broadcast.sum::<u64>() / 16);
+    let expected = flood_lines(0..bytes_broadcast(&server, |_| true) / 16);
     assert!(
         received == expected.as_bytes(),
         "{} bytes of {}",
@@ -304,6 +391,29 @@ fn a_clean_end_delivers_what_is_queued() {
         expected.len()
     );
     assert_eq!(server.trouble().len(), 1, "only `Listening on` is said");
+}
+
+/// Milestone 4 resets bob's connection, and he gets only what was in his small receive buffer.
+#[test]
+fn a_clean_end_does_not_cut_off_who_goes_on_sending() {
+    let mut server = Server::start(program!());
+    let mut alice = server.client("alice");
+    let bob = server.client_with_receive_buffer("bob", 4096);
+    let lines = "a line for bob.\n".repeat(8192);
+    alice.send(&lines);
+    server.wait_until("all of it is on its way", || {
+        server.bytes_written_to("Token(2)") == lines.len()
+    });
+
+    // Alice does not read what bob sends. So he is held back, with bytes of his own unread.
+    let mut bob = bob.flood();
+    server.expect_line("Write would block for Token(1)");
+    server.wait_until_asleep();
+    server.terminate();
+    bob.receive();
+    assert_eq!(bob.received(), lines.len() as u64);
+    alice.leave();
+    assert_eq!(server.expect_end(), Some(0));
 }
 
 #[test]
@@ -349,7 +459,7 @@ fn a_second_signal_ends_it_at_once() {
     });
     server.interrupt();
     assert_eq!(server.expect_end(), Some(1));
-    server.expect_trouble(starts_with("Error: ended by a second signal with "));
+    server.expect_trouble(starts_with("Ended by a second signal with "));
 }
 
 /// Milestone 4 does that too, but not for long with a flooder among them.
@@ -370,7 +480,7 @@ fn nine_thousand_clients_cost_less_than_a_kibibyte_each() {
     let mut clients: Vec<_> = (1..count).map(|_| server.connect("client")).collect();
     let last = format!("Registered client with Token({count})");
     server.expect_line(&last);
-    let each = (server.memory() - before) / count;
+    let each = server.memory().saturating_sub(before) / count;
     assert!(each < 1024, "{each} bytes for each of {count} clients");
 
     alice.send_line("Hello to you all");
@@ -408,7 +518,7 @@ fn buffers_give_back_what_a_burst_has_taken() {
 
     let before = server.memory();
     let (_still_connected, first_most) = burst();
-    let taken = first_most - before;
+    let taken = first_most.saturating_sub(before);
     // What the first ones have given back is enough for the second ones.
     let (_clients, second_most) = burst();
     let more = second_most.saturating_sub(first_most);

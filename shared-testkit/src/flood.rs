@@ -26,12 +26,13 @@ pub fn flood_lines(places: Range<u64>) -> String {
 }
 
 /// A client that sends numbered lines as fast as the server takes them, made by
-/// [`Client::flood`](crate::Client::flood). It never reads. When it is dropped, its connection is
-/// closed.
+/// [`Client::flood`](crate::Client::flood). It reads nothing until [`Flooder::receive`]. When it is
+/// dropped, its connection is closed.
 pub struct Flooder {
     stream: TcpStream,
     sent: Arc<AtomicU64>,
-    thread: Option<JoinHandle<()>>,
+    sender: Option<JoinHandle<()>>,
+    receiver: Option<JoinHandle<io::Result<u64>>>,
 }
 
 impl Flooder {
@@ -41,7 +42,7 @@ impl Flooder {
             stream.try_clone().expect("a second handle"),
             Arc::clone(&sent),
         );
-        let thread = thread::spawn(move || {
+        let sender = thread::spawn(move || {
             let (stream, sent) = of_thread;
             // Ends with an error, when the connection is closed by one side or the other.
             let _ = send_without_pause(stream, &sent);
@@ -49,7 +50,8 @@ impl Flooder {
         Flooder {
             stream,
             sent,
-            thread: Some(thread),
+            sender: Some(sender),
+            receiver: None,
         }
     }
 
@@ -57,6 +59,32 @@ impl Flooder {
     #[must_use]
     pub fn lines_sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Receives from now on, and throws away what comes.
+    ///
+    /// # Panics
+    ///
+    /// If there is no further handle for its socket.
+    pub fn receive(&mut self) {
+        let mut stream = self.stream.try_clone().expect("a further handle");
+        self.receiver = Some(thread::spawn(move || {
+            io::copy(&mut stream, &mut io::sink())
+        }));
+    }
+
+    /// Waits for the end of file that the server sends, and returns how many bytes came before it
+    /// since [`Flooder::receive`].
+    ///
+    /// # Panics
+    ///
+    /// If it does not receive, the connection ends in another way, or nothing comes until the
+    /// deadline.
+    #[must_use]
+    pub fn received(mut self) -> u64 {
+        let receiver = self.receiver.take().expect("it receives");
+        let received = receiver.join().expect("the receiver does not panic");
+        received.unwrap_or_else(|e| panic!("the flooder has not seen end of file: {e}"))
     }
 }
 
@@ -74,8 +102,11 @@ impl Drop for Flooder {
     fn drop(&mut self) {
         // Wakes the thread, if it waits. It may be closed already.
         let _ = self.stream.shutdown(Shutdown::Both);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        if let Some(sender) = self.sender.take() {
+            let _ = sender.join();
+        }
+        if let Some(receiver) = self.receiver.take() {
+            let _ = receiver.join();
         }
     }
 }
