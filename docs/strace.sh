@@ -69,5 +69,5 @@ sed --quiet '/^epoll_create1/,$p' "$work/calls" |
         -e 's/data=\{u32=[0-9]+, u64=([0-9]+)\}/data=\1/g' \
         -e 's/\{sa_family=AF_INET, sin_port=htons\([0-9]+\), sin_addr=inet_addr\("127.0.0.1"\)\}/{127.0.0.1:xxxxx}/' \
         -e 's/127\.0\.0\.1:[0-9]+/127.0.0.1:xxxxx/' \
-        -e 's/0x[0-9a-f]+/…/' \
+        -e 's/0x[0-9a-f]+/…/' -e 's/ \(Resource temporarily unavailable\)//' \
         -e 's/ +=/ =/'
