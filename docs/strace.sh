@@ -16,7 +16,7 @@ target=$(cargo metadata --no-deps --format-version=1 | grep -o '"target_director
 work=$(mktemp -d)
 trap 'kill "$server" 2>/dev/null || true; rm -r "$work"' EXIT
 
-calls=epoll_create1,epoll_ctl,epoll_wait,socket,bind,listen,accept4,setsockopt,read,recvfrom,write,writev,sendto,close
+calls=epoll_create1,epoll_ctl,epoll_wait,socket,bind,listen,accept4,setsockopt,read,recvfrom,write,pwritev2,sendto,close
 # `--daemonize` makes strace a child of the server, which stays the process that is started here.
 strace --daemonize --output="$work/calls" --trace="$calls" --string-limit=60 \
     "$target/debug/$milestone" 127.0.0.1:0 >"$work/stdout" 2>"$work/stderr" &
@@ -69,5 +69,5 @@ sed --quiet '/^epoll_create1/,$p' "$work/calls" |
         -e 's/data=\{u32=[0-9]+, u64=([0-9]+)\}/data=\1/g' \
         -e 's/\{sa_family=AF_INET, sin_port=htons\([0-9]+\), sin_addr=inet_addr\("127.0.0.1"\)\}/{127.0.0.1:xxxxx}/' \
         -e 's/127\.0\.0\.1:[0-9]+/127.0.0.1:xxxxx/' \
-        -e 's/0x[0-9a-f]+/…/' \
+        -e 's/0x[0-9a-f]+/…/' -e 's/ \(Resource temporarily unavailable\)//' \
         -e 's/ +=/ =/'

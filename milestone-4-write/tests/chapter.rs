@@ -2,9 +2,10 @@
 //! be noticed.
 
 use shared_testkit::book::{self, Book, Page};
-use shared_testkit::program;
 
 const PACKAGE: &str = env!("CARGO_PKG_NAME");
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_milestone-4-write");
 
 /// A page whose transcript comes true.
 const CHAT: &str = "\
@@ -41,7 +42,7 @@ server| Client Token(1) disconnected
 
 #[test]
 fn the_transcripts_come_true() {
-    book::replay(PACKAGE, program!());
+    book::replay(PACKAGE, PROGRAM);
 }
 
 /// What the replay says of the page after this change to it.
@@ -49,7 +50,7 @@ fn the_transcripts_come_true() {
 fn problems_after(from: &str, to: &str) -> String {
     assert!(CHAT.contains(from), "{from:?} is not on the page");
     let page = Page::new("docs/src/chat.md", &CHAT.replacen(from, to, 1));
-    let problems = Book::of_pages(vec![page]).replay(PACKAGE, program!());
+    let problems = Book::of_pages(vec![page]).replay(PACKAGE, PROGRAM);
     problems.iter().map(ToString::to_string).collect()
 }
 

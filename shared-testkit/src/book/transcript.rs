@@ -4,7 +4,6 @@ use std::any::Any;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::env;
-use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::{Child, Command, Stdio};
@@ -31,12 +30,12 @@ const REGISTERED: &str = "Registered client with ";
 /// # Panics
 ///
 /// If a transcript did not come true: with file, line and the difference.
-pub fn replay(package: &str, program: impl AsRef<OsStr>) {
+pub fn replay(package: &str, program: &str) {
     let book = Book::read();
     let problems: Vec<_> = book
         .pages
         .iter()
-        .flat_map(|page| replay_page(page, package, program.as_ref()))
+        .flat_map(|page| replay_page(page, package, program))
         .collect();
     assert_sound(&problems);
 }
@@ -45,15 +44,15 @@ impl Book {
     /// The same for the pages of this book, to check the check with. Returns what did not come
     /// true.
     #[must_use]
-    pub fn replay(&self, package: &str, program: impl AsRef<OsStr>) -> Vec<Problem> {
+    pub fn replay(&self, package: &str, program: &str) -> Vec<Problem> {
         let pages = self.pages.iter();
         pages
-            .flat_map(|page| replay_page(page, package, program.as_ref()))
+            .flat_map(|page| replay_page(page, package, program))
             .collect()
     }
 }
 
-fn replay_page(page: &Page, package: &str, program: &OsStr) -> Vec<Problem> {
+fn replay_page(page: &Page, package: &str, program: &str) -> Vec<Problem> {
     let mut problems = Vec::new();
     let blocks = page.blocks.iter();
     for block in blocks.filter(|block| block.language == "transcript") {
@@ -96,7 +95,7 @@ fn is_installed(tool: &str) -> bool {
 
 /// Who takes part, and what is still to come.
 struct Stage<'a> {
-    program: &'a OsStr,
+    program: &'a str,
     /// The line of the page that is played.
     line: &'a Cell<usize>,
     tools: Vec<Tool>,
@@ -135,7 +134,7 @@ impl Drop for Tool {
 }
 
 impl<'a> Stage<'a> {
-    fn new(program: &'a OsStr, line: &'a Cell<usize>) -> Stage<'a> {
+    fn new(program: &'a str, line: &'a Cell<usize>) -> Stage<'a> {
         Stage {
             program,
             line,
