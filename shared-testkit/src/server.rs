@@ -19,6 +19,7 @@ use crate::client::Client;
 use crate::deadline::{patience, wait_until};
 use crate::environment::pass_over;
 use crate::kernel::{self, Interest};
+use crate::program::Program;
 use crate::timeline::{Kind, Timeline};
 
 /// The name under which a server stands in the timeline.
@@ -44,20 +45,22 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 /// # Panics
 ///
 /// If the program cannot be started.
-pub fn run_to_end<A>(program: impl AsRef<OsStr>, arguments: impl IntoIterator<Item = A>) -> Assert
+pub fn run_to_end<A>(program: impl Into<Program>, arguments: impl IntoIterator<Item = A>) -> Assert
 where
     A: AsRef<OsStr>,
 {
-    assert_cmd::Command::new(program)
-        .args(arguments)
-        .timeout(patience())
-        .assert()
+    let program = program.into();
+    let mut command = assert_cmd::Command::new(program.path);
+    command.args(program.arguments);
+    if let Some(directory) = program.directory {
+        command.current_dir(directory);
+    }
+    command.args(arguments).timeout(patience()).assert()
 }
 
 /// How to start a [`Server`], where [`Server::start`] does not say enough.
 pub struct Builder {
-    program: OsString,
-    arguments: Vec<OsString>,
+    program: Program,
     address: String,
     descriptor_limit: Option<u32>,
     stdout_is_read: bool,
@@ -67,7 +70,7 @@ impl Builder {
     /// An argument to pass before the address.
     #[must_use]
     pub fn argument(mut self, argument: impl Into<OsString>) -> Builder {
-        self.arguments.push(argument.into());
+        self.program.arguments.push(argument.into());
         self
     }
 
@@ -106,7 +109,7 @@ impl Builder {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|e| panic!("cannot start {}: {e}", self.program.display()));
+            .unwrap_or_else(|e| panic!("cannot start {}: {e}", self.program.path.display()));
 
         let timeline = Arc::new(Timeline::new(2));
         let stdout = child.stdout.take().expect("stdout is piped");
@@ -127,19 +130,24 @@ impl Builder {
     }
 
     fn command(&self) -> Command {
-        let Some(limit) = self.descriptor_limit else {
-            let mut command = Command::new(&self.program);
-            command.args(&self.arguments).arg(&self.address);
-            return command;
+        let program = &self.program;
+        let mut command = match self.descriptor_limit {
+            None => Command::new(&program.path),
+            // The shell lowers its own limit and then becomes the server.
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                let become_the_server = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
+                shell.arg("-c").arg(become_the_server).arg(&program.path);
+                shell
+            }
         };
-        // The shell lowers its own limit and then becomes the server.
-        let mut command = Command::new("sh");
-        command
-            .arg("-c")
-            .arg(format!("ulimit -n {limit} && exec \"$0\" \"$@\""))
-            .arg(&self.program)
-            .args(&self.arguments)
-            .arg(&self.address);
+        command.args(&program.arguments);
+        if program.fixed_address.is_none() {
+            command.arg(&self.address);
+        }
+        if let Some(directory) = &program.directory {
+            command.current_dir(directory);
+        }
         command
     }
 }
@@ -184,16 +192,15 @@ impl Server {
     ///
     /// If the program cannot be started, ends, or is silent until the deadline.
     #[must_use]
-    pub fn start(program: impl Into<OsString>) -> Server {
+    pub fn start(program: impl Into<Program>) -> Server {
         Server::builder(program).start()
     }
 
     /// Starts with the defaults of [`Server::start`], to change some of them.
     #[must_use]
-    pub fn builder(program: impl Into<OsString>) -> Builder {
+    pub fn builder(program: impl Into<Program>) -> Builder {
         Builder {
             program: program.into(),
-            arguments: Vec::new(),
             address: "127.0.0.1:0".to_owned(),
             descriptor_limit: None,
             stdout_is_read: true,
@@ -208,7 +215,7 @@ impl Server {
     ///
     /// As [`Server::start`].
     #[must_use]
-    pub fn start_traced(program: impl Into<OsString>, calls: &Path) -> Option<Server> {
+    pub fn start_traced(program: impl Into<Program>, calls: &Path) -> Option<Server> {
         let try_out = Command::new("strace")
             .args(["--daemonize", "--output", "/dev/null", "true"])
             .output();
@@ -217,13 +224,11 @@ impl Server {
             return None;
         }
         // `--daemonize` makes strace a child of the server, which stays the process we started.
-        let builder = Server::builder("strace")
-            .argument("--daemonize")
-            .argument("--trace=epoll_ctl")
-            .argument("--output")
-            .argument(calls)
-            .argument(program);
-        Some(builder.start())
+        let arguments = ["--daemonize", "--trace=epoll_ctl", "--output"].map(OsString::from);
+        let mut arguments = Vec::from(arguments);
+        arguments.push(calls.into());
+        let traced = program.into().started_by("strace", arguments);
+        Some(Server::start(traced))
     }
 
     /// Reads the server's stdout from now on, if it was left unread until now.
@@ -244,10 +249,10 @@ impl Server {
 
     fn wait_until_ready(&self) -> SocketAddr {
         let ready = starts_with(READY);
-        let Some(line) = self.timeline.take_line(Kind::Stderr, &ready) else {
+        let Some(line) = self.timeline.take_line_of_either_stream(&ready) else {
             self.fail(
                 "the server did not say where it listens",
-                "! Listening on ADDRESS",
+                "Listening on ADDRESS, on stdout or stderr",
             );
         };
         line.trim_start_matches(READY)

@@ -101,7 +101,15 @@ impl Timeline {
     /// Waits for a line of the server's that no assertion has asked for yet, and returns it.
     /// `None` at the deadline, or as soon as the server has said its last.
     pub(crate) fn take_line(&self, kind: Kind, wanted: &impl Predicate<str>) -> Option<String> {
-        self.take(0, kind, wanted).map(|(_, line)| line)
+        self.take(0, |k| k == kind, wanted).map(|(_, line)| line)
+    }
+
+    /// The same for a line on stdout or on stderr.
+    pub(crate) fn take_line_of_either_stream(
+        &self,
+        wanted: &impl Predicate<str>,
+    ) -> Option<String> {
+        self.take(0, Kind::is_line, wanted).map(|(_, line)| line)
     }
 
     /// Waits for two lines of stdout, the second one anywhere after the first, and returns them.
@@ -110,15 +118,15 @@ impl Timeline {
         first: &impl Predicate<str>,
         second: &impl Predicate<str>,
     ) -> Option<(String, String)> {
-        let (index, first) = self.take(0, Kind::Stdout, first)?;
-        let (_, second) = self.take(index + 1, Kind::Stdout, second)?;
+        let (index, first) = self.take(0, |k| k == Kind::Stdout, first)?;
+        let (_, second) = self.take(index + 1, |k| k == Kind::Stdout, second)?;
         Some((first, second))
     }
 
     fn take(
         &self,
         mut from: usize,
-        kind: Kind,
+        is_on: impl Fn(Kind) -> bool,
         wanted: &impl Predicate<str>,
     ) -> Option<(usize, String)> {
         let end = Instant::now() + patience();
@@ -128,7 +136,7 @@ impl Timeline {
             let found = events
                 .iter_mut()
                 .enumerate()
-                .find(|(_, e)| e.kind == kind && !e.expected && wanted.eval(&e.text));
+                .find(|(_, e)| is_on(e.kind) && !e.expected && wanted.eval(&e.text));
             if let Some((index, event)) = found {
                 event.expected = true;
                 return Some((from + index, event.text.clone()));

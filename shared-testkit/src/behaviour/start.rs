@@ -13,10 +13,10 @@ use predicates::str::{contains, is_empty, starts_with};
 use rustix::io::Errno;
 
 use crate::deadline::patience;
-use crate::{Server, has_ipv6, run_to_end};
+use crate::{Program, Server, has_ipv6, run_to_end};
 
 /// Port 0 lets the kernel choose, and the first line on stderr tells what it chose.
-pub fn tells_the_port_that_the_kernel_chose(program: &str) {
+pub fn tells_the_port_that_the_kernel_chose(program: Program) {
     let server = Server::start(program);
     assert_ne!(server.address().port(), 0);
     server.connect("alice").leave();
@@ -24,7 +24,7 @@ pub fn tells_the_port_that_the_kernel_chose(program: &str) {
 }
 
 /// An IPv6 address is given in brackets, as in a URL.
-pub fn listens_on_ipv6(program: &str) {
+pub fn listens_on_ipv6(program: Program) {
     if !has_ipv6() {
         return;
     }
@@ -34,8 +34,8 @@ pub fn listens_on_ipv6(program: &str) {
 }
 
 /// Without an argument it is 127.0.0.1:8080.
-pub fn listens_on_port_8080_by_default(program: &str) {
-    let mut server = Command::new(program)
+pub fn listens_on_port_8080_by_default(program: Program) {
+    let mut server = Command::new(program.path)
         .stderr(Stdio::piped())
         .spawn()
         .expect("the server starts");
@@ -57,11 +57,11 @@ pub fn listens_on_port_8080_by_default(program: &str) {
 }
 
 /// One clear error that names the address, exit status 1, and nothing on stdout.
-pub fn refuses_a_malformed_address(program: &str) {
+pub fn refuses_a_malformed_address(program: Program) {
     let malformed = ["", "8080", "127.0.0.1", "localhost:8080", "127.0.0.1:99999"];
     for address in malformed {
         let named = format!("Error: \"{address}\" is not an address");
-        run_to_end(program, [address])
+        run_to_end(&program, [address])
             .code(1)
             .stdout(is_empty())
             .stderr(starts_with(named).and(contains("panicked").not()));
@@ -75,7 +75,7 @@ pub fn refuses_a_malformed_address(program: &str) {
 }
 
 /// Whoever passes two addresses expects something that will not happen.
-pub fn refuses_a_second_argument(program: &str) {
+pub fn refuses_a_second_argument(program: Program) {
     run_to_end(program, ["127.0.0.1:0", "127.0.0.1:8081"])
         .code(1)
         .stdout(is_empty())
@@ -83,7 +83,7 @@ pub fn refuses_a_second_argument(program: &str) {
 }
 
 /// Row 2: a port in use is one clear error that names the address and the cause, exit status 1.
-pub fn row_2_a_port_in_use_is_a_clear_error(program: &str) {
+pub fn row_2_a_port_in_use_is_a_clear_error(program: Program) {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("the listener has an address");
     // "Address already in use", or how else the C library says it
@@ -100,7 +100,7 @@ pub fn row_2_a_port_in_use_is_a_clear_error(program: &str) {
 }
 
 /// Row 1: a signal that interrupts `poll` is no error (Ctrl-Z, then `fg`).
-pub fn row_1_survives_stop_and_continue(program: &str) {
+pub fn row_1_survives_stop_and_continue(program: Program) {
     let mut server = Server::start(program);
     for name in ["alice", "bob", "carol"] {
         // Let it go to sleep in `poll` first: what is interrupted there ends with EINTR.
