@@ -1,7 +1,9 @@
 //! What the machine may not let a test do.
 
 use std::env;
+use std::io::{self, Write};
 use std::net::TcpListener;
+use std::thread;
 
 use crate::program::is_foreign;
 
@@ -16,7 +18,9 @@ const STRICT: &str = "TESTKIT_STRICT";
 pub(crate) fn pass_over(why: &str) {
     let is_strict = env::var_os(STRICT).is_some() && !is_foreign();
     assert!(!is_strict, "{STRICT} is set, but {why}");
-    eprintln!("passed over: {why}");
+    // Not by `eprintln!`, whose text is shown of tests that fail only. Nothing is lost if it fails.
+    let test = thread::current().name().unwrap_or("a test").to_owned();
+    let _ = writeln!(io::stderr(), "passed over: {test}: {why}");
 }
 
 /// Whether this machine has an IPv6 loopback address. Where it has none, the test that asks is

@@ -97,6 +97,7 @@ mod deadline;
 mod environment;
 mod flood;
 pub mod kernel;
+mod port;
 mod program;
 mod server;
 pub mod suite;

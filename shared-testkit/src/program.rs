@@ -5,6 +5,8 @@ use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use crate::environment::pass_over;
+
 /// The environment variable with the command line of a server to test instead of the milestone's.
 pub(crate) const SERVER_CMD: &str = "SERVER_CMD";
 
@@ -47,6 +49,18 @@ impl Program {
             directory: Some(directory),
             fixed_address: fixed_address(),
         }
+    }
+
+    /// Whether it listens where its argument says. Where it does not, because `SERVER_ADDR` is set,
+    /// the test that asks is passed over.
+    #[must_use]
+    pub fn takes_an_address(&self) -> bool {
+        if let Some(address) = self.fixed_address {
+            pass_over(&format!(
+                "{SERVER_ADDR} says that this server takes no argument and listens on {address}"
+            ));
+        }
+        self.fixed_address.is_none()
     }
 
     /// The same program, started by another one whose last argument it becomes.

@@ -1,11 +1,12 @@
 //! A server under test: started, watched, and ended with the test.
 
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use crate::client::Client;
 use crate::deadline::{patience, wait_until};
 use crate::environment::pass_over;
 use crate::kernel::{self, Interest};
+use crate::port::{self, Turn};
 use crate::program::Program;
 use crate::timeline::{Kind, Timeline};
 
@@ -61,7 +63,7 @@ where
 /// How to start a [`Server`], where [`Server::start`] does not say enough.
 pub struct Builder {
     program: Program,
-    address: String,
+    address: Option<String>,
     descriptor_limit: Option<u32>,
     stdout_is_read: bool,
 }
@@ -77,7 +79,14 @@ impl Builder {
     /// The address to pass as the last argument, instead of `127.0.0.1:0`.
     #[must_use]
     pub fn listen_on(mut self, address: impl Into<String>) -> Builder {
-        self.address = address.into();
+        self.address = Some(address.into());
+        self
+    }
+
+    /// No argument for an address: the server has to listen at its default.
+    #[must_use]
+    pub fn without_address(mut self) -> Builder {
+        self.address = None;
         self
     }
 
@@ -96,13 +105,18 @@ impl Builder {
         self
     }
 
-    /// Starts the server and waits until it says on stderr where it listens.
+    /// Starts the server and waits until it says where it listens, on stderr or on stdout.
+    ///
+    /// With `SERVER_ADDR` set it waits for its turn first, and then until the kernel has a listener
+    /// at that address.
     ///
     /// # Panics
     ///
-    /// If the program cannot be started, ends, or is silent until the deadline.
+    /// If the program cannot be started, ends, or is silent until the deadline; with `SERVER_ADDR`,
+    /// if another program has that address.
     #[must_use]
     pub fn start(self) -> Server {
+        let turn = self.program.fixed_address.map(take_turn);
         let mut child = self
             .command()
             .stdin(Stdio::null())
@@ -121,11 +135,16 @@ impl Builder {
             child,
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
             timeline,
+            registered: Mutex::default(),
+            _turn: turn,
         };
         if self.stdout_is_read {
             server.read_stdout();
         }
-        server.address = server.wait_until_ready();
+        server.address = match self.program.fixed_address {
+            None => server.wait_until_ready(),
+            Some(address) => server.wait_until_listening(address),
+        };
         server
     }
 
@@ -143,13 +162,21 @@ impl Builder {
         };
         command.args(&program.arguments);
         if program.fixed_address.is_none() {
-            command.arg(&self.address);
+            command.args(&self.address);
         }
         if let Some(directory) = &program.directory {
             command.current_dir(directory);
         }
         command
     }
+}
+
+fn take_turn(address: SocketAddr) -> Turn {
+    let turn = port::wait_for_turn(address);
+    if let Some(holder) = port::holder(address) {
+        panic!("no server can be started at {address}: {holder} has it already");
+    }
+    turn
 }
 
 /// Moves what comes through a pipe into the timeline, line by line, so that the pipe never fills.
@@ -182,6 +209,9 @@ pub struct Server {
     timeline: Arc<Timeline>,
     readers: Vec<JoinHandle<()>>,
     unread_stdout: Option<ChildStdout>,
+    /// The clients' addresses by the tokens that the server has said.
+    registered: Mutex<HashMap<String, SocketAddr>>,
+    _turn: Option<Turn>,
 }
 
 impl Server {
@@ -201,7 +231,7 @@ impl Server {
     pub fn builder(program: impl Into<Program>) -> Builder {
         Builder {
             program: program.into(),
-            address: "127.0.0.1:0".to_owned(),
+            address: Some("127.0.0.1:0".to_owned()),
             descriptor_limit: None,
             stdout_is_read: true,
         }
@@ -260,6 +290,21 @@ impl Server {
             .unwrap_or_else(|e| panic!("the server said {line:?}, which is no address: {e}"))
     }
 
+    fn wait_until_listening(&self, address: SocketAddr) -> SocketAddr {
+        let mut is_there = false;
+        wait_until(|| {
+            is_there = port::is_listened_at(address);
+            is_there || !self.timeline.is_open()
+        });
+        if !is_there {
+            self.fail(
+                "the server does not listen",
+                &format!("a listener on {address}"),
+            );
+        }
+        address
+    }
+
     /// Where the server listens, as it says itself.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
@@ -316,7 +361,14 @@ impl Server {
             let title = format!("the server did not register {}", client.name());
             self.fail(&title, &format!("| {accepted} … | {REGISTERED}Token(…)"));
         };
-        client.set_token(line.trim_start_matches(REGISTERED));
+        let token = line.trim_start_matches(REGISTERED);
+        client.set_token(token);
+        let mut registered = self
+            .registered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        registered.insert(token.to_owned(), client.address());
+        drop(registered);
         client
     }
 
@@ -385,6 +437,22 @@ impl Server {
     pub fn expect_no_more_lines(&self) {
         if !self.timeline.unexpected_lines().is_empty() {
             self.fail("the server said more than was expected", "nothing more");
+        }
+    }
+
+    /// Every line on stderr so far, `Listening on` aside, must have been expected.
+    ///
+    /// # Panics
+    ///
+    /// If one was not.
+    #[track_caller]
+    pub fn expect_no_trouble(&self) {
+        let lines = self.timeline.unexpected_lines();
+        if let Some(line) = lines
+            .iter()
+            .find(|line| line.starts_with(Kind::Stderr.mark()))
+        {
+            self.fail_with("the server complains", "nothing more on stderr", line);
         }
     }
 
@@ -583,15 +651,22 @@ impl Server {
         kernel::descriptors(self.pid)
     }
 
-    /// What the server's epoll instance waits for on behalf of a client: the interest as the kernel
-    /// has it. `None` if the client is not registered.
+    /// What the server's epoll instance waits for on behalf of a client of [`Server::client`]: the
+    /// interest as the kernel has it. `None` if the client's socket is closed or not registered.
     ///
     /// # Panics
     ///
-    /// If the server is gone.
+    /// If the server is gone, has no epoll instance, or has never said this token.
     #[must_use]
     pub fn interest(&self, token: &str) -> Option<Interest> {
-        kernel::interest(self.pid, token)
+        let registered = self
+            .registered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let client = registered
+            .get(token)
+            .expect("the server has said this token");
+        kernel::interest(self.pid, self.address, *client)
     }
 
     /// Whether the server's socket for a client sends small pieces at once (`TCP_NODELAY`, tcp(7)).
