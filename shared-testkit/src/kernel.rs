@@ -67,10 +67,19 @@ pub(crate) fn descriptors(pid: Pid) -> usize {
     descriptors_of(pid).len()
 }
 
-/// The interest in the socket whose other end is `client`, if any.
+/// The number that the kernel has for the server's end of a connection, if it is open.
+pub(crate) fn socket(server: SocketAddr, client: SocketAddr) -> Option<u64> {
+    let sockets = sockets(server);
+    let ours = sockets.iter().find(|socket| {
+        socket.remote_address == client && socket.local_address.port() == server.port()
+    });
+    ours.map(|socket| socket.inode)
+}
+
+/// The interest in a socket, if the server has it and has registered it.
 ///
 /// Looked up by descriptor: mio keeps its token in `data`, but another library keeps other things.
-pub(crate) fn interest(pid: Pid, server: SocketAddr, client: SocketAddr) -> Option<Interest> {
+pub(crate) fn interest(pid: Pid, socket: u64) -> Option<Interest> {
     let descriptors = descriptors_of(pid);
     let epolls: Vec<_> = descriptors
         .iter()
@@ -80,17 +89,12 @@ pub(crate) fn interest(pid: Pid, server: SocketAddr, client: SocketAddr) -> Opti
         !epolls.is_empty(),
         "the server has no epoll instance, and this test looks at what it asks of epoll"
     );
-    let inode = sockets(server).into_iter().find_map(|socket| {
-        let is_ours =
-            socket.remote_address == client && socket.local_address.port() == server.port();
-        is_ours.then_some(socket.inode)
-    })?;
-    let socket = descriptors
+    let descriptor = descriptors
         .iter()
-        .find(|d| matches!(d.target, FDTarget::Socket(socket) if socket == inode))?;
+        .find(|d| matches!(d.target, FDTarget::Socket(inode) if inode == socket))?;
     epolls
         .iter()
-        .find_map(|epoll| interest_in(socket.fd, epoll.fd, pid))
+        .find_map(|epoll| interest_in(descriptor.fd, epoll.fd, pid))
 }
 
 fn interest_in(descriptor: i32, epoll: i32, pid: Pid) -> Option<Interest> {

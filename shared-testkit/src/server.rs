@@ -135,7 +135,7 @@ impl Builder {
             child,
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
             timeline,
-            registered: Mutex::default(),
+            clients: Mutex::default(),
             _turn: turn,
         };
         if self.stdout_is_read {
@@ -209,9 +209,17 @@ pub struct Server {
     timeline: Arc<Timeline>,
     readers: Vec<JoinHandle<()>>,
     unread_stdout: Option<ChildStdout>,
-    /// The clients' addresses by the tokens that the server has said.
-    registered: Mutex<HashMap<String, SocketAddr>>,
+    /// By the tokens that the server has said.
+    clients: Mutex<HashMap<String, Registered>>,
     _turn: Option<Turn>,
+}
+
+/// What is known of a client that the server has registered.
+struct Registered {
+    address: SocketAddr,
+    /// The number of the server's end of the connection. Looked up only once, because the kernel's
+    /// table of sockets may be long.
+    socket: Option<u64>,
 }
 
 impl Server {
@@ -363,12 +371,13 @@ impl Server {
         };
         let token = line.trim_start_matches(REGISTERED);
         client.set_token(token);
-        let mut registered = self
-            .registered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        registered.insert(token.to_owned(), client.address());
-        drop(registered);
+        let registered = Registered {
+            address: client.address(),
+            socket: None,
+        };
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.insert(token.to_owned(), registered);
+        drop(clients);
         client
     }
 
@@ -659,14 +668,14 @@ impl Server {
     /// If the server is gone, has no epoll instance, or has never said this token.
     #[must_use]
     pub fn interest(&self, token: &str) -> Option<Interest> {
-        let registered = self
-            .registered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let client = registered
-            .get(token)
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let client = clients
+            .get_mut(token)
             .expect("the server has said this token");
-        kernel::interest(self.pid, self.address, *client)
+        if client.socket.is_none() {
+            client.socket = kernel::socket(self.address, client.address);
+        }
+        kernel::interest(self.pid, client.socket?)
     }
 
     /// Whether the server's socket for a client sends small pieces at once (`TCP_NODELAY`, tcp(7)).

@@ -17,6 +17,7 @@ pub fn keeps_clients_open(program: Program) {
     let server = Server::start(program);
     let alice = server.client("alice");
     let bob = server.client("bob");
+    server.wait_until_asleep();
     for client in [&alice, &bob] {
         let interest = server.interest(client.token());
         assert_eq!(
