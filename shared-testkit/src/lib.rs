@@ -107,7 +107,7 @@ pub use assert_cmd;
 pub use predicates;
 
 pub use crate::client::Client;
-pub use crate::environment::has_ipv6;
+pub use crate::environment::{has_ipv6, has_python};
 pub use crate::flood::{Flooder, flood_lines};
 pub use crate::program::Program;
 pub use crate::server::{Builder, Server, run_to_end};

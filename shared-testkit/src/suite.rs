@@ -29,6 +29,7 @@ const AT_ONCE: usize = 8;
 const DEADLINE_SCALE: &str = "0.05";
 
 /// The built tests of one chapter.
+#[derive(Clone)]
 pub struct Suite {
     /// In which folder cargo would run them.
     directory: PathBuf,
