@@ -11,7 +11,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) const SCALE: &str = "TESTKIT_DEADLINE_SCALE";
 
 /// How often a fact is looked up that nobody announces.
-const LOOK_AGAIN: Duration = Duration::from_millis(2);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// How long one wait may last.
 ///

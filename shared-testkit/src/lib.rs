@@ -97,6 +97,7 @@ mod deadline;
 mod environment;
 mod flood;
 pub mod kernel;
+mod lessons;
 mod port;
 mod program;
 mod server;
@@ -109,6 +110,7 @@ pub use predicates;
 pub use crate::client::Client;
 pub use crate::environment::{has_ipv6, has_python};
 pub use crate::flood::{Flooder, flood_lines};
+pub use crate::lessons::{LESSONS, Lesson};
 pub use crate::program::Program;
 pub use crate::server::{Builder, Server, run_to_end};
 

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::environment::pass_over;
+use crate::lessons;
 
 /// The environment variable with the command line of a server to test instead of the milestone's.
 pub(crate) const SERVER_CMD: &str = "SERVER_CMD";
@@ -35,6 +36,7 @@ impl Program {
     /// by a path at which there is none, or if `SERVER_ADDR` beside it is not an address.
     #[must_use]
     pub fn under_test(own_binary: &str) -> Program {
+        lessons::teach();
         let Some(command) = env::var_os(SERVER_CMD) else {
             return Program::from(own_binary);
         };

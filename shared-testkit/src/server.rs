@@ -20,9 +20,10 @@ use crate::client::Client;
 use crate::deadline::{patience, wait_until};
 use crate::environment::pass_over;
 use crate::kernel::{self, Interest};
+use crate::lessons;
 use crate::port::{self, Turn};
 use crate::program::Program;
-use crate::timeline::{Kind, Timeline};
+use crate::timeline::{INDENT, Kind, Timeline};
 
 /// The name under which a server stands in the timeline.
 const SERVER: &str = "server";
@@ -51,6 +52,7 @@ pub fn run_to_end<A>(program: impl Into<Program>, arguments: impl IntoIterator<I
 where
     A: AsRef<OsStr>,
 {
+    lessons::teach();
     let program = program.into();
     let mut command = assert_cmd::Command::new(program.path);
     command.args(program.arguments);
@@ -125,7 +127,8 @@ impl Builder {
             .spawn()
             .unwrap_or_else(|e| panic!("cannot start {}: {e}", self.program.path.display()));
 
-        let timeline = Arc::new(Timeline::new(2));
+        let timeline = Arc::new(Timeline::new(2, Pid::from_child(&child)));
+        lessons::watch(&timeline);
         let stdout = child.stdout.take().expect("stdout is piped");
         let stderr = child.stderr.take().expect("stderr is piped");
         let mut server = Server {
@@ -727,7 +730,7 @@ impl Server {
     #[track_caller]
     fn fail(&self, title: &str, expected: &str) -> ! {
         let unexpected = self.timeline.unexpected_lines();
-        let mut received = unexpected.iter().take(5).cloned().collect::<Vec<_>>();
+        let mut received = unexpected.iter().take(3).cloned().collect::<Vec<_>>();
         if unexpected.len() > received.len() {
             received.push(format!("(and {} more)", unexpected.len() - received.len()));
         }
@@ -737,7 +740,7 @@ impl Server {
                 false => "nothing more: it has ended".to_owned(),
             });
         }
-        self.fail_with(title, expected, &received.join("\n            "));
+        self.fail_with(title, expected, &received.join(&format!("\n{INDENT}")));
     }
 
     #[track_caller]
@@ -758,8 +761,5 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.end();
-        if thread::panicking() {
-            self.timeline.show_unless_shown();
-        }
     }
 }

@@ -23,10 +23,10 @@ use crate::deadline::SCALE;
 use crate::program::{SERVER_ADDR, SERVER_CMD};
 
 /// How many tests run at once. A test that fails mostly waits, so they may be more than the cores.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 16;
 
-/// A test that fails waits for this part of the 20 seconds: a second.
-const DEADLINE_SCALE: &str = "0.05";
+/// A test that fails waits for this part of the 20 seconds: two of them.
+const DEADLINE_SCALE: &str = "0.1";
 
 /// The built tests of one chapter.
 #[derive(Clone)]
@@ -80,7 +80,7 @@ impl Suite {
         }
     }
 
-    /// Waits for this part of 20 seconds at most, instead of a twentieth: a test that is meant to
+    /// Waits for this part of 20 seconds at most, instead of a tenth: a test that is meant to
     /// pass needs more on a busy machine than one that is meant to fail.
     #[must_use]
     pub fn deadline_scale(mut self, scale: f64) -> Suite {

@@ -132,14 +132,19 @@ pub fn outlives_every_kind_of_leaving(program: Program) {
     let mut server = Server::start(program);
     for round in 0..20 {
         let mut client = server.client("client");
+        let goodbye = format!("Client {} disconnected", client.token());
         if round % 2 == 0 {
             client.send("half a li");
         }
         match round % 3 {
             0 => client.leave(),
-            1 => client.reset(),
-            _ => client.half_close(),
+            1 => client.half_close(),
+            _ => {
+                client.reset();
+                continue;
+            }
         }
+        server.expect_line(&goodbye);
     }
     let _last = server.client("last");
     server.expect_running();
