@@ -7,6 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::env;
 use std::io::{self, Read, Write};
+use std::mem;
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, bail};
@@ -347,9 +348,9 @@ impl Connection {
             self.had_writable = true;
         }
         if self.makes(Mistake::WrongOrder) {
-            for &byte in lines.iter().rev() {
-                self.write_buf.push_front(byte);
-            }
+            let waiting = mem::take(&mut self.write_buf);
+            self.write_buf.extend(lines);
+            self.write_buf.extend(waiting);
         } else {
             self.write_buf.extend(lines);
         }
