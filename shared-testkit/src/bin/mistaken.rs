@@ -230,6 +230,10 @@ impl Server {
             println!("Buffering partial message from {token:?}");
         }
 
+        if self.makes(Mistake::ForgetsToRemove) && !matches!(outcome, Ok(false)) {
+            println!("Client {token:?} disconnected");
+            return Ok(true);
+        }
         match outcome {
             Ok(false) => {}
             Ok(true) => {
@@ -285,10 +289,6 @@ impl Server {
     }
 
     fn disconnect(&mut self, token: Token) {
-        if self.makes(Mistake::ForgetsToRemove) {
-            println!("Client {token:?} disconnected");
-            return;
-        }
         let Some(mut connection) = self.connections.remove(&token) else {
             return;
         };
