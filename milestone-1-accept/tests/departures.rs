@@ -1,5 +1,5 @@
 //! Where this step does better than the article's listing; the rows are those of the table of
-//! departures in `docs/README.md`. What is staged here by stopping and continuing the server, the
+//! departures in `docs/src/departures.md`. What is staged here by stopping and continuing the server, the
 //! article's listing does not live to see (row 1).
 
 use shared_testkit::{Server, behaviours, program};

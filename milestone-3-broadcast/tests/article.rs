@@ -21,6 +21,7 @@ fn writable_is_asked_for_where_bytes_wait() {
 
     alice.send_line("Hello from A");
     server.expect_line("Broadcast 13 bytes from Token(1)");
+    server.wait_until_asleep();
     for (client, expected) in [
         (&alice, Interest::READABLE),
         (&bob, Interest::READABLE_AND_WRITABLE),
@@ -46,6 +47,7 @@ fn nothing_is_sent_yet() {
     for line in ["Hello from A", "Hello again"] {
         alice.send_line(line);
         server.expect_line(&format!("Broadcast {} bytes from Token(1)", line.len() + 1));
+        server.wait_until_asleep();
     }
     // Whatever was sent arrives before the end of file.
     server.kill();

@@ -29,12 +29,12 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub struct Output {
     /// The lines of this turn.
     turn: Vec<u8>,
-    file: File,
     shared: Arc<Shared>,
 }
 
-#[derive(Default)]
+/// What the event loop and the thread share.
 struct Shared {
+    file: File,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -55,16 +55,15 @@ struct State {
 impl Output {
     /// Starts the thread that writes to `stream`, which is stdout or stderr.
     pub fn new(stream: impl AsFd) -> io::Result<Output> {
-        let file = File::from(stream.as_fd().try_clone_to_owned()?);
-        let shared = Arc::new(Shared::default());
-        let of_thread = (file.try_clone()?, Arc::clone(&shared));
-        thread::Builder::new().spawn(move || {
-            let (file, shared) = of_thread;
-            shared.write_what_waits(&file);
-        })?;
+        let shared = Arc::new(Shared {
+            file: File::from(stream.as_fd().try_clone_to_owned()?),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let of_thread = Arc::clone(&shared);
+        thread::Builder::new().spawn(move || of_thread.write_what_waits())?;
         Ok(Output {
             turn: Vec::new(),
-            file,
             shared,
         })
     }
@@ -94,7 +93,7 @@ impl Output {
         }
         let mut state = self.shared.lock();
         let written = match state.is_idle() {
-            true => write_without_blocking(&self.file, &self.turn),
+            true => write_without_blocking(&self.shared.file, &self.turn),
             false => 0,
         };
         let rest = &self.turn[written..];
@@ -146,7 +145,7 @@ impl Output {
 
 impl Shared {
     /// The thread's work.
-    fn write_what_waits(&self, file: &File) {
+    fn write_what_waits(&self) {
         let mut state = self.lock();
         loop {
             state.piece.clear();
@@ -155,7 +154,7 @@ impl Shared {
                 state.piece = state.waiting.drain(..length).collect();
                 let piece = state.piece.clone();
                 drop(state);
-                let written = write_all(file, &piece);
+                let written = write_all(&self.file, &piece);
                 state = self.lock();
                 state.dropped += count_lines(&piece[written..]);
             } else if !state.is_finished {

@@ -6,12 +6,15 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::io::retry_on_intr;
+use rustix::io::{ioctl_fionread, retry_on_intr};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::deadline::patience;
 use crate::flood::Flooder;
-use crate::timeline::{Kind, Timeline, escape};
+use crate::timeline::{INDENT, Kind, Timeline, escape};
+
+/// How much of what is the same a failure shows before the place where it differs, in columns.
+const SHOWN_BEFORE: usize = 14;
 
 /// A connected client with a name, made by [`Server::client`](crate::Server::client) and its like.
 ///
@@ -269,6 +272,12 @@ impl Client {
             .expect("SO_LINGER is known");
     }
 
+    /// How many bytes have come that nobody has asked for.
+    pub(crate) fn unread(&self) -> u64 {
+        let in_socket = ioctl_fionread(self.stream()).expect("a socket knows what it holds");
+        in_socket + self.reader.buffer().len() as u64
+    }
+
     /// Starts the time in which an assertion has to receive all that it asks for.
     fn begin_to_read(&mut self) -> &mut BufReader<Timed> {
         self.reader.get_mut().end = Instant::now() + patience();
@@ -294,19 +303,22 @@ impl Client {
         }
         let pairs = expected.iter().zip(&received.bytes);
         let parted = pairs.take_while(|(e, r)| e == r).count();
-        // Far into a long message its beginning says nothing: begin a little before the place.
-        let from = if parted < 40 { 0 } else { parted - 20 };
-        let shown = match from {
-            0 => String::new(),
-            _ => format!(", shown from byte {from} on"),
+        let from = begin_of_context(&expected[..parted]);
+        let mark = match (received.bytes.len(), from) {
+            (0, _) => String::new(),
+            (_, 0) => mark(&expected[..parted], &format!("they part at byte {parted}")),
+            _ => mark(
+                &expected[from..parted],
+                &format!("they part at byte {parted}; shown from {from} on"),
+            ),
         };
+        let shown = received.from(from).to_string();
+        // The mark belongs under the bytes; how they ended may stand in a line of its own.
+        let (bytes, end) = shown.split_at(shown.find('\n').unwrap_or(shown.len()));
         self.fail(
             "did not receive what was expected",
-            &escape(expected.get(from..).unwrap_or_default()),
-            &format!(
-                "{}\n  they part at byte {parted}{shown}",
-                received.from(from)
-            ),
+            &escape(&expected[from..]),
+            &format!("{bytes}{mark}{end}"),
         );
     }
 
@@ -386,9 +398,40 @@ impl fmt::Display for Received {
         match &self.end {
             None => write!(f, "{}", escape(&self.bytes)),
             Some(end) if self.bytes.is_empty() => write!(f, "{end}"),
-            Some(end) => write!(f, "{}, then {end}", escape(&self.bytes)),
+            Some(end) => write!(f, "{},{}then {end}", escape(&self.bytes), gap(&self.bytes)),
         }
     }
+}
+
+/// What stands between bytes and how they ended: a new line, unless both fit into one.
+fn gap(bytes: &[u8]) -> String {
+    match escape_width(bytes) {
+        0..=30 => " ".to_owned(),
+        _ => format!("\n{INDENT}"),
+    }
+}
+
+/// Far into a long message its beginning says nothing: where to begin, a little before the place
+/// where expected and received part.
+fn begin_of_context(same: &[u8]) -> usize {
+    if escape_width(same) < SHOWN_BEFORE * 2 {
+        return 0;
+    }
+    let mut from = same.len();
+    while escape_width(&same[from..]) < SHOWN_BEFORE {
+        from -= 1;
+    }
+    from
+}
+
+/// A line that points at what follows these bytes in the line above, which begins with a quotation
+/// mark.
+fn mark(same: &[u8], text: &str) -> String {
+    format!("\n{INDENT} {:1$}^ {text}", "", escape_width(same))
+}
+
+fn escape_width(bytes: &[u8]) -> usize {
+    bytes.escape_ascii().count()
 }
 
 /// Connects, with a deadline on this and on all that is done with the stream later.

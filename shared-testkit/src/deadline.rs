@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The environment variable that scales [`PATIENCE`]: a factor such as `3` or `0.5`.
-const SCALE: &str = "TESTKIT_DEADLINE_SCALE";
+pub(crate) const SCALE: &str = "TESTKIT_DEADLINE_SCALE";
 
 /// How often a fact is looked up that nobody announces.
-const LOOK_AGAIN: Duration = Duration::from_millis(2);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// How long one wait may last.
 ///

@@ -9,6 +9,8 @@ use procfs::WithCurrentSystemInfo;
 use procfs::process::{FDInfo, FDTarget, Process, Stat};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
+use crate::port::sockets;
+
 /// What an epoll instance has been asked to tell about a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interest {
@@ -65,37 +67,48 @@ pub(crate) fn descriptors(pid: Pid) -> usize {
     descriptors_of(pid).len()
 }
 
-/// The interest that is registered under a token such as `Token(1)`, if any.
-pub(crate) fn interest(pid: Pid, token: &str) -> Option<Interest> {
-    let epoll = descriptors_of(pid)
-        .into_iter()
-        .find(|d| matches!(&d.target, FDTarget::AnonInode(kind) if kind.contains("eventpoll")))
-        .expect("the server has an epoll instance");
-    let path = format!("/proc/{}/fdinfo/{}", pid.as_raw_pid(), epoll.fd);
-    let info = fs::read_to_string(path).expect("the server's epoll instance can be read");
+/// The number that the kernel has for the server's end of a connection, if it is open.
+pub(crate) fn socket(server: SocketAddr, client: SocketAddr) -> Option<u64> {
+    let sockets = sockets(server);
+    let ours = sockets.iter().find(|socket| {
+        socket.remote_address == client && socket.local_address.port() == server.port()
+    });
+    ours.map(|socket| socket.inode)
+}
 
-    // A line for each descriptor: `tfd: 7 events: 80002001 data: 1 …`, the numbers after `events:`
-    // and `data:` in hexadecimal (proc_pid_fdinfo(5)). mio keeps its token in `data`.
-    let token: usize = token
-        .strip_prefix("Token(")?
-        .strip_suffix(')')?
-        .parse()
-        .ok()?;
-    let token = format!("{token:x}");
+/// The interest in a socket, if the server has it and has registered it.
+///
+/// Looked up by descriptor: mio keeps its token in `data`, but another library keeps other things.
+pub(crate) fn interest(pid: Pid, socket: u64) -> Option<Interest> {
+    let descriptors = descriptors_of(pid);
+    let epolls: Vec<_> = descriptors
+        .iter()
+        .filter(|d| matches!(&d.target, FDTarget::AnonInode(kind) if kind.contains("eventpoll")))
+        .collect();
+    assert!(
+        !epolls.is_empty(),
+        "the server has no epoll instance, and this test looks at what it asks of epoll"
+    );
+    let descriptor = descriptors
+        .iter()
+        .find(|d| matches!(d.target, FDTarget::Socket(inode) if inode == socket))?;
+    epolls
+        .iter()
+        .find_map(|epoll| interest_in(descriptor.fd, epoll.fd, pid))
+}
+
+fn interest_in(descriptor: i32, epoll: i32, pid: Pid) -> Option<Interest> {
+    let path = format!("/proc/{}/fdinfo/{epoll}", pid.as_raw_pid());
+    let info = fs::read_to_string(path).expect("the server's epoll instance can be read");
+    // A line for each descriptor: `tfd: 7 events: 80002001 data: 1 …`, the number after `events:` in
+    // hexadecimal (proc_pid_fdinfo(5)).
     info.lines().find_map(|line| {
         let words: Vec<_> = line.split_whitespace().collect();
-        let after = |key| {
-            words
-                .iter()
-                .skip_while(|word| **word != key)
-                .nth(1)
-                .copied()
-        };
-        if after("data:")? != token {
+        let ["tfd:", number, "events:", events, ..] = words[..] else {
             return None;
-        }
-        let events = u32::from_str_radix(after("events:")?, 16).ok()?;
-        Some(Interest::from_epoll(events))
+        };
+        let events = u32::from_str_radix(events, 16).ok()?;
+        (number.parse() == Ok(descriptor)).then(|| Interest::from_epoll(events))
     })
 }
 

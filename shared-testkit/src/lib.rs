@@ -92,12 +92,17 @@
 )]
 
 pub mod behaviour;
+pub mod book;
 mod client;
 mod deadline;
 mod environment;
 mod flood;
 pub mod kernel;
+mod lessons;
+mod port;
+mod program;
 mod server;
+pub mod suite;
 mod timeline;
 
 pub use assert_cmd;
@@ -106,15 +111,18 @@ pub use predicates;
 pub use crate::client::Client;
 pub use crate::environment::has_ipv6;
 pub use crate::flood::{Flooder, flood_lines};
+pub use crate::lessons::{LESSONS, Lesson};
+pub use crate::program::Program;
 pub use crate::server::{Builder, Server, run_to_end};
 
-/// The path of the binary of the package whose integration test this is in.
+/// The [`Program`] under test: the binary of the package whose integration test this is in, or the
+/// command in the environment variable `SERVER_CMD`.
 ///
 /// Works in the `tests/` folder of a package whose binary has the package's own name.
 #[macro_export]
 macro_rules! program {
     () => {
-        env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME")))
+        $crate::Program::under_test(env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME"))))
     };
 }
 

@@ -1,11 +1,12 @@
 //! A server under test: started, watched, and ended with the test.
 
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -19,7 +20,10 @@ use crate::client::Client;
 use crate::deadline::{patience, wait_until};
 use crate::environment::pass_over;
 use crate::kernel::{self, Interest};
-use crate::timeline::{Kind, Timeline};
+use crate::lessons;
+use crate::port::{self, Turn};
+use crate::program::Program;
+use crate::timeline::{INDENT, Kind, Timeline};
 
 /// The name under which a server stands in the timeline.
 const SERVER: &str = "server";
@@ -44,21 +48,24 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 /// # Panics
 ///
 /// If the program cannot be started.
-pub fn run_to_end<A>(program: impl AsRef<OsStr>, arguments: impl IntoIterator<Item = A>) -> Assert
+pub fn run_to_end<A>(program: impl Into<Program>, arguments: impl IntoIterator<Item = A>) -> Assert
 where
     A: AsRef<OsStr>,
 {
-    assert_cmd::Command::new(program)
-        .args(arguments)
-        .timeout(patience())
-        .assert()
+    lessons::teach();
+    let program = program.into();
+    let mut command = assert_cmd::Command::new(program.path);
+    command.args(program.arguments);
+    if let Some(directory) = program.directory {
+        command.current_dir(directory);
+    }
+    command.args(arguments).timeout(patience()).assert()
 }
 
 /// How to start a [`Server`], where [`Server::start`] does not say enough.
 pub struct Builder {
-    program: OsString,
-    arguments: Vec<OsString>,
-    address: String,
+    program: Program,
+    address: Option<String>,
     descriptor_limit: Option<u32>,
     stdout_is_read: bool,
 }
@@ -67,14 +74,21 @@ impl Builder {
     /// An argument to pass before the address.
     #[must_use]
     pub fn argument(mut self, argument: impl Into<OsString>) -> Builder {
-        self.arguments.push(argument.into());
+        self.program.arguments.push(argument.into());
         self
     }
 
     /// The address to pass as the last argument, instead of `127.0.0.1:0`.
     #[must_use]
     pub fn listen_on(mut self, address: impl Into<String>) -> Builder {
-        self.address = address.into();
+        self.address = Some(address.into());
+        self
+    }
+
+    /// No argument for an address: the server has to listen at its default.
+    #[must_use]
+    pub fn without_address(mut self) -> Builder {
+        self.address = None;
         self
     }
 
@@ -93,22 +107,28 @@ impl Builder {
         self
     }
 
-    /// Starts the server and waits until it says on stderr where it listens.
+    /// Starts the server and waits until it says where it listens, on stderr or on stdout.
+    ///
+    /// With `SERVER_ADDR` set it waits for its turn first, and then until the kernel has a listener
+    /// at that address.
     ///
     /// # Panics
     ///
-    /// If the program cannot be started, ends, or is silent until the deadline.
+    /// If the program cannot be started, ends, or is silent until the deadline; with `SERVER_ADDR`,
+    /// if another program has that address.
     #[must_use]
     pub fn start(self) -> Server {
+        let turn = self.program.fixed_address.map(take_turn);
         let mut child = self
             .command()
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|e| panic!("cannot start {}: {e}", self.program.display()));
+            .unwrap_or_else(|e| panic!("cannot start {}: {e}", self.program.path.display()));
 
-        let timeline = Arc::new(Timeline::new(2));
+        let timeline = Arc::new(Timeline::new(2, Pid::from_child(&child)));
+        lessons::watch(&timeline);
         let stdout = child.stdout.take().expect("stdout is piped");
         let stderr = child.stderr.take().expect("stderr is piped");
         let mut server = Server {
@@ -118,30 +138,48 @@ impl Builder {
             child,
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
             timeline,
+            clients: Mutex::default(),
+            _turn: turn,
         };
         if self.stdout_is_read {
             server.read_stdout();
         }
-        server.address = server.wait_until_ready();
+        server.address = match self.program.fixed_address {
+            None => server.wait_until_ready(),
+            Some(address) => server.wait_until_listening(address),
+        };
         server
     }
 
     fn command(&self) -> Command {
-        let Some(limit) = self.descriptor_limit else {
-            let mut command = Command::new(&self.program);
-            command.args(&self.arguments).arg(&self.address);
-            return command;
+        let program = &self.program;
+        let mut command = match self.descriptor_limit {
+            None => Command::new(&program.path),
+            // The shell lowers its own limit and then becomes the server.
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                let become_the_server = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
+                shell.arg("-c").arg(become_the_server).arg(&program.path);
+                shell
+            }
         };
-        // The shell lowers its own limit and then becomes the server.
-        let mut command = Command::new("sh");
-        command
-            .arg("-c")
-            .arg(format!("ulimit -n {limit} && exec \"$0\" \"$@\""))
-            .arg(&self.program)
-            .args(&self.arguments)
-            .arg(&self.address);
+        command.args(&program.arguments);
+        if program.fixed_address.is_none() {
+            command.args(&self.address);
+        }
+        if let Some(directory) = &program.directory {
+            command.current_dir(directory);
+        }
         command
     }
+}
+
+fn take_turn(address: SocketAddr) -> Turn {
+    let turn = port::wait_for_turn(address);
+    if let Some(holder) = port::holder(address) {
+        panic!("no server can be started at {address}: {holder} has it already");
+    }
+    turn
 }
 
 /// Moves what comes through a pipe into the timeline, line by line, so that the pipe never fills.
@@ -174,6 +212,17 @@ pub struct Server {
     timeline: Arc<Timeline>,
     readers: Vec<JoinHandle<()>>,
     unread_stdout: Option<ChildStdout>,
+    /// By the tokens that the server has said.
+    clients: Mutex<HashMap<String, Registered>>,
+    _turn: Option<Turn>,
+}
+
+/// What is known of a client that the server has registered.
+struct Registered {
+    address: SocketAddr,
+    /// The number of the server's end of the connection. Looked up only once, because the kernel's
+    /// table of sockets may be long.
+    socket: Option<u64>,
 }
 
 impl Server {
@@ -184,17 +233,16 @@ impl Server {
     ///
     /// If the program cannot be started, ends, or is silent until the deadline.
     #[must_use]
-    pub fn start(program: impl Into<OsString>) -> Server {
+    pub fn start(program: impl Into<Program>) -> Server {
         Server::builder(program).start()
     }
 
     /// Starts with the defaults of [`Server::start`], to change some of them.
     #[must_use]
-    pub fn builder(program: impl Into<OsString>) -> Builder {
+    pub fn builder(program: impl Into<Program>) -> Builder {
         Builder {
             program: program.into(),
-            arguments: Vec::new(),
-            address: "127.0.0.1:0".to_owned(),
+            address: Some("127.0.0.1:0".to_owned()),
             descriptor_limit: None,
             stdout_is_read: true,
         }
@@ -208,7 +256,7 @@ impl Server {
     ///
     /// As [`Server::start`].
     #[must_use]
-    pub fn start_traced(program: impl Into<OsString>, calls: &Path) -> Option<Server> {
+    pub fn start_traced(program: impl Into<Program>, calls: &Path) -> Option<Server> {
         let try_out = Command::new("strace")
             .args(["--daemonize", "--output", "/dev/null", "true"])
             .output();
@@ -217,13 +265,11 @@ impl Server {
             return None;
         }
         // `--daemonize` makes strace a child of the server, which stays the process we started.
-        let builder = Server::builder("strace")
-            .argument("--daemonize")
-            .argument("--trace=epoll_ctl")
-            .argument("--output")
-            .argument(calls)
-            .argument(program);
-        Some(builder.start())
+        let arguments = ["--daemonize", "--trace=epoll_ctl", "--output"].map(OsString::from);
+        let mut arguments = Vec::from(arguments);
+        arguments.push(calls.into());
+        let traced = program.into().started_by("strace", arguments);
+        Some(Server::start(traced))
     }
 
     /// Reads the server's stdout from now on, if it was left unread until now.
@@ -244,15 +290,30 @@ impl Server {
 
     fn wait_until_ready(&self) -> SocketAddr {
         let ready = starts_with(READY);
-        let Some(line) = self.timeline.take_line(Kind::Stderr, &ready) else {
+        let Some(line) = self.timeline.take_line_of_either_stream(&ready) else {
             self.fail(
                 "the server did not say where it listens",
-                "! Listening on ADDRESS",
+                "Listening on ADDRESS, on stdout or stderr",
             );
         };
         line.trim_start_matches(READY)
             .parse()
             .unwrap_or_else(|e| panic!("the server said {line:?}, which is no address: {e}"))
+    }
+
+    fn wait_until_listening(&self, address: SocketAddr) -> SocketAddr {
+        let mut is_there = false;
+        wait_until(|| {
+            is_there = port::is_listened_at(address);
+            is_there || !self.timeline.is_open()
+        });
+        if !is_there {
+            self.fail(
+                "the server does not listen",
+                &format!("a listener on {address}"),
+            );
+        }
+        address
     }
 
     /// Where the server listens, as it says itself.
@@ -311,7 +372,15 @@ impl Server {
             let title = format!("the server did not register {}", client.name());
             self.fail(&title, &format!("| {accepted} … | {REGISTERED}Token(…)"));
         };
-        client.set_token(line.trim_start_matches(REGISTERED));
+        let token = line.trim_start_matches(REGISTERED);
+        client.set_token(token);
+        let registered = Registered {
+            address: client.address(),
+            socket: None,
+        };
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.insert(token.to_owned(), registered);
+        drop(clients);
         client
     }
 
@@ -380,6 +449,22 @@ impl Server {
     pub fn expect_no_more_lines(&self) {
         if !self.timeline.unexpected_lines().is_empty() {
             self.fail("the server said more than was expected", "nothing more");
+        }
+    }
+
+    /// Every line on stderr so far, `Listening on` aside, must have been expected.
+    ///
+    /// # Panics
+    ///
+    /// If one was not.
+    #[track_caller]
+    pub fn expect_no_trouble(&self) {
+        let lines = self.timeline.unexpected_lines();
+        if let Some(line) = lines
+            .iter()
+            .find(|line| line.starts_with(Kind::Stderr.mark()))
+        {
+            self.fail_with("the server complains", "nothing more on stderr", line);
         }
     }
 
@@ -578,15 +663,22 @@ impl Server {
         kernel::descriptors(self.pid)
     }
 
-    /// What the server's epoll instance waits for on behalf of a client: the interest as the kernel
-    /// has it. `None` if the client is not registered.
+    /// What the server's epoll instance waits for on behalf of a client of [`Server::client`]: the
+    /// interest as the kernel has it. `None` if the client's socket is closed or not registered.
     ///
     /// # Panics
     ///
-    /// If the server is gone.
+    /// If the server is gone, has no epoll instance, or has never said this token.
     #[must_use]
     pub fn interest(&self, token: &str) -> Option<Interest> {
-        kernel::interest(self.pid, token)
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let client = clients
+            .get_mut(token)
+            .expect("the server has said this token");
+        if client.socket.is_none() {
+            client.socket = kernel::socket(self.address, client.address);
+        }
+        kernel::interest(self.pid, client.socket?)
     }
 
     /// Whether the server's socket for a client sends small pieces at once (`TCP_NODELAY`, tcp(7)).
@@ -638,7 +730,7 @@ impl Server {
     #[track_caller]
     fn fail(&self, title: &str, expected: &str) -> ! {
         let unexpected = self.timeline.unexpected_lines();
-        let mut received = unexpected.iter().take(5).cloned().collect::<Vec<_>>();
+        let mut received = unexpected.iter().take(3).cloned().collect::<Vec<_>>();
         if unexpected.len() > received.len() {
             received.push(format!("(and {} more)", unexpected.len() - received.len()));
         }
@@ -648,7 +740,7 @@ impl Server {
                 false => "nothing more: it has ended".to_owned(),
             });
         }
-        self.fail_with(title, expected, &received.join("\n            "));
+        self.fail_with(title, expected, &received.join(&format!("\n{INDENT}")));
     }
 
     #[track_caller]
@@ -669,8 +761,5 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.end();
-        if thread::panicking() {
-            self.timeline.show_unless_shown();
-        }
     }
 }

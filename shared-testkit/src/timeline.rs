@@ -2,20 +2,34 @@
 
 use std::fmt::Write;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use predicates::Predicate;
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
-use crate::deadline::patience;
+use crate::deadline::{LOOK_AGAIN, patience};
 
 /// How many events a failure shows: the last ones, and no more than fit a terminal.
-const SHOWN_EVENTS: usize = 24;
+const SHOWN_EVENTS: usize = 12;
 
 /// How many characters of an event a failure shows: with what stands before them 80 columns.
 const SHOWN_CHARS: usize = 60;
 
+/// How many of the lines that it said last on stderr a failure shows of a server that has ended.
+const LAST_WORDS: usize = 3;
+
+/// How often a failure looks whether the server has ended, as its connections tell a little earlier.
+const LOOKS: u32 = 10;
+
 /// How many characters of bytes a failure shows: with their count behind them an event.
 const SHOWN_BYTES: usize = 40;
+
+/// What stands in front of a further line of what was expected or received.
+pub(crate) const INDENT: &str = "            ";
+
+/// What a failure says of a server that has not ended.
+const RUNS: &str = "still runs";
 
 /// What kind of thing happened, by the mark that it has in the log.
 #[derive(Clone, Copy, PartialEq)]
@@ -63,14 +77,16 @@ struct State {
 /// One log for a server and all its clients.
 pub(crate) struct Timeline {
     start: Instant,
+    server: Pid,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 impl Timeline {
-    pub(crate) fn new(open_pipes: usize) -> Timeline {
+    pub(crate) fn new(open_pipes: usize, server: Pid) -> Timeline {
         Timeline {
             start: Instant::now(),
+            server,
             state: Mutex::new(State {
                 events: Vec::new(),
                 open_pipes,
@@ -101,7 +117,15 @@ impl Timeline {
     /// Waits for a line of the server's that no assertion has asked for yet, and returns it.
     /// `None` at the deadline, or as soon as the server has said its last.
     pub(crate) fn take_line(&self, kind: Kind, wanted: &impl Predicate<str>) -> Option<String> {
-        self.take(0, kind, wanted).map(|(_, line)| line)
+        self.take(0, |k| k == kind, wanted).map(|(_, line)| line)
+    }
+
+    /// The same for a line on stdout or on stderr.
+    pub(crate) fn take_line_of_either_stream(
+        &self,
+        wanted: &impl Predicate<str>,
+    ) -> Option<String> {
+        self.take(0, Kind::is_line, wanted).map(|(_, line)| line)
     }
 
     /// Waits for two lines of stdout, the second one anywhere after the first, and returns them.
@@ -110,15 +134,15 @@ impl Timeline {
         first: &impl Predicate<str>,
         second: &impl Predicate<str>,
     ) -> Option<(String, String)> {
-        let (index, first) = self.take(0, Kind::Stdout, first)?;
-        let (_, second) = self.take(index + 1, Kind::Stdout, second)?;
+        let (index, first) = self.take(0, |k| k == Kind::Stdout, first)?;
+        let (_, second) = self.take(index + 1, |k| k == Kind::Stdout, second)?;
         Some((first, second))
     }
 
     fn take(
         &self,
         mut from: usize,
-        kind: Kind,
+        is_on: impl Fn(Kind) -> bool,
         wanted: &impl Predicate<str>,
     ) -> Option<(usize, String)> {
         let end = Instant::now() + patience();
@@ -128,7 +152,7 @@ impl Timeline {
             let found = events
                 .iter_mut()
                 .enumerate()
-                .find(|(_, e)| e.kind == kind && !e.expected && wanted.eval(&e.text));
+                .find(|(_, e)| is_on(e.kind) && !e.expected && wanted.eval(&e.text));
             if let Some((index, event)) = found {
                 event.expected = true;
                 return Some((from + index, event.text.clone()));
@@ -158,7 +182,7 @@ impl Timeline {
             .events
             .iter()
             .filter(|e| e.kind.is_line() && !e.expected)
-            .map(|e| format!("{} {}", e.kind.mark(), e.text))
+            .map(|e| format!("{} {}", e.kind.mark(), shorten(&e.text)))
             .collect()
     }
 
@@ -186,8 +210,9 @@ impl Timeline {
         }
     }
 
-    /// The last events, one a line.
+    /// The last events, one a line, and how the server is.
     fn show(&self) -> String {
+        let fate = self.fate();
         let mut state = self.lock();
         state.shown = true;
         let width = state.events.iter().map(|e| e.who.len()).max().unwrap_or(0);
@@ -207,7 +232,47 @@ impl Timeline {
                 shorten(&event.text),
             );
         }
+        let _ = writeln!(text, "the server: {fate}");
+        if fate != RUNS {
+            let complaints = state.events.iter().filter(|e| e.kind == Kind::Stderr);
+            let complaints: Vec<_> = complaints.collect();
+            let last = complaints.len().saturating_sub(LAST_WORDS);
+            for line in &complaints[last..] {
+                let _ = writeln!(text, "   its last words: {}", shorten(&line.text));
+            }
+        }
         text
+    }
+
+    /// Whether the server still runs, or else how it has ended. It stays as it is for whoever waits
+    /// for it (`WNOWAIT`, waitid(2)).
+    fn fate(&self) -> String {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        for _ in 0..LOOKS {
+            match waitid(WaitId::Pid(self.server), options) {
+                Err(_) => return "has ended".to_owned(),
+                Ok(Some(status)) => {
+                    self.wait_for_last_words();
+                    return match (status.exit_status(), status.terminating_signal()) {
+                        (Some(code), _) => format!("has ended, exit status {code}"),
+                        (_, Some(signal)) => format!("has ended, by signal {signal}"),
+                        _ => "has ended".to_owned(),
+                    };
+                }
+                Ok(None) => thread::sleep(LOOK_AGAIN),
+            }
+        }
+        RUNS.to_owned()
+    }
+
+    /// What it said last may still be in the pipes. A child of its own could keep them open.
+    fn wait_for_last_words(&self) {
+        for _ in 0..LOOKS {
+            if !self.is_open() {
+                return;
+            }
+            thread::sleep(LOOK_AGAIN);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -11,11 +11,12 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use shared_testkit::predicates::prelude::predicate::str::contains;
 use shared_testkit::predicates::str::starts_with;
-use shared_testkit::{Client, Server, assert_cmd};
+use shared_testkit::{Client, Server, assert_cmd, run_to_end};
 
 const DEADLINE_SCALE: &str = "TESTKIT_DEADLINE_SCALE";
 
@@ -91,7 +92,7 @@ fn another_line_than_the_expected_one() {
             "alice did not receive what was expected",
             r#"expected: "Hello from A\n""#,
             r#"received: "Hello\tfrom B\n""#,
-            "they part at byte 5",
+            "\n                  ^ they part at byte 5\n",
             "server !  Listening on 127.0.0.1:",
             "alice  .  connects from 127.0.0.1:",
             r#"alice  >  "ping\n""#,
@@ -128,8 +129,8 @@ fn a_wrong_byte_far_into_a_message() {
     assert_has(
         &message,
         &[
-            "they part at byte 4321, shown from byte 4301 on",
-            r#"received: "xxxxxxxxxxxxxxxxxxxx\xffxxx"#,
+            r#"received: "xxxxxxxxxxxxxx\xffxxx"#,
+            "\n                           ^ they part at byte 4321; shown from 4307 on",
         ],
     );
 }
@@ -219,6 +220,83 @@ fn a_failure_of_any_kind_shows_the_log() {
     panic!("not by an assertion of the testkit");
 }
 
+/// All that a learner has to read: what came, the log, whether the server lives, and the lesson.
+#[test]
+fn a_failure_fits_a_terminal_and_teaches() {
+    if env::var_os(ONCE_MORE).is_none() {
+        let output = once_more("a_failure_fits_a_terminal_and_teaches", "1").success();
+        let output = String::from_utf8(output.get_output().stderr.clone()).unwrap();
+        assert_has(
+            &output,
+            &[
+                "alice did not receive what was expected",
+                "^ they part at byte 100; shown from 86 on",
+                "earlier events left out",
+                "the server: has ended, exit status 3",
+                "its last words: cannot go on",
+                "the test: half a line waits in the buffer until its newline comes",
+                "a likely cause: What stands after the last newline",
+                "read: docs/src/3-broadcast.md, 'A stream has no messages'",
+            ],
+        );
+        assert!(output.lines().count() <= 32, "too long:\n{output}");
+        // The line that names the place in the source is Rust's own.
+        let is_narrow = |line: &str| line.chars().count() <= 80 || line.starts_with("thread '");
+        assert!(output.lines().all(is_narrow), "too wide:\n{output}");
+        return;
+    }
+    // libtest gives a test's thread its name, by which its lesson is found.
+    let thread = thread::Builder::new().name("keeps_half_lines".to_owned());
+    let failed = thread.spawn(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let script = format!(
+            "echo 'Listening on {address}'; seq -s ' ' 40; seq 40; echo cannot go on >&2; exit 3"
+        );
+        let builder = Server::builder("sh").argument("-c").argument(script);
+        let server = builder.start();
+        let mut alice = server.connect("alice");
+        let (mut peer, _) = listener.accept().unwrap();
+        let mut message = [b'x'; 200];
+        peer.write_all(&message[..150]).unwrap();
+        drop(peer);
+        server.expect_line("40");
+        message[100] = b'y';
+        alice.expect_bytes(message);
+    });
+    failed.unwrap().join().unwrap_err();
+}
+
+/// What fails without a server, or by an `assert` of the standard library, teaches as well.
+#[test]
+fn a_plain_assertion_teaches_too() {
+    if env::var_os(ONCE_MORE).is_none() {
+        once_more("a_plain_assertion_teaches_too", "1")
+            .success()
+            .stderr(contains("server |  what the server said"))
+            .stderr(contains("the server: still runs"))
+            .stderr(contains(
+                "read: docs/src/2-register.md, 'A token for each client'",
+            ))
+            .stderr(contains(
+                "read: docs/src/1-accept.md, 'Start, or say why not'",
+            ));
+        return;
+    }
+    let fail = |test: &str, assertion: fn()| {
+        let thread = thread::Builder::new().name(test.to_owned());
+        thread.spawn(assertion).unwrap().join().unwrap_err();
+    };
+    fail("tokens_count_up_from_1", || {
+        let server = script("echo what the server said; exec sleep 60");
+        server.expect_line("what the server said");
+        assert_eq!(1, 2);
+    });
+    fail("refuses_a_second_argument", || {
+        run_to_end("true", ["argument"]).failure();
+    });
+}
+
 #[test]
 fn a_line_that_the_server_does_not_say() {
     let server = script("echo one; echo two; echo three >&2");
@@ -265,8 +343,8 @@ fn more_lines_than_expected() {
         &message,
         &[
             "the server said more than was expected",
-            "| line 5",
-            "(and 1 more)",
+            "| line 3",
+            "(and 3 more)",
         ],
     );
     server.expect_lines((1..=6).map(|n| format!("line {n}")));
@@ -280,10 +358,10 @@ fn a_long_log_is_cut() {
     let message = failure(|| server.expect_line("line 101"));
     assert_has(
         &message,
-        &["(78 earlier events left out)", "server |  line 100"],
+        &["(90 earlier events left out)", "server |  line 100"],
     );
     assert!(
-        message.lines().count() < 40,
+        message.lines().count() < 25,
         "more than fits a terminal:\n{message}"
     );
     assert!(

@@ -1,9 +1,9 @@
 //! What is promised of accepting, from milestone 1 on.
 
-use crate::Server;
+use crate::{Program, Server};
 
 /// Nobody is lost and nobody is accepted twice, a thousand times over.
-pub fn accepts_a_thousand_clients_in_a_row(program: &str) {
+pub fn accepts_a_thousand_clients_in_a_row(program: Program) {
     let server = Server::start(program);
     for _ in 0..1000 {
         let client = server.connect("client");
@@ -13,7 +13,7 @@ pub fn accepts_a_thousand_clients_in_a_row(program: &str) {
 }
 
 /// Readiness is told once, when it begins. So one event has to be enough for all who wait.
-pub fn accepts_a_burst_behind_one_event(program: &str) {
+pub fn accepts_a_burst_behind_one_event(program: Program) {
     let server = Server::start(program);
     server.stop();
     let burst = ["alice", "bob", "carol", "dave", "erin"].map(|name| server.connect(name));
@@ -25,7 +25,7 @@ pub fn accepts_a_burst_behind_one_event(program: &str) {
 }
 
 /// Between events the server sleeps in `poll`.
-pub fn sleeps_when_nothing_happens(program: &str) {
+pub fn sleeps_when_nothing_happens(program: Program) {
     let server = Server::start(program);
     server.connect("alice").leave();
     server.expect_idle();

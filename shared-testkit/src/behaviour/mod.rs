@@ -5,7 +5,7 @@
 //! folder. Every function takes the path of the server's program and panics if the server behaves
 //! otherwise.
 //!
-//! "Row 4" and the like are rows of the table of departures in `docs/README.md`: what this course's
+//! "Row 4" and the like are rows of the table of departures in `docs/src/departures.md`: what this course's
 //! servers do better than the article's listing, each from the milestone named there on.
 
 pub mod accept;

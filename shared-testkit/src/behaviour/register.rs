@@ -1,10 +1,10 @@
 //! What is promised of registering, from milestone 2 on.
 
-use crate::Server;
 use crate::kernel::Interest;
+use crate::{Program, Server};
 
 /// `Token(0)` is the listener's, so clients are counted from 1.
-pub fn tokens_count_up_from_1(program: &str) {
+pub fn tokens_count_up_from_1(program: Program) {
     let server = Server::start(program);
     for expected in ["Token(1)", "Token(2)", "Token(3)", "Token(4)", "Token(5)"] {
         let client = server.client("client");
@@ -13,10 +13,11 @@ pub fn tokens_count_up_from_1(program: &str) {
 }
 
 /// A client that connects is not closed, and hears nothing while nobody sends.
-pub fn keeps_clients_open(program: &str) {
+pub fn keeps_clients_open(program: Program) {
     let server = Server::start(program);
     let alice = server.client("alice");
     let bob = server.client("bob");
+    server.wait_until_asleep();
     for client in [&alice, &bob] {
         let interest = server.interest(client.token());
         assert_eq!(
@@ -34,7 +35,7 @@ pub fn keeps_clients_open(program: &str) {
 ///
 /// Looks at the option itself: from outside it shows only as 40 ms of waiting, and no test here
 /// measures time.
-pub fn row_3_small_lines_do_not_wait(program: &str) {
+pub fn row_3_small_lines_do_not_wait(program: Program) {
     let server = Server::start(program);
     let alice = server.client("alice");
     if let Some(nodelay) = server.has_nodelay(&alice) {

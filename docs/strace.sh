@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Shows the system calls of a milestone while two clients come, one speaks, and both leave: what
+# docs/src/kernel.md is made of. Needs strace.
+#
+#     docs/strace.sh milestone-1-accept
+#
+# The output is shortened: what comes before the first call of epoll, rounds of the loop in which
+# nothing happened, stderr, port numbers, and the addresses of buffers are left out.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+milestone=${1:?"expected a milestone, such as milestone-1-accept"}
+cargo build --quiet -p "$milestone"
+target=$(cargo metadata --no-deps --format-version=1 | grep -o '"target_directory":"[^"]*"' | cut -d'"' -f4)
+
+work=$(mktemp -d)
+trap 'kill "$server" 2>/dev/null || true; rm -r "$work"' EXIT
+
+calls=epoll_create1,epoll_ctl,epoll_wait,socket,bind,listen,accept4,setsockopt,read,recvfrom,write,pwritev2,sendto,close
+# `--daemonize` makes strace a child of the server, which stays the process that is started here.
+strace --daemonize --output="$work/calls" --trace="$calls" --string-limit=60 \
+    "$target/debug/$milestone" 127.0.0.1:0 >"$work/stdout" 2>"$work/stderr" &
+server=$!
+
+# Waits until a file has so many lines with this pattern.
+await() {
+    for _ in {1..2000}; do
+        if [ "$(grep --count --extended-regexp "$2" "$work/$1" || true)" -ge "$3" ]; then return; fi
+        sleep 0.01
+    done
+    echo "no $3 lines with '$2' came in 20 s" >&2
+    exit 1
+}
+
+# What the server says of a client that has come, of one line of a client's, and of a client that has
+# left. Milestone 1 says nothing of the last two, and milestone 2 the same of both.
+first_gone=1
+case $milestone in
+milestone-1-*) come='^Accepted' spoken='' gone='' ;;
+milestone-2-*) come='^Registered' spoken='^Client event' gone=$spoken first_gone=2 ;;
+milestone-3-*) come='^Registered' spoken='^Broadcast' gone='disconnected$' ;;
+*) come='^Registered' spoken='^Wrote' gone='disconnected$' ;;
+esac
+
+await stderr '^Listening on' 1
+address=$(sed --quiet 's/^Listening on //p' "$work/stderr")
+exec {alice}<>"/dev/tcp/${address%:*}/${address##*:}"
+await stdout "$come" 1
+exec {bob}<>"/dev/tcp/${address%:*}/${address##*:}"
+await stdout "$come" 2
+if [ -n "$spoken" ]; then
+    echo 'Hello from A' >&"$alice"
+    await stdout "$spoken" 1
+fi
+if [ "$spoken" = '^Wrote' ]; then read -r -u "$bob"; fi
+exec {alice}>&-
+if [ -n "$gone" ]; then await stdout "$gone" "$first_gone"; fi
+exec {bob}>&-
+if [ -n "$gone" ]; then await stdout "$gone" $((first_gone + 1)); fi
+# The loop waits again when all is done.
+rounds=$(grep --count epoll_wait "$work/calls")
+await calls epoll_wait $((rounds + 1))
+
+# A call that is under way while this is written has no result yet.
+sed --quiet '/^epoll_create1/,$p' "$work/calls" |
+    grep ' = ' |
+    grep --invert-match --extended-regexp '^epoll_wait.* = 0$|^write\(2,' |
+    sed --regexp-extended \
+        -e 's/data=\{u32=[0-9]+, u64=([0-9]+)\}/data=\1/g' \
+        -e 's/\{sa_family=AF_INET, sin_port=htons\([0-9]+\), sin_addr=inet_addr\("127.0.0.1"\)\}/{127.0.0.1:xxxxx}/' \
+        -e 's/127\.0\.0\.1:[0-9]+/127.0.0.1:xxxxx/' \
+        -e 's/0x[0-9a-f]+/…/' -e 's/ \(Resource temporarily unavailable\)//' \
+        -e 's/ +=/ =/'

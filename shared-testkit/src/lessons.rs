@@ -1,0 +1,290 @@
+//! What a failing test teaches: what it checks, what is the likely cause, and where to read on.
+
+use std::cell::RefCell;
+use std::panic;
+use std::sync::{Arc, Once, Weak};
+use std::thread;
+
+use crate::program::SERVER_CMD;
+use crate::program::is_foreign;
+use crate::timeline::Timeline;
+
+/// What there is to say about a test, beside what it has seen.
+pub struct Lesson {
+    /// The name of the test function.
+    pub test: &'static str,
+    /// What it checks, in plain words.
+    pub checks: &'static str,
+    /// Why it fails, most of the time.
+    pub cause: &'static str,
+    /// The file of the chapter that explains it.
+    pub chapter: &'static str,
+    /// The heading in that chapter, without the number signs.
+    pub heading: &'static str,
+}
+
+const ACCEPT: &str = "docs/src/1-accept.md";
+const REGISTER: &str = "docs/src/2-register.md";
+const BROADCAST: &str = "docs/src/3-broadcast.md";
+const WRITE: &str = "docs/src/4-write.md";
+
+const fn lesson(
+    test: &'static str,
+    checks: &'static str,
+    cause: &'static str,
+    (chapter, heading): (&'static str, &'static str),
+) -> Lesson {
+    Lesson {
+        test,
+        checks,
+        cause,
+        chapter,
+        heading,
+    }
+}
+
+/// One for every test of the milestones 1 to 4.
+#[rustfmt::skip]
+pub const LESSONS: &[Lesson] = &[
+    // Starting.
+    lesson("tells_the_port_that_the_kernel_chose", "with port 0 the server says which port it got",
+        "It prints the address it was given, not the listener's local address; or it says nothing, or does not flush.",
+        (ACCEPT, "Start, or say why not")),
+    lesson("listens_on_ipv6", "an address such as [::1]:0 works as well",
+        "The argument is split at the first colon, or only IPv4 addresses are parsed.",
+        (ACCEPT, "Start, or say why not")),
+    lesson("listens_on_port_8080_by_default", "without an argument it listens on 127.0.0.1:8080",
+        "A missing argument is an error, or the default is another address.",
+        (ACCEPT, "Start, or say why not")),
+    lesson("refuses_a_malformed_address", "an argument that is no address is a clear error, exit status 1",
+        "The error is a panic or a stack trace, does not name the address, or names are looked up (`localhost`).",
+        (ACCEPT, "Start, or say why not")),
+    lesson("refuses_a_second_argument", "two addresses are a clear error, exit status 1",
+        "Only the first argument is looked at, and the second one is ignored in silence.",
+        (ACCEPT, "Start, or say why not")),
+    lesson("row_2_a_port_in_use_is_a_clear_error", "a port in use is a clear error, exit status 1",
+        "The result of bind is unwrapped, so the error is a panic; or its text lacks the address or the cause.",
+        (ACCEPT, "Start, or say why not")),
+    lesson("row_1_survives_stop_and_continue", "Ctrl-Z and then `fg` do no harm",
+        "Waiting for events ends with the error EINTR (\"interrupted\"), and that is taken as fatal. Just wait again.",
+        (ACCEPT, "A signal is no error")),
+
+    // Accepting.
+    lesson("accepts_a_thousand_clients_in_a_row", "every client is accepted and announced, a thousand in a row",
+        "A client is forgotten when the next event comes, its descriptor is never closed, or an error of accept ends the loop.",
+        (ACCEPT, "The event loop")),
+    lesson("a_client_sees_end_of_file", "the accepted connection is closed again: the client sees end of file",
+        "The stream is kept somewhere. In this step it is dropped as soon as it was announced.",
+        (ACCEPT, "The event loop")),
+    lesson("three_clients_at_once_are_announced_each_once", "three clients at once are three lines",
+        "Each event accepts one client only; or a line is said twice.",
+        (ACCEPT, "Accept until WouldBlock")),
+    lesson("accepts_a_burst_behind_one_event", "five clients who wait behind one event are all accepted",
+        "Accept is called once for each event. The event comes once for all who wait: go on until WouldBlock. If the server has ended, see 'A signal is no error'.",
+        (ACCEPT, "Accept until WouldBlock")),
+    lesson("sleeps_when_nothing_happens", "a server with nothing to do uses no CPU",
+        "The loop polls with a time-out of zero, or is told of something again and again that it does not take.",
+        (ACCEPT, "Told once: edge-triggered readiness")),
+    lesson("a_client_that_talks_before_it_is_accepted_does_no_harm", "bytes and resets of clients that wait do no harm",
+        "An error of accept or of the client's socket ends the server. If it has ended of EINTR, see 'A signal is no error'.",
+        (ACCEPT, "Accept until WouldBlock")),
+
+    // Registering.
+    lesson("tokens_count_up_from_1", "each client gets the next token, from Token(1) on",
+        "The listener has Token(0), so the first client has Token(1); the counter must go up for every client.",
+        (REGISTER, "A token for each client")),
+    lesson("keeps_clients_open", "a registered client stays open and is watched for READABLE only",
+        "The stream is dropped at the end of the accept loop (keep it in the map), or it is not registered, or WRITABLE is asked for from the start.",
+        (REGISTER, "The kernel knows the descriptor")),
+    lesson("three_clients_that_type_are_told_apart", "each client's event is told with its own token",
+        "Clients share a token, or the streams are registered under the listener's.",
+        (REGISTER, "A token for each client")),
+    lesson("the_bytes_stay_unread", "this step does not read: the bytes stay in the socket",
+        "The server reads already. That is the next step.",
+        (REGISTER, "The kernel knows the descriptor")),
+    lesson("a_second_event_comes_with_new_bytes_only", "unread bytes are told once, and again when more come",
+        "The client is registered level-triggered, so the kernel tells of the same bytes again and again.",
+        (REGISTER, "The kernel knows the descriptor")),
+    lesson("row_3_small_lines_do_not_wait", "TCP_NODELAY is on: small lines are sent at once",
+        "The option is not set on the accepted stream, so that a small line may wait until the one before is acknowledged.",
+        (REGISTER, "Small writes at once")),
+
+    // Reading and queueing.
+    lesson("keeps_half_lines", "half a line waits in the buffer until its newline comes",
+        "What stands after the last newline is dropped or sent on, or each read is taken for a message.",
+        (BROADCAST, "A stream has no messages")),
+    lesson("takes_several_lines_at_once", "lines that come together are taken together",
+        "Only the first newline of what was read is looked for, and the rest waits for more bytes.",
+        (BROADCAST, "A stream has no messages")),
+    lesson("reads_all_that_has_come", "10 KB behind one event are all read",
+        "Read is called once for each event. The event comes once for all bytes: read until WouldBlock.",
+        (BROADCAST, "Read until WouldBlock")),
+    lesson("says_goodbye_to_who_leaves", "a client that leaves is deregistered, removed and closed",
+        "A read of 0 bytes is end of file: the client has to leave the map and epoll, and its descriptor must be closed.",
+        (BROADCAST, "One way out")),
+    lesson("never_uses_a_token_again", "the token of a client that has left is not given to the next one",
+        "Tokens are taken from the map's length or from a free list. An event for the old client may still be pending.",
+        (BROADCAST, "Stale events")),
+    lesson("takes_the_last_lines_of_who_leaves", "lines before the end of file count, half a line after them does not",
+        "The client is removed before its last lines are passed on, or the half line is passed on as well, or end of file is overlooked.",
+        (BROADCAST, "One way out")),
+    lesson("takes_lines_and_end_from_one_event", "lines and end of file in one event: both are taken",
+        "The read loop stops at end of file and forgets what it has read before. If the server has ended, see '1. Accept', 'A signal is no error'.",
+        (BROADCAST, "One way out")),
+    lesson("outlives_every_kind_of_leaving", "leaving, half-closing and resetting clients do not end the server",
+        "An error of one client's socket (a reset, say) is unwrapped or returned, and ends the server for all.",
+        (BROADCAST, "One way out")),
+    lesson("row_8_an_error_closes_the_client_at_once", "a reset closes that client at once, and says so",
+        "The error of read is printed, but the client stays in the map and registered.",
+        (BROADCAST, "One way out")),
+    lesson("row_4_accepts_who_waits_at_the_descriptor_limit", "who waits at the descriptor limit is accepted when others leave",
+        "When accept fails with EMFILE its event is spent. Try again when a client has left, without waiting for a new event.",
+        (BROADCAST, "When descriptors run out")),
+    lesson("row_5_a_long_line_costs_little", "the time for a line grows with its length, not with the square of it",
+        "After every read the whole buffer is searched for a newline, instead of the new bytes only.",
+        (BROADCAST, "A stream has no messages")),
+    lesson("row_10_counts_the_bytes_of_a_line", "`Hello from A` and its newline are 13 bytes",
+        "The newline is not counted, or counted twice.",
+        (BROADCAST, "A stream has no messages")),
+    lesson("writable_is_asked_for_where_bytes_wait", "WRITABLE is asked for at all clients but the sender",
+        "Lines are queued but the client is not registered again with WRITABLE, or the sender gets its own line queued too.",
+        (BROADCAST, "Interest in WRITABLE")),
+    lesson("nothing_is_sent_yet", "this step queues lines and sends nothing",
+        "The server writes already. That is the next step.",
+        (BROADCAST, "To all but the sender")),
+    lesson("waiting_to_be_written_to_does_not_spin", "interest in WRITABLE does not keep the server busy",
+        "The client is registered level-triggered, or registered again at every event: then the kernel tells again and again that there is room.",
+        (BROADCAST, "Interest in WRITABLE")),
+
+    // Writing.
+    lesson("sends_what_waits_to_who_has_ended", "who has half-closed gets what waits for it before it is closed",
+        "A client whose end of file was read is dropped together with its queue. If the server has ended, see '1. Accept', 'A signal is no error'.",
+        (WRITE, "The last write")),
+    lesson("the_chat_of_three_clients", "a line reaches all but its sender, and every step is said",
+        "The sender gets its own line, a client is left out, or the queue is not written when WRITABLE comes.",
+        (WRITE, "A write takes what fits")),
+    lesson("the_others_go_on_when_one_leaves", "when one client leaves, the others chat on",
+        "The client that has left is still in the map, or its removal ends the loop over the events.",
+        (WRITE, "One event, two halves")),
+    lesson("the_sender_does_not_get_its_own_line", "a sender does not get its own line back",
+        "The loop that queues a line does not pass over the sender's token.",
+        (BROADCAST, "To all but the sender")),
+    lesson("fragments_become_lines", "pieces of lines are put together again before they are sent on",
+        "Each read is taken for a message, or what follows the last newline is lost.",
+        (BROADCAST, "A stream has no messages")),
+    lesson("single_bytes_become_lines", "lines that come byte by byte arrive whole, and empty lines too",
+        "Each read is taken for a message, or an empty line counts as nothing.",
+        (BROADCAST, "A stream has no messages")),
+    lesson("half_a_line_is_not_sent_on", "half a line whose sender leaves reaches nobody",
+        "Bytes are sent on before their newline has come, or when their sender leaves.",
+        (BROADCAST, "A stream has no messages")),
+    lesson("twenty_thousand_lines_in_one_write", "twenty thousand lines sent at once all arrive, in order",
+        "The read loop or the write loop stops early, or what a short write has not sent is dropped.",
+        (WRITE, "A write takes what fits")),
+    lesson("every_byte_value_arrives_as_it_was_sent", "bytes that are no text arrive unchanged",
+        "The bytes are made a string on the way. They are bytes; only the newline means something.",
+        (BROADCAST, "A stream has no messages")),
+    lesson("a_backlog_arrives_whole_and_in_order", "17 MB to a slow reader arrive whole and in order",
+        "What a short write has not sent is dropped or sent twice, or WRITABLE is turned off while bytes still wait.",
+        (WRITE, "A write takes what fits")),
+    lesson("a_stalled_reader_does_not_hold_up_the_others", "a client that does not read holds up nobody else",
+        "The server waits for the full socket (it is blocking, or the loop tries again at once), instead of going on at WouldBlock.",
+        (WRITE, "A write takes what fits")),
+    lesson("eight_writers_at_once", "lines of eight writers arrive whole, each writer's in order",
+        "Half lines of several clients share a buffer, or lines are queued at the front.",
+        (BROADCAST, "A stream has no messages")),
+    lesson("write_interest_is_on_only_while_bytes_wait", "WRITABLE is on while bytes wait, and off again after that",
+        "The client is not registered for READABLE alone when its queue is empty, or not for WRITABLE again at the next line.",
+        (WRITE, "WRITABLE only while bytes wait")),
+    lesson("a_hundred_idle_clients_cost_no_cpu", "after a line to a hundred clients the server sleeps",
+        "WRITABLE stays on, or is asked for again at each event, and the kernel tells of room without end.",
+        (WRITE, "WRITABLE only while bytes wait")),
+    lesson("half_close_delivers_the_last_lines", "who half-closes after its last lines is heard, and then closed",
+        "The client is removed before its lines are passed on, its half line is passed on, or its socket stays open.",
+        (BROADCAST, "One way out")),
+    lesson("clients_come_and_go_while_others_chat", "guests that come and leave in the middle do no harm",
+        "A reset ends the server, or an event for a client that has left is not passed over.",
+        (BROADCAST, "Stale events")),
+    lesson("two_clients_chat_on_ipv6", "the chat works on IPv6 as well",
+        "The argument is split at the first colon, or only IPv4 addresses are parsed.",
+        (ACCEPT, "Start, or say why not")),
+    lesson("row_6_a_client_with_a_backlog_speaks_and_closes", "one event can tell of a line, the end and room to write",
+        "The read half removes the client, and the write half of the same event expects it. If the server has ended of EINTR, see '1. Accept', 'A signal is no error'.",
+        (WRITE, "One event, two halves")),
+    lesson("row_7_half_a_line_does_not_hold_up_the_backlog", "half a line does not keep the same event from writing",
+        "After an incomplete line the handler continues with the next event and skips the write half: that edge is spent.",
+        (WRITE, "One event, two halves")),
+    lesson("a_line_larger_than_the_socket_arrives_whole", "16 MB in one line fill the socket, wait, and arrive whole",
+        "What a short write has not sent is dropped, WouldBlock is taken for an error, or a write that finds the socket full is not told.",
+        (WRITE, "A write takes what fits")),
+    lesson("a_stalled_reader_that_resets_ends_itself_only", "a client that resets with a backlog ends only itself",
+        "An error of write ends the server, or the client is not removed. If the server has ended of EINTR, see '1. Accept', 'A signal is no error'.",
+        (WRITE, "The last write")),
+    lesson("row_9_asks_for_writable_once", "a client that waits for room is not registered again for each line",
+        "Every line calls reregister for every client, though WRITABLE is on already.",
+        (WRITE, "WRITABLE only while bytes wait")),
+];
+
+thread_local! {
+    /// What this test's server and clients do, to be shown if it fails.
+    static HERE: RefCell<Weak<Timeline>> = const { RefCell::new(Weak::new()) };
+}
+
+/// From now on a failure in this thread shows this timeline.
+pub(crate) fn watch(timeline: &Arc<Timeline>) {
+    HERE.set(Arc::downgrade(timeline));
+    teach();
+}
+
+/// From now on every failure of a test that has a [`Lesson`] ends with it: a plain `assert_eq!`
+/// just as the assertions of this crate.
+pub(crate) fn teach() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            before(info);
+            let timeline = HERE.with_borrow(Weak::upgrade);
+            if let Some(timeline) = timeline {
+                timeline.show_unless_shown();
+            }
+            if let Some(lesson) = thread::current().name().and_then(find) {
+                eprint!("{}", lesson.text());
+            }
+        }));
+    });
+}
+
+fn find(test: &str) -> Option<&'static Lesson> {
+    LESSONS.iter().find(|lesson| lesson.test == test)
+}
+
+impl Lesson {
+    /// What a failure shows of it.
+    fn text(&self) -> String {
+        let mut text = paragraph("the test", self.checks);
+        text += &paragraph("a likely cause", self.cause);
+        let place = format!("{}, '{}'", self.chapter, self.heading);
+        text += &paragraph("read", &place);
+        if is_foreign() {
+            text += &paragraph("tested", &std::env::var(SERVER_CMD).unwrap_or_default());
+        }
+        text
+    }
+}
+
+/// A name and what belongs to it, in lines of at most 80 columns.
+fn paragraph(name: &str, text: &str) -> String {
+    let mut lines = String::new();
+    let mut line = format!("{name}:");
+    for word in text.split_whitespace() {
+        if line.chars().count() + 1 + word.chars().count() > 80 {
+            lines += &line;
+            lines += "\n";
+            line = " ".repeat(3);
+        }
+        line += " ";
+        line += word;
+    }
+    lines + &line + "\n"
+}

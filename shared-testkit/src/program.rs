@@ -1,0 +1,151 @@
+//! The program under test: the milestone's own binary, or the command that the learner names.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::environment::pass_over;
+use crate::lessons;
+
+/// The environment variable with the command line of a server to test instead of the milestone's.
+pub(crate) const SERVER_CMD: &str = "SERVER_CMD";
+
+/// The environment variable with the address at which that server listens in any case. It gets no
+/// argument then, and need not say when it is ready.
+pub(crate) const SERVER_ADDR: &str = "SERVER_ADDR";
+
+/// What is started as a server: a program and the arguments that stand before the address.
+#[derive(Clone, Debug)]
+pub struct Program {
+    pub(crate) path: OsString,
+    pub(crate) arguments: Vec<OsString>,
+    /// Where it runs, if not where the test does.
+    pub(crate) directory: Option<PathBuf>,
+    /// Where it listens, if it does not ask.
+    pub(crate) fixed_address: Option<SocketAddr>,
+}
+
+impl Program {
+    /// The command in the environment variable `SERVER_CMD`, or else the milestone's own binary.
+    /// What [`program!()`](crate::program) stands for.
+    ///
+    /// # Panics
+    ///
+    /// If `SERVER_CMD` cannot be split as a shell would split it or is empty, if it names a program
+    /// by a path at which there is none, or if `SERVER_ADDR` beside it is not an address.
+    #[must_use]
+    pub fn under_test(own_binary: &str) -> Program {
+        lessons::teach();
+        let Some(command) = env::var_os(SERVER_CMD) else {
+            return Program::from(own_binary);
+        };
+        let directory = folder_of_the_user();
+        let mut words = split(&command).into_iter().map(OsString::from);
+        let first = words.next().unwrap_or_else(|| {
+            panic!("{SERVER_CMD} is empty: it has to be the command line of a server")
+        });
+        Program {
+            path: find(&first, &directory),
+            arguments: words.collect(),
+            directory: Some(directory),
+            fixed_address: fixed_address(),
+        }
+    }
+
+    /// Whether it listens where its argument says. Where it does not, because `SERVER_ADDR` is set,
+    /// the test that asks is passed over.
+    #[must_use]
+    pub fn takes_an_address(&self) -> bool {
+        if let Some(address) = self.fixed_address {
+            pass_over(&format!(
+                "{SERVER_ADDR} says that this server takes no argument and listens on {address}"
+            ));
+        }
+        self.fixed_address.is_none()
+    }
+
+    /// The same program, started by another one whose last argument it becomes.
+    pub(crate) fn started_by(self, path: &str, arguments: Vec<OsString>) -> Program {
+        let mut all = arguments;
+        all.push(self.path);
+        all.extend(self.arguments);
+        Program {
+            path: path.into(),
+            arguments: all,
+            ..self
+        }
+    }
+}
+
+impl From<OsString> for Program {
+    fn from(path: OsString) -> Program {
+        Program {
+            path,
+            arguments: Vec::new(),
+            directory: None,
+            fixed_address: None,
+        }
+    }
+}
+
+impl From<&str> for Program {
+    fn from(path: &str) -> Program {
+        Program::from(OsString::from(path))
+    }
+}
+
+impl From<PathBuf> for Program {
+    fn from(path: PathBuf) -> Program {
+        Program::from(path.into_os_string())
+    }
+}
+
+impl From<&Program> for Program {
+    fn from(program: &Program) -> Program {
+        program.clone()
+    }
+}
+
+/// Whether the tests run against a command of the learner's.
+pub(crate) fn is_foreign() -> bool {
+    env::var_os(SERVER_CMD).is_some()
+}
+
+fn split(command: &OsStr) -> Vec<String> {
+    let words = command.to_str().and_then(shlex::split);
+    words.unwrap_or_else(|| {
+        panic!("{SERVER_CMD} is not a command line (is a quotation mark left open?): {command:?}")
+    })
+}
+
+fn fixed_address() -> Option<SocketAddr> {
+    let address = env::var_os(SERVER_ADDR)?;
+    let parsed = address.to_str().and_then(|address| address.parse().ok());
+    Some(parsed.unwrap_or_else(|| {
+        panic!("{SERVER_ADDR} must be an address such as 127.0.0.1:8080, not {address:?}")
+    }))
+}
+
+/// Where the learner typed the command: cargo runs tests in the package's folder, but leaves the
+/// shell's `PWD` as it was.
+fn folder_of_the_user() -> PathBuf {
+    let typed_in = env::var_os("PWD").map(PathBuf::from);
+    typed_in
+        .filter(|folder| folder.is_absolute() && folder.is_dir())
+        .unwrap_or_else(|| env::current_dir().expect("the test has a current folder"))
+}
+
+/// As a shell does: a word with a slash in it is a path, any other is looked up in `PATH`.
+fn find(word: &OsStr, directory: &Path) -> OsString {
+    if !word.to_string_lossy().contains('/') {
+        return word.to_owned();
+    }
+    let path = directory.join(word);
+    assert!(
+        path.is_file(),
+        "{SERVER_CMD} names a program that is not there: {} (have you built it?)",
+        path.display()
+    );
+    path.into_os_string()
+}
