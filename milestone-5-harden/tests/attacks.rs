@@ -297,7 +297,9 @@ fn a_closed_stdout_does_no_harm() {
     let mut server = Server::builder(program!()).leave_stdout_unread().start();
     let mut alice = server.connect("alice");
     let mut bob = server.connect("bob");
-    server.wait_until("bob is registered", || server.has_registered(&bob));
+    server.wait_until("bob is registered", || {
+        server.interest("Token(2)").is_some()
+    });
 
     server.close_stdout();
     for _ in 0..100 {
@@ -317,7 +319,9 @@ fn an_unread_stdout_does_no_harm_and_what_is_dropped_is_counted() {
     let mut server = Server::builder(program!()).leave_stdout_unread().start();
     let mut alice = server.connect("alice");
     let mut bob = server.connect("bob");
-    server.wait_until("bob is registered", || server.has_registered(&bob));
+    server.wait_until("bob is registered", || {
+        server.interest("Token(2)").is_some()
+    });
 
     const LINES: usize = 20_000;
     for _ in 0..LINES {
@@ -339,7 +343,9 @@ fn a_stdout_that_is_never_read_does_not_hold_up_the_end() {
     let mut server = Server::builder(program!()).leave_stdout_unread().start();
     let mut alice = server.connect("alice");
     let mut bob = server.connect("bob");
-    server.wait_until("bob is registered", || server.has_registered(&bob));
+    server.wait_until("bob is registered", || {
+        server.interest("Token(2)").is_some()
+    });
 
     const LINES: usize = 20_000;
     for _ in 0..LINES {

@@ -681,18 +681,6 @@ impl Server {
         kernel::interest_in_socket(self.pid, client.socket?)
     }
 
-    /// Whether the server has registered a client of [`Server::connect`] with its epoll instance: for
-    /// a server whose stdout is not read.
-    ///
-    /// # Panics
-    ///
-    /// If the server is gone, or has no epoll instance.
-    #[must_use]
-    pub fn has_registered(&self, client: &Client) -> bool {
-        let socket = kernel::socket(self.address, client.address());
-        socket.is_some_and(|socket| kernel::interest(self.pid, socket).is_some())
-    }
-
     /// Whether the server's socket for a client sends small pieces at once (`TCP_NODELAY`, tcp(7)).
     /// `None` where the kernel does not let us look (`pidfd_getfd(2)`, as in many containers): the
     /// test is passed over then.
