@@ -285,10 +285,10 @@ fn a_name_of_nothing_is_a_problem() {
             ],
         ),
         (
-            "`cargo run -p shared-testkit`",
+            "`cargo run -p shared-testkit --bin nothing`",
             [
                 "docs/src/a.md:1: ",
-                "there is no bin target in shared-testkit",
+                "there is no bin nothing in shared-testkit",
             ],
         ),
         (
