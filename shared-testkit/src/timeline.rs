@@ -211,7 +211,7 @@ impl Timeline {
     /// Shows the log after a failure that was not one of this crate's own assertions.
     pub(crate) fn show_unless_shown(&self) {
         if !self.lock().shown {
-            eprintln!("{}", self.show());
+            eprintln!("\n{}", self.show());
         }
     }
 
