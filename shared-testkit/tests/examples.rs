@@ -1,10 +1,13 @@
 //! A server in another language passes every chapter's tests: they ask for nothing but what a
 //! chapter says.
 
+use std::env;
 use std::path::Path;
 
 use shared_testkit::has_python;
 use shared_testkit::suite::Suite;
+
+const LAST: &str = "milestone-4-write";
 
 #[test]
 fn the_python_server_passes_chapter_1() {
@@ -23,7 +26,7 @@ fn the_python_server_passes_chapter_3() {
 
 #[test]
 fn the_python_server_passes_chapter_4() {
-    passes(4, "milestone-4-write");
+    passes(4, LAST);
 }
 
 #[track_caller]
@@ -36,9 +39,15 @@ fn passes(chapter: u32, package: &str) {
     let command = ["python3", &script.to_string_lossy(), "--chapter", &chapter].map(str::to_owned);
     let command = shlex::try_join(command.iter().map(String::as_str)).unwrap_or_default();
 
-    let outcomes = Suite::of(package)
-        .deadline_scale(1.0)
-        .run(&command, |_| true);
+    // Most tests of a chapter are the next one's as well. Where nobody asks for everything, these
+    // are run at the end only.
+    let is_strict = env::var_os("TESTKIT_STRICT").is_some();
+    let at_the_end = match package == LAST || is_strict {
+        true => Vec::new(),
+        false => Suite::of(LAST).names(),
+    };
+    let is_run = |test: &str| !at_the_end.iter().any(|name| name == test);
+    let outcomes = Suite::of(package).deadline_scale(1.0).run(&command, is_run);
     assert!(!outcomes.is_empty(), "{package} has no tests");
     for outcome in outcomes {
         assert!(outcome.passed, "{}:\n{}", outcome.test, outcome.output);
