@@ -3,6 +3,7 @@
 use std::env;
 use std::io::{self, Write};
 use std::net::TcpListener;
+use std::process::Command;
 use std::thread;
 
 use crate::program::is_foreign;
@@ -30,6 +31,16 @@ pub fn has_ipv6() -> bool {
     let result = TcpListener::bind("[::1]:0");
     if let Err(e) = &result {
         pass_over(&format!("there is no IPv6 here: {e}"));
+    }
+    result.is_ok()
+}
+
+/// Whether this machine has `python3`. Where it has none, the test that asks is passed over.
+#[must_use]
+pub fn has_python() -> bool {
+    let result = Command::new("python3").arg("--version").output();
+    if let Err(e) = &result {
+        pass_over(&format!("python3 cannot be run: {e}"));
     }
     result.is_ok()
 }

@@ -77,39 +77,47 @@ pub(crate) fn socket(server: SocketAddr, client: SocketAddr) -> Option<u64> {
 }
 
 /// The interest in a socket, if the server has it and has registered it.
-///
-/// Looked up by descriptor: mio keeps its token in `data`, but another library keeps other things.
-pub(crate) fn interest(pid: Pid, socket: u64) -> Option<Interest> {
+pub(crate) fn interest_in_socket(pid: Pid, socket: u64) -> Option<Interest> {
     let descriptors = descriptors_of(pid);
-    let epolls: Vec<_> = descriptors
-        .iter()
-        .filter(|d| matches!(&d.target, FDTarget::AnonInode(kind) if kind.contains("eventpoll")))
-        .collect();
-    assert!(
-        !epolls.is_empty(),
-        "the server has no epoll instance, and this test looks at what it asks of epoll"
-    );
-    let descriptor = descriptors
-        .iter()
-        .find(|d| matches!(d.target, FDTarget::Socket(inode) if inode == socket))?;
-    epolls
-        .iter()
-        .find_map(|epoll| interest_in(descriptor.fd, epoll.fd, pid))
+    let is_it = |d: &&FDInfo| matches!(d.target, FDTarget::Socket(inode) if inode == socket);
+    let wanted = descriptors.iter().find(is_it)?.fd;
+    interest(pid, |descriptor, _| descriptor == wanted)
 }
 
-fn interest_in(descriptor: i32, epoll: i32, pid: Pid) -> Option<Interest> {
-    let path = format!("/proc/{}/fdinfo/{epoll}", pid.as_raw_pid());
-    let info = fs::read_to_string(path).expect("the server's epoll instance can be read");
-    // A line for each descriptor: `tfd: 7 events: 80002001 data: 1 …`, the number after `events:` in
-    // hexadecimal (proc_pid_fdinfo(5)).
-    info.lines().find_map(|line| {
-        let words: Vec<_> = line.split_whitespace().collect();
-        let ["tfd:", number, "events:", events, ..] = words[..] else {
-            return None;
-        };
-        let events = u32::from_str_radix(events, 16).ok()?;
-        (number.parse() == Ok(descriptor)).then(|| Interest::from_epoll(events))
+/// The interest that is registered under a token such as `Token(1)`, if any. Holds for servers with
+/// mio, which keeps its token in the `data` of `epoll_ctl(2)`.
+pub(crate) fn interest_under_token(pid: Pid, token: &str) -> Option<Interest> {
+    let number = token.strip_prefix("Token(")?.strip_suffix(')')?;
+    let wanted: u64 = number.parse().ok()?;
+    interest(pid, |_, data| data == wanted)
+}
+
+fn interest(pid: Pid, is_it: impl Fn(i32, u64) -> bool) -> Option<Interest> {
+    let mut epolls = descriptors_of(pid)
+        .into_iter()
+        .filter(|d| matches!(&d.target, FDTarget::AnonInode(kind) if kind.contains("eventpoll")))
+        .peekable();
+    assert!(
+        epolls.peek().is_some(),
+        "the server has no epoll instance, and this test looks at what it asks of epoll"
+    );
+    epolls.find_map(|epoll| {
+        let path = format!("/proc/{}/fdinfo/{}", pid.as_raw_pid(), epoll.fd);
+        let info = fs::read_to_string(path).expect("the server's epoll instance can be read");
+        info.lines().find_map(|line| interest_of_line(line, &is_it))
     })
+}
+
+/// From a line such as `tfd: 7 events: 80002001 data: 1 …`, where the numbers after `events:` and
+/// `data:` are hexadecimal (proc_pid_fdinfo(5)).
+fn interest_of_line(line: &str, is_it: impl Fn(i32, u64) -> bool) -> Option<Interest> {
+    let words: Vec<_> = line.split_whitespace().collect();
+    let ["tfd:", descriptor, "events:", events, "data:", data, ..] = words[..] else {
+        return None;
+    };
+    let data = u64::from_str_radix(data, 16).ok()?;
+    let events = u32::from_str_radix(events, 16).ok()?;
+    is_it(descriptor.parse().ok()?, data).then(|| Interest::from_epoll(events))
 }
 
 /// `TCP_NODELAY` of the process's socket for its connection with `peer`.

@@ -185,7 +185,7 @@ pub const LESSONS: &[Lesson] = &[
         "The bytes are made a string on the way. They are bytes; only the newline means something.",
         (BROADCAST, "A stream has no messages")),
     lesson("a_backlog_arrives_whole_and_in_order", "17 MB to a slow reader arrive whole and in order",
-        "What a short write has not sent is dropped or sent twice, or WRITABLE is turned off while bytes still wait.",
+        "What a short write has not sent is dropped or sent twice, new lines are queued in front of older ones, or WRITABLE is turned off while bytes still wait.",
         (WRITE, "A write takes what fits")),
     lesson("a_stalled_reader_does_not_hold_up_the_others", "a client that does not read holds up nobody else",
         "The server waits for the full socket (it is blocking, or the loop tries again at once), instead of going on at WouldBlock.",

@@ -66,23 +66,30 @@
 //! # Reading a failure
 //!
 //! A failed assertion panics with what was expected, what came instead (bytes escaped as in a Rust
-//! string) and the last events of both sides with their time in milliseconds:
+//! string, and a mark where they part), the last events of both sides with their time in
+//! milliseconds, and how the server is. If the test has a [`Lesson`], that follows:
 //!
 //! ```text
 //! bob did not receive what was expected
 //!   expected: "Hello from A\n"
 //!   received: "Hello f", then nothing more in 20 s
-//!   they part at byte 7
+//!                     ^ they part at byte 7
 //!
 //! what happened, in milliseconds since the start:
 //!       3  server !  Listening on 127.0.0.1:40123
 //!       4  alice  .  connects from 127.0.0.1:51000
 //!       5  server |  Accepted connection from 127.0.0.1:51000
 //!       5  server |  Registered client with Token(1)
+//! the server: still runs
 //! ```
 //!
 //! `|` is the server's stdout, `!` its stderr, `>` what a client sent, `<` what it received and `.`
 //! anything else that was done.
+//!
+//! # Another server
+//!
+//! With the environment variable `SERVER_CMD` the milestones' tests run against any command, see
+//! [`Program::under_test`] and [`suite`].
 
 #![allow(
     clippy::expect_used,
@@ -109,7 +116,7 @@ pub use assert_cmd;
 pub use predicates;
 
 pub use crate::client::Client;
-pub use crate::environment::has_ipv6;
+pub use crate::environment::{has_ipv6, has_python};
 pub use crate::flood::{Flooder, flood_lines};
 pub use crate::lessons::{LESSONS, Lesson};
 pub use crate::program::Program;

@@ -23,13 +23,10 @@ use crate::kernel::{self, Interest};
 use crate::lessons;
 use crate::port::{self, Turn};
 use crate::program::Program;
-use crate::timeline::{INDENT, Kind, Timeline};
+use crate::timeline::{INDENT, Kind, READY, Timeline};
 
 /// The name under which a server stands in the timeline.
 const SERVER: &str = "server";
-
-/// What a server says on stderr, before the address, when clients can connect.
-const READY: &str = "Listening on ";
 
 /// What a server says when it has registered a client, before the token.
 const REGISTERED: &str = "Registered client with ";
@@ -663,22 +660,25 @@ impl Server {
         kernel::descriptors(self.pid)
     }
 
-    /// What the server's epoll instance waits for on behalf of a client of [`Server::client`]: the
-    /// interest as the kernel has it. `None` if the client's socket is closed or not registered.
+    /// What the server's epoll instance waits for on behalf of a client: the interest as the kernel
+    /// has it. `None` if the client's socket is closed or not registered.
+    ///
+    /// A client of [`Server::client`] is looked up by its socket, whatever library the server uses.
+    /// Where the server has not said the token, because its stdout is not read, it must use mio.
     ///
     /// # Panics
     ///
-    /// If the server is gone, has no epoll instance, or has never said this token.
+    /// If the server is gone, or has no epoll instance.
     #[must_use]
     pub fn interest(&self, token: &str) -> Option<Interest> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let client = clients
-            .get_mut(token)
-            .expect("the server has said this token");
+        let Some(client) = clients.get_mut(token) else {
+            return kernel::interest_under_token(self.pid, token);
+        };
         if client.socket.is_none() {
             client.socket = kernel::socket(self.address, client.address);
         }
-        kernel::interest(self.pid, client.socket?)
+        kernel::interest_in_socket(self.pid, client.socket?)
     }
 
     /// Whether the server's socket for a client sends small pieces at once (`TCP_NODELAY`, tcp(7)).

@@ -12,6 +12,7 @@
 
 use std::collections::VecDeque;
 use std::env;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -29,11 +30,13 @@ const AT_ONCE: usize = 16;
 const DEADLINE_SCALE: &str = "0.1";
 
 /// The built tests of one chapter.
+#[derive(Clone)]
 pub struct Suite {
     /// In which folder cargo would run them.
     directory: PathBuf,
     tests: Vec<Test>,
     deadline_scale: String,
+    server_address: Option<SocketAddr>,
 }
 
 #[derive(Clone)]
@@ -76,6 +79,7 @@ impl Suite {
             directory: workspace().join(package),
             tests,
             deadline_scale: DEADLINE_SCALE.to_owned(),
+            server_address: None,
         }
     }
 
@@ -84,6 +88,13 @@ impl Suite {
     #[must_use]
     pub fn deadline_scale(mut self, scale: f64) -> Suite {
         self.deadline_scale = scale.to_string();
+        self
+    }
+
+    /// The command listens at this address and takes no further argument (`SERVER_ADDR`).
+    #[must_use]
+    pub fn server_address(mut self, address: SocketAddr) -> Suite {
+        self.server_address = Some(address);
         self
     }
 
@@ -127,11 +138,13 @@ impl Suite {
     }
 
     fn run_one(&self, test: &Test, server_command: &str) -> Outcome {
+        let address = self.server_address.map(|address| address.to_string());
         let output = Command::new(&test.binary)
             .args(["--exact", &test.name, "--nocapture"])
             .current_dir(&self.directory)
             .env(SERVER_CMD, server_command)
             .env_remove(SERVER_ADDR)
+            .envs(address.map(|address| (SERVER_ADDR, address)))
             .env(SCALE, &self.deadline_scale)
             .stdin(Stdio::null())
             .output()

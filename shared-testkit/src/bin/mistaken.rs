@@ -1,0 +1,393 @@
+//! Milestone 4's server, which can be told to make one of the classic mistakes.
+//!
+//! `mistaken ADDRESS` is right; `mistaken MISTAKE ADDRESS` makes one; `mistaken --list` names them.
+//! The page `docs/src/mistakes.md` says how each looks from outside and which tests find it, and
+//! `tests/mistakes.rs` runs them. What is right here is explained in `milestone-4-write`.
+
+use std::collections::{HashMap, VecDeque};
+use std::env;
+use std::io::{self, Read, Write};
+use std::mem;
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, bail};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Registry, Token};
+
+const LISTENER: Token = Token(0);
+
+/// What can be done wrong, each in the one place that asks for it.
+#[derive(Clone, Copy, PartialEq)]
+enum Mistake {
+    AcceptsOnce,
+    ReadsOnce,
+    WritesOnce,
+    DropsTheRest,
+    DropsHalfLines,
+    SendsHalfLines,
+    EchoesToTheSender,
+    ForgetsTheLast,
+    WrongOrder,
+    WritableOnce,
+    WritableAlways,
+    ForgetsToRemove,
+    ReusesTokens,
+    PanicsOnStale,
+    SkipsTheWriteHalf,
+    ResetIsFatal,
+    DiesOfEintr,
+    NoNodelay,
+}
+
+const MISTAKES: [(&str, Mistake); 18] = [
+    ("accepts-once", Mistake::AcceptsOnce),
+    ("reads-once", Mistake::ReadsOnce),
+    ("writes-once", Mistake::WritesOnce),
+    ("drops-the-rest", Mistake::DropsTheRest),
+    ("drops-half-lines", Mistake::DropsHalfLines),
+    ("sends-half-lines", Mistake::SendsHalfLines),
+    ("echoes-to-the-sender", Mistake::EchoesToTheSender),
+    ("forgets-the-last", Mistake::ForgetsTheLast),
+    ("wrong-order", Mistake::WrongOrder),
+    ("writable-once", Mistake::WritableOnce),
+    ("writable-always", Mistake::WritableAlways),
+    ("forgets-to-remove", Mistake::ForgetsToRemove),
+    ("reuses-tokens", Mistake::ReusesTokens),
+    ("panics-on-stale", Mistake::PanicsOnStale),
+    ("skips-the-write-half", Mistake::SkipsTheWriteHalf),
+    ("reset-is-fatal", Mistake::ResetIsFatal),
+    ("dies-of-eintr", Mistake::DiesOfEintr),
+    ("no-nodelay", Mistake::NoNodelay),
+];
+
+fn main() -> Result<()> {
+    let mut arguments: Vec<_> = env::args_os()
+        .skip(1)
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    if arguments == ["--list"] {
+        for (name, _) in MISTAKES {
+            println!("{name}");
+        }
+        return Ok(());
+    }
+
+    let mut mistake = None;
+    if let Some(&(_, wanted)) = MISTAKES
+        .iter()
+        .find(|(n, _)| arguments.first().is_some_and(|a| a == n))
+    {
+        mistake = Some(wanted);
+        arguments.remove(0);
+    }
+    if let Some(extra) = arguments.get(1) {
+        bail!("{extra:?} is one argument too many");
+    }
+    let address = arguments.first().map_or("127.0.0.1:8080", String::as_str);
+    let address = address
+        .parse()
+        .with_context(|| format!("{address:?} is not an address"))?;
+    Server::bind(address, mistake)?.run()
+}
+
+struct Server {
+    mistake: Option<Mistake>,
+    poll: Poll,
+    listener: TcpListener,
+    connections: HashMap<Token, Connection>,
+    next_token: usize,
+}
+
+struct Connection {
+    mistake: Option<Mistake>,
+    stream: TcpStream,
+    read_buf: Vec<u8>,
+    write_buf: VecDeque<u8>,
+    had_writable: bool,
+}
+
+impl Server {
+    fn bind(address: SocketAddr, mistake: Option<Mistake>) -> Result<Server> {
+        let poll = Poll::new()?;
+        let mut listener =
+            TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+        poll.registry()
+            .register(&mut listener, LISTENER, Interest::READABLE)?;
+        eprintln!("Listening on {}", listener.local_addr()?);
+        Ok(Server {
+            mistake,
+            poll,
+            listener,
+            connections: HashMap::new(),
+            next_token: LISTENER.0 + 1,
+        })
+    }
+
+    fn makes(&self, mistake: Mistake) -> bool {
+        self.mistake == Some(mistake)
+    }
+
+    fn run(&mut self) -> Result<()> {
+        let mut events = Events::with_capacity(1024);
+        loop {
+            match self.poll.poll(&mut events, None) {
+                Ok(()) => {}
+                Err(e)
+                    if e.kind() == io::ErrorKind::Interrupted
+                        && !self.makes(Mistake::DiesOfEintr) =>
+                {
+                    continue;
+                }
+                Err(e) => return Err(e).context("cannot poll for events"),
+            }
+            for event in &events {
+                let token = event.token();
+                if token == LISTENER {
+                    self.accept();
+                    continue;
+                }
+                let mut had_a_line = true;
+                if event.is_readable() {
+                    had_a_line = self.read(token)?;
+                }
+                if self.makes(Mistake::SkipsTheWriteHalf) && !had_a_line {
+                    continue;
+                }
+                if event.is_writable() {
+                    self.write(token);
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self) {
+        loop {
+            match self.listener.accept() {
+                Ok((stream, address)) => {
+                    println!("Accepted connection from {address}");
+                    if let Err(e) = self.register(stream) {
+                        eprintln!("Failed to register {address}: {e}");
+                    }
+                    if self.makes(Mistake::AcceptsOnce) {
+                        return;
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(e) => {
+                    eprintln!("Failed to accept: {e}");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn register(&mut self, mut stream: TcpStream) -> io::Result<()> {
+        if !self.makes(Mistake::NoNodelay) {
+            stream.set_nodelay(true)?;
+        }
+        let token = self.free_token();
+        self.poll
+            .registry()
+            .register(&mut stream, token, Interest::READABLE)?;
+        let connection = Connection {
+            mistake: self.mistake,
+            stream,
+            read_buf: Vec::new(),
+            write_buf: VecDeque::new(),
+            had_writable: false,
+        };
+        self.connections.insert(token, connection);
+        println!("Registered client with {token:?}");
+        Ok(())
+    }
+
+    fn free_token(&mut self) -> Token {
+        if self.makes(Mistake::ReusesTokens) {
+            self.next_token = LISTENER.0 + 1;
+            while self.connections.contains_key(&Token(self.next_token)) {
+                self.next_token += 1;
+            }
+            return Token(self.next_token);
+        }
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        token
+    }
+
+    /// Returns whether a whole line came.
+    fn read(&mut self, token: Token) -> Result<bool> {
+        let Some(connection) = self.connections.get_mut(&token) else {
+            return Ok(false);
+        };
+        let buffered = connection.read_buf.len();
+        let mut lines = Vec::new();
+        let outcome = connection.read_lines(&mut lines);
+        if !lines.is_empty() {
+            self.broadcast(token, &lines);
+        } else if connection.read_buf.len() > buffered {
+            println!("Buffering partial message from {token:?}");
+        }
+
+        if self.makes(Mistake::ForgetsToRemove) && !matches!(outcome, Ok(false)) {
+            println!("Client {token:?} disconnected");
+            return Ok(true);
+        }
+        match outcome {
+            Ok(false) => {}
+            Ok(true) => {
+                self.write(token);
+                self.disconnect(token);
+            }
+            Err(e) if self.makes(Mistake::ResetIsFatal) => {
+                return Err(e).context("cannot read");
+            }
+            Err(e) => {
+                eprintln!("Read error from {token:?}: {e}");
+                self.disconnect(token);
+            }
+        }
+        Ok(!lines.is_empty())
+    }
+
+    fn broadcast(&mut self, sender: Token, lines: &[u8]) {
+        let mut receivers: Vec<_> = self.connections.keys().copied().collect();
+        receivers.sort();
+        if self.makes(Mistake::ForgetsTheLast) {
+            receivers.pop();
+        }
+        if !self.makes(Mistake::EchoesToTheSender) {
+            receivers.retain(|&token| token != sender);
+        }
+        let mut failed = Vec::new();
+        for token in receivers {
+            let Some(connection) = self.connections.get_mut(&token) else {
+                continue;
+            };
+            if let Err(e) = connection.queue(lines, self.poll.registry(), token) {
+                eprintln!("Write error for {token:?}: {e}");
+                failed.push(token);
+            }
+        }
+        println!("Broadcast {} bytes from {sender:?}", lines.len());
+        for token in failed {
+            self.disconnect(token);
+        }
+    }
+
+    fn write(&mut self, token: Token) {
+        let panics = self.makes(Mistake::PanicsOnStale);
+        let Some(connection) = self.connections.get_mut(&token) else {
+            assert!(!panics, "no connection for {token:?}");
+            return;
+        };
+        if let Err(e) = connection.flush(self.poll.registry(), token) {
+            eprintln!("Write error for {token:?}: {e}");
+            self.disconnect(token);
+        }
+    }
+
+    fn disconnect(&mut self, token: Token) {
+        let Some(mut connection) = self.connections.remove(&token) else {
+            return;
+        };
+        if let Err(e) = self.poll.registry().deregister(&mut connection.stream) {
+            eprintln!("Failed to deregister {token:?}: {e}");
+        }
+        drop(connection);
+        println!("Client {token:?} disconnected");
+        self.accept();
+    }
+}
+
+impl Connection {
+    fn makes(&self, mistake: Mistake) -> bool {
+        self.mistake == Some(mistake)
+    }
+
+    /// Returns whether the client has sent its last byte.
+    fn read_lines(&mut self, lines: &mut Vec<u8>) -> io::Result<bool> {
+        let mut chunk = [0; 4096];
+        loop {
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Ok(true),
+                Ok(n) => self.take_lines(&chunk[..n], lines),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(e),
+            }
+            if self.makes(Mistake::ReadsOnce) {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn take_lines(&mut self, chunk: &[u8], lines: &mut Vec<u8>) {
+        if self.makes(Mistake::SendsHalfLines) {
+            lines.extend(chunk);
+            return;
+        }
+        let Some(newline) = chunk.iter().rposition(|&byte| byte == b'\n') else {
+            self.read_buf.extend(chunk);
+            return;
+        };
+        let (whole, rest) = chunk.split_at(newline + 1);
+        lines.append(&mut self.read_buf);
+        lines.extend(whole);
+        if !self.makes(Mistake::DropsHalfLines) {
+            self.read_buf.extend(rest);
+        }
+    }
+
+    fn queue(&mut self, lines: &[u8], registry: &Registry, token: Token) -> io::Result<()> {
+        let asks_again = !self.had_writable || !self.makes(Mistake::WritableOnce);
+        if self.write_buf.is_empty() && asks_again {
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            registry.reregister(&mut self.stream, token, interest)?;
+            self.had_writable = true;
+        }
+        if self.makes(Mistake::WrongOrder) {
+            let waiting = mem::take(&mut self.write_buf);
+            self.write_buf.extend(lines);
+            self.write_buf.extend(waiting);
+        } else {
+            self.write_buf.extend(lines);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        while !self.write_buf.is_empty() {
+            let (mut front, _) = self.write_buf.as_slices();
+            if self.makes(Mistake::WritesOnce) {
+                front = &front[..front.len().min(4096)];
+            }
+            match self.stream.write(front) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    println!("Wrote {n} bytes to {token:?}");
+                    self.write_buf.drain(..n);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    println!("Write would block for {token:?}");
+                    return Ok(());
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(e),
+            }
+            if self.makes(Mistake::DropsTheRest) {
+                self.write_buf.clear();
+            }
+            if self.makes(Mistake::WritesOnce) && !self.write_buf.is_empty() {
+                return Ok(());
+            }
+        }
+
+        let interest = match self.makes(Mistake::WritableAlways) {
+            true => Interest::READABLE | Interest::WRITABLE,
+            false => Interest::READABLE,
+        };
+        registry.reregister(&mut self.stream, token, interest)
+    }
+}
