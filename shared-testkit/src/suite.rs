@@ -24,7 +24,7 @@ use crate::deadline::SCALE;
 use crate::program::{SERVER_ADDR, SERVER_CMD};
 
 /// How many tests run at once. A test that fails mostly waits, so they may be more than the cores.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 24;
 
 /// A test that fails waits for this part of the 20 seconds: two of them.
 const DEADLINE_SCALE: &str = "0.1";

@@ -16,7 +16,9 @@ use shared_testkit::suite::{self, Suite};
 fn assert_new_tests_are_red(before: &str, chapter: &str, reason: &str, others: &[(&str, &str)]) {
     let old = Suite::of(before).names();
     let program = suite::program(before);
-    let outcomes = Suite::of(chapter).run(program.to_str().unwrap(), |test| {
+    // Time enough for 16 MB on a busy machine.
+    let suite = Suite::of(chapter).deadline_scale(0.25);
+    let outcomes = suite.run(program.to_str().unwrap(), |test| {
         !old.iter().any(|old| old == test)
     });
     assert!(!outcomes.is_empty(), "{chapter} has no new tests");
