@@ -177,7 +177,7 @@ fn a_backlog_arrives_whole_and_in_order() {
 fn a_stalled_reader_does_not_hold_up_the_others() {
     let server = Server::start(program!());
     let mut alice = server.client("alice");
-    let bob = server.client_with_receive_buffer("bob", 4096);
+    let mut bob = server.client_with_receive_buffer("bob", 4096);
     let mut carol = server.client("carol");
 
     // When something waits for bob, his socket is full.
@@ -194,6 +194,11 @@ fn a_stalled_reader_does_not_hold_up_the_others() {
     carol.expect_line("still in time");
     carol.send_line("here too");
     alice.expect_line("here too");
+
+    // What came while bob's socket was full waits behind what he had not read.
+    bob.expect_bytes(piece.repeat(pieces));
+    bob.expect_line("still in time");
+    bob.expect_line("here too");
 }
 
 #[test]
