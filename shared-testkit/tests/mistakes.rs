@@ -16,22 +16,6 @@ use shared_testkit::suite::Suite;
 /// The server that makes them.
 const MISTAKEN: &str = env!("CARGO_BIN_EXE_mistaken");
 
-/// The tests of many bytes or many clients. They take nine tenths of the time, so where nobody asks
-/// for everything (`TESTKIT_STRICT`) they are run only where they come first on the page.
-const HEAVY: [&str; 11] = [
-    "a_backlog_arrives_whole_and_in_order",
-    "a_hundred_idle_clients_cost_no_cpu",
-    "a_line_larger_than_the_socket_arrives_whole",
-    "a_stalled_reader_does_not_hold_up_the_others",
-    "a_stalled_reader_that_resets_ends_itself_only",
-    "accepts_a_thousand_clients_in_a_row",
-    "eight_writers_at_once",
-    "row_5_a_long_line_costs_little",
-    "row_6_a_client_with_a_backlog_speaks_and_closes",
-    "row_7_half_a_line_does_not_hold_up_the_backlog",
-    "row_9_asks_for_writable_once",
-];
-
 /// Makes a test of each mistake. Its name is the mistake's, but for `_` instead of `-`.
 macro_rules! mistakes {
     ($($name:ident),+ $(,)?) => {
@@ -93,7 +77,9 @@ fn is_found(mistake: &str) {
     let entry = entry.expect("the page has this mistake");
     let first = entry.found_by.first().expect("a test finds it");
     let command = command(mistake);
-    let is_run = |test: &str| test == first || !HEAVY.contains(&test) || is_strict();
+    // All tests for each mistake take minutes. Where nobody asks for that (`TESTKIT_STRICT`), the one
+    // that always finds it is enough.
+    let is_run = |test: &str| test == first || is_strict();
     let is_in = |tests: &[String], test: &str| tests.iter().any(|name| name == test);
 
     let found_by = |test: &str| is_run(test) && is_in(&entry.found_by, test);
