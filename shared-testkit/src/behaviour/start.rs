@@ -5,6 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::ffi::OsStrExt;
 
+use predicates::Predicate;
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::{contains, is_empty, starts_with};
 use rustix::io::Errno;
@@ -61,18 +62,17 @@ pub fn refuses_a_malformed_address(program: Program) {
     }
     let malformed = ["", "8080", "127.0.0.1", "localhost:8080", "127.0.0.1:99999"];
     for address in malformed {
-        let named = format!("Error: \"{address}\" is not an address");
         run_to_end(&program, [address])
             .code(1)
             .stdout(is_empty())
-            .stderr(starts_with(named).and(contains("panicked").not()));
+            .stderr(is_an_error_that_names(address));
     }
 
     // Not Unicode: no text names it, but it is refused like the others.
     run_to_end(program, [OsStr::from_bytes(b"127.0.0.1:80\xff")])
         .code(1)
         .stdout(is_empty())
-        .stderr(starts_with("Error: ").and(contains("is not an address")));
+        .stderr(is_an_error_that_names("127.0.0.1:80"));
 }
 
 /// Whoever passes two addresses expects something that will not happen.
@@ -83,7 +83,7 @@ pub fn refuses_a_second_argument(program: Program) {
     run_to_end(program, ["127.0.0.1:0", "127.0.0.1:8081"])
         .code(1)
         .stdout(is_empty())
-        .stderr(starts_with("Error: ").and(contains("\"127.0.0.1:8081\"")));
+        .stderr(is_an_error_that_names("127.0.0.1:8081"));
 }
 
 /// Row 2: a port in use is one clear error that names the address and the cause, exit status 1.
@@ -101,11 +101,14 @@ pub fn row_2_a_port_in_use_is_a_clear_error(program: Program) {
     run_to_end(program, argument)
         .code(1)
         .stdout(is_empty())
-        .stderr(
-            starts_with(format!("Error: cannot listen on {address}"))
-                .and(contains(cause))
-                .and(contains("panicked").not()),
-        );
+        .stderr(is_an_error_that_names(&address.to_string()).and(contains(cause)));
+}
+
+/// How it is worded is each server's own affair.
+fn is_an_error_that_names(address: &str) -> impl Predicate<str> {
+    starts_with("Error: ")
+        .and(contains(address))
+        .and(contains("panicked").not())
 }
 
 /// Row 1: a signal that interrupts `poll` is no error (Ctrl-Z, then `fg`).
