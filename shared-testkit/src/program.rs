@@ -4,6 +4,7 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::environment::pass_over;
 use crate::lessons;
@@ -63,6 +64,16 @@ impl Program {
             ));
         }
         self.fixed_address.is_none()
+    }
+
+    /// Runs it with its own arguments, and no address yet.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(&self.path);
+        command.args(&self.arguments);
+        if let Some(directory) = &self.directory {
+            command.current_dir(directory);
+        }
+        command
     }
 
     /// The same program, started by another one whose last argument it becomes.

@@ -50,19 +50,16 @@ where
     A: AsRef<OsStr>,
 {
     lessons::teach();
-    let program = program.into();
-    let mut command = assert_cmd::Command::new(program.path);
-    command.args(program.arguments);
-    if let Some(directory) = program.directory {
-        command.current_dir(directory);
-    }
-    command.args(arguments).timeout(patience()).assert()
+    assert_cmd::Command::from_std(program.into().command())
+        .args(arguments)
+        .timeout(patience())
+        .assert()
 }
 
 /// How to start a [`Server`], where [`Server::start`] does not say enough.
 pub struct Builder {
     program: Program,
-    address: Option<String>,
+    address: String,
     descriptor_limit: Option<u32>,
     stdout_is_read: bool,
 }
@@ -78,14 +75,7 @@ impl Builder {
     /// The address to pass as the last argument, instead of `127.0.0.1:0`.
     #[must_use]
     pub fn listen_on(mut self, address: impl Into<String>) -> Builder {
-        self.address = Some(address.into());
-        self
-    }
-
-    /// No argument for an address: the server has to listen at its default.
-    #[must_use]
-    pub fn without_address(mut self) -> Builder {
-        self.address = None;
+        self.address = address.into();
         self
     }
 
@@ -162,7 +152,7 @@ impl Builder {
         };
         command.args(&program.arguments);
         if program.fixed_address.is_none() {
-            command.args(&self.address);
+            command.arg(&self.address);
         }
         if let Some(directory) = &program.directory {
             command.current_dir(directory);
@@ -239,7 +229,7 @@ impl Server {
     pub fn builder(program: impl Into<Program>) -> Builder {
         Builder {
             program: program.into(),
-            address: Some("127.0.0.1:0".to_owned()),
+            address: "127.0.0.1:0".to_owned(),
             descriptor_limit: None,
             stdout_is_read: true,
         }
