@@ -86,7 +86,7 @@ pub const LESSONS: &[Lesson] = &[
         "The loop polls with a time-out of zero, or is told of something again and again that it does not take.",
         (ACCEPT, "Told once: edge-triggered readiness")),
     lesson("a_client_that_talks_before_it_is_accepted_does_no_harm", "bytes and resets of clients that wait do no harm",
-        "An error of accept or of the client's socket ends the server. If it has ended of EINTR, see 'A signal is no error'.",
+        "Each event accepts one client only; or, if the server has ended, it was an error of accept or of EINTR (see 'A signal is no error').",
         (ACCEPT, "Accept until WouldBlock")),
 
     // Registering.

@@ -37,12 +37,18 @@ impl Program {
     /// by a path at which there is none, or if `SERVER_ADDR` beside it is not an address.
     #[must_use]
     pub fn under_test(own_binary: &str) -> Program {
-        lessons::teach();
-        let Some(command) = env::var_os(SERVER_CMD) else {
-            return Program::from(own_binary);
+        let program = match env::var_os(SERVER_CMD) {
+            None => Program::from(own_binary),
+            Some(command) => Program::of_command(&command),
         };
+        // Only now: what is wrong with the command is no lesson of a chapter.
+        lessons::teach();
+        program
+    }
+
+    fn of_command(command: &OsStr) -> Program {
         let directory = folder_of_the_user();
-        let mut words = split(&command).into_iter().map(OsString::from);
+        let mut words = split(command).into_iter().map(OsString::from);
         let first = words.next().unwrap_or_else(|| {
             panic!("{SERVER_CMD} is empty: it has to be the command line of a server")
         });
