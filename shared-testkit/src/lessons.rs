@@ -27,6 +27,7 @@ const ACCEPT: &str = "docs/src/1-accept.md";
 const REGISTER: &str = "docs/src/2-register.md";
 const BROADCAST: &str = "docs/src/3-broadcast.md";
 const WRITE: &str = "docs/src/4-write.md";
+const HARDEN: &str = "docs/src/5-harden.md";
 
 const fn lesson(
     test: &'static str,
@@ -43,7 +44,7 @@ const fn lesson(
     }
 }
 
-/// One for every test of the milestones 1 to 4.
+/// One for every test of the milestones.
 #[rustfmt::skip]
 pub const LESSONS: &[Lesson] = &[
     // Starting.
@@ -223,6 +224,71 @@ pub const LESSONS: &[Lesson] = &[
     lesson("row_9_asks_for_writable_once", "a client that waits for room is not registered again for each line",
         "Every line calls reregister for every client, though WRITABLE is on already.",
         (WRITE, "WRITABLE only while bytes wait")),
+
+    // Hardening.
+    lesson("a_flooder_leaves_the_others_their_share", "who speaks beside a client that never stops is heard",
+        "One client is read until WouldBlock, which never comes: a read needs a budget.",
+        (HARDEN, "Fair turns")),
+    lesson("many_flooders_leave_the_talkers_and_each_other_their_share", "of many clients that never stop, each is read in turn",
+        "The list of unfinished senders is walked in the same order each time, or is not bounded for a turn.",
+        (HARDEN, "Fair turns")),
+    lesson("many_flooders_do_not_close_an_honest_reader", "many bulk senders lose nothing of a slow reader, and do not close it",
+        "Each of them may still add to the queue of a reader that is slow already.",
+        (HARDEN, "Backpressure")),
+    lesson("a_flood_arrives_whole_in_bounded_memory", "what comes faster than it can be passed on does not fill the memory",
+        "Senders are read though the readers' queues are long.",
+        (HARDEN, "Backpressure")),
+    lesson("a_stalled_reader_is_closed_and_nobody_else_loses_anything", "who does not read for 10 s is closed, and the flood goes on",
+        "A queue may stay long for ever, so everybody waits, or the memory fills.",
+        (HARDEN, "Who does not read")),
+    lesson("a_queue_has_a_hard_limit", "a queue of more than 1 MiB closes its reader",
+        "Talkers are let through beside a stalled reader, and nobody counts what that adds up to.",
+        (HARDEN, "Who does not read")),
+    lesson("a_line_without_end_closes_its_sender", "64 KiB without a newline close their sender",
+        "Half a line is kept however long it gets.",
+        (HARDEN, "A line without end")),
+    lesson("the_descriptor_limit_is_told_once", "at the descriptor limit it is said once, and who waits is accepted later",
+        "Every failed accept is said, or nobody tries again.",
+        (HARDEN, "Descriptors")),
+    lesson("writable_is_not_asked_for_in_a_chat", "a line that fits costs no epoll_ctl",
+        "WRITABLE is asked for before a write was tried.",
+        (HARDEN, "Write first, ask later")),
+    lesson("a_turn_is_one_write_for_each_client", "ten lines of one moment are one write for each reader",
+        "Each line is written as it comes, not at the end of the turn.",
+        (HARDEN, "Write first, ask later")),
+    lesson("a_closed_stdout_does_no_harm", "nobody reads stdout any more: the chat goes on",
+        "println! panics at a closed pipe, or each lost line is told.",
+        (HARDEN, "Output never harms")),
+    lesson("an_unread_stdout_does_no_harm_and_what_is_dropped_is_counted", "stdout is a full pipe: the chat goes on, and lost lines are counted",
+        "println! waits for room, and everybody with it.",
+        (HARDEN, "Output never harms")),
+    lesson("a_stdout_that_is_never_read_does_not_hold_up_the_end", "a full stdout does not keep it from ending, and the count is right",
+        "The end waits for whoever reads the log, or what waited is not counted.",
+        (HARDEN, "Output never harms")),
+    lesson("a_clean_end_delivers_what_is_queued", "SIGTERM: what is queued is delivered first",
+        "A signal ends the program at once.",
+        (HARDEN, "A clean end")),
+    lesson("a_clean_end_does_not_cut_off_who_goes_on_sending", "SIGTERM: who goes on sending gets what is on its way",
+        "The connection is closed with bytes unread, which resets it.",
+        (HARDEN, "A clean end")),
+    lesson("a_clean_end_is_quick_when_nothing_is_queued", "Ctrl-C: everybody sees end of file, exit status 0",
+        "A signal ends the program at once, or it waits for clients that need nothing.",
+        (HARDEN, "A clean end")),
+    lesson("a_clean_end_gives_up_on_who_does_not_read", "SIGTERM with a reader that does not read: it ends after 5 s",
+        "The end waits without a limit.",
+        (HARDEN, "A clean end")),
+    lesson("a_second_signal_ends_it_at_once", "a second signal ends it at once, exit status 1",
+        "The second signal is ignored, or goes unnoticed while it delivers.",
+        (HARDEN, "A clean end")),
+    lesson("nine_thousand_clients_cost_less_than_a_kibibyte_each", "9,000 clients cost less than 1 KiB each",
+        "Each client has a buffer of its own, full or not.",
+        (HARDEN, "Memory")),
+    lesson("buffers_give_back_what_a_burst_has_taken", "what a burst made the buffers take is given back",
+        "An emptied buffer keeps its memory.",
+        (HARDEN, "Memory")),
+    lesson("help_tells_the_usage_the_limits_and_the_signals", "--help says usage, limits and signals",
+        "--help is taken for an address, or a limit is missing.",
+        (HARDEN, "A clean end")),
 ];
 
 thread_local! {

@@ -56,27 +56,27 @@ pub struct Outcome {
 }
 
 impl Suite {
-    /// Has cargo build the tests of a package, `tests/article.rs` and `tests/departures.rs`.
+    /// Has cargo build the tests of a package: those of `article.rs`, `departures.rs` and `attacks.rs`
+    /// that lie in its folder `tests`.
     ///
     /// # Panics
     ///
     /// If they cannot be built.
     #[must_use]
     pub fn of(package: &str) -> Suite {
-        let arguments = [
-            "test",
-            "--no-run",
-            "--test",
-            "article",
-            "--test",
-            "departures",
-        ];
+        let directory = workspace().join(package);
+        let mut arguments = vec!["test", "--no-run"];
+        for target in ["article", "departures", "attacks"] {
+            if directory.join(format!("tests/{target}.rs")).exists() {
+                arguments.extend(["--test", target]);
+            }
+        }
         let tests = built_by_cargo(&arguments, package, "test")
             .into_iter()
             .flat_map(tests_in)
             .collect();
         Suite {
-            directory: workspace().join(package),
+            directory,
             tests,
             deadline_scale: DEADLINE_SCALE.to_owned(),
             server_address: None,

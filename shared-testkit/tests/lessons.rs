@@ -1,4 +1,4 @@
-//! Every test of the milestones 1 to 4 has its lesson, and every lesson its test.
+//! Every test of the milestones has its lesson, and every lesson its test.
 
 #![allow(clippy::panic, reason = "the helper is part of the tests")]
 
@@ -7,11 +7,12 @@ use std::collections::BTreeSet;
 use shared_testkit::LESSONS;
 use shared_testkit::suite::Suite;
 
-const CHAPTERS: [&str; 4] = [
+const CHAPTERS: [&str; 5] = [
     "milestone-1-accept",
     "milestone-2-register",
     "milestone-3-broadcast",
     "milestone-4-write",
+    "milestone-5-harden",
 ];
 
 #[test]
