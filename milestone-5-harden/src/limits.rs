@@ -14,8 +14,8 @@ pub const READ_BUDGET: usize = 64 << 10;
 /// gone past it by a [`READ_BUDGET`] and the beginning of its line: so much a turn adds to a queue.
 pub const TURN_BUDGET: usize = 128 << 10;
 
-/// Bytes that one client is read in one second while a reader is slow. Enough for whoever talks;
-/// who sends more is a bulk sender, and waits until the reader has caught up.
+/// Bytes that one client is read in one second while a reader is slow. Enough for whoever talks; who
+/// sends more is a bulk sender, and waits until no reader is slow any more, however long that is.
 pub const TALK_BUDGET: usize = 8 << 10;
 
 /// How often a turn looks for further events before it delivers what it has. Lines that come
@@ -26,15 +26,16 @@ pub const MAX_LOOKS: usize = 10;
 pub const ACCEPT_BUDGET: usize = 256;
 
 /// Bytes in a client's queue above which it is slow, and bulk senders wait for it. The kernel's own
-/// send buffer holds some MiB on top, so a reader that keeps up never gets here.
+/// send buffer comes first and holds some MiB, so a reader that keeps up does not get here.
 pub const HIGH_WATER: usize = 64 << 10;
 
 /// Bytes in a client's queue above which it is closed. The bulk senders alone cannot fill it: they
-/// wait from [`HIGH_WATER`] on, and a turn adds a quarter of this. Whoever gets here is too slow
-/// even for those who talk.
+/// wait from [`HIGH_WATER`] on, and one turn adds 128 + 64 + 64 KiB at the most. Whoever gets here is
+/// too slow even for those who talk, and a hundred connections can talk a lot.
 pub const HARD_LIMIT: usize = 1 << 20;
 
-/// How long a client's queue may stay above [`HIGH_WATER`]. All bulk senders wait as long.
+/// How long a client's queue may stay above [`HIGH_WATER`]. All bulk senders wait as long. Whoever
+/// gets below it once in this time is a slow reader, and the clock starts anew.
 pub const STALL_TIME: Duration = Duration::from_secs(10);
 
 /// The loop turns over at least this often: to look for stalled readers, and for a descriptor that

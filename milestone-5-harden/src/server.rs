@@ -362,6 +362,13 @@ impl Server {
         }
     }
 
+    fn write_to_all(&mut self) {
+        let tokens: Vec<_> = self.connections.keys().copied().collect();
+        for token in tokens {
+            self.write(token);
+        }
+    }
+
     /// A reader has caught up, or is gone. If no other is slow, bulk senders are read again.
     fn forget_slow(&mut self, token: Token) {
         if self.slow.remove(&token).is_some() && self.slow.is_empty() {
@@ -421,6 +428,12 @@ impl Server {
             .map(|(&token, _)| token)
             .collect();
         for token in tokens {
+            // The kernel tells of room only when a third of its buffer is free, and who reads slowly
+            // may need longer for that: try, before it is judged.
+            self.write(token);
+            if !self.slow.contains_key(&token) {
+                continue;
+            }
             let queued = self.connections.get(&token).map_or(0, Connection::queued);
             let seconds = STALL_TIME.as_secs();
             let trouble = format!(
@@ -463,11 +476,17 @@ impl Server {
     /// or at a second signal.
     fn deliver_the_rest(&mut self, events: &mut Events) -> Result<ExitCode> {
         let end = Instant::now() + GRACE_TIME;
+        let mut next_try = Instant::now();
         self.poll
             .registry()
             .deregister(&mut self.listener)
             .context("cannot deregister the listener")?;
         loop {
+            // There may be room that the kernel does not tell of: see `close_stalled`.
+            if Instant::now() >= next_try {
+                self.write_to_all();
+                next_try = Instant::now() + TICK;
+            }
             let buffer = &mut self.buffer;
             self.connections
                 .retain(|_, connection| !connection.may_close(buffer));
@@ -505,7 +524,7 @@ impl Server {
 fn say_what_was_dropped(lines: u64, of: &str, stderr: &mut Output) {
     if lines > 0 {
         stderr.line(format_args!(
-            "Dropped {lines} lines of {of}: nobody read them"
+            "Dropped {lines} lines of {of}: they could not be written"
         ));
     }
 }
