@@ -185,7 +185,8 @@ impl State {
 }
 
 /// Returns how much was taken. That is nothing where this kind of file can only be written to with
-/// the risk to block, such as a terminal or a file on most disks (`RWF_NOWAIT`, pwritev2(2)).
+/// the risk to block, such as a terminal or a file on most disks: `EOPNOTSUPP`. (pwritev2(2) tells of
+/// `RWF_NOWAIT` for reads only; a full pipe answers with `EAGAIN`.)
 fn write_without_blocking(file: &File, bytes: &[u8]) -> usize {
     // This offset stands for the file's own position.
     let offset = u64::MAX;
