@@ -199,6 +199,7 @@ fn write_all(mut file: &File, bytes: &[u8]) -> usize {
     let mut written = 0;
     while written < bytes.len() {
         match file.write(&bytes[written..]) {
+            Ok(0) => break,
             Ok(n) => written += n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => thread::sleep(PAUSE),

@@ -188,6 +188,16 @@ impl Server {
         } else if now >= self.period_ends {
             self.period += 1;
             self.period_ends = now + Duration::from_secs(1);
+            self.write_to_slow();
+        }
+    }
+
+    /// The kernel tells of room only when a third of its buffer is free, and whoever reads slowly
+    /// needs long for that. So now and then it is simply tried.
+    fn write_to_slow(&mut self) {
+        let tokens: Vec<_> = self.slow.keys().copied().collect();
+        for token in tokens {
+            self.write(token);
         }
     }
 
@@ -428,12 +438,6 @@ impl Server {
             .map(|(&token, _)| token)
             .collect();
         for token in tokens {
-            // The kernel tells of room only when a third of its buffer is free, and who reads slowly
-            // may need longer for that: try, before it is judged.
-            self.write(token);
-            if !self.slow.contains_key(&token) {
-                continue;
-            }
             let queued = self.connections.get(&token).map_or(0, Connection::queued);
             let seconds = STALL_TIME.as_secs();
             let trouble = format!(
@@ -448,12 +452,16 @@ impl Server {
         self.disconnect(token);
     }
 
-    /// The one way out for a client. Lists that still name it pass over its token.
+    /// The one way out for a client.
     fn disconnect(&mut self, token: Token) {
         let Some(mut connection) = self.connections.remove(&token) else {
             return;
         };
         self.forget_slow(token);
+        if connection.is_listed {
+            self.unfinished.retain(|&listed| listed != token);
+            self.held_back.retain(|&listed| listed != token);
+        }
         if let Err(e) = connection.deregister(self.poll.registry()) {
             self.stderr
                 .line(format_args!("Failed to deregister {token:?}: {e}"));
@@ -482,7 +490,7 @@ impl Server {
             .deregister(&mut self.listener)
             .context("cannot deregister the listener")?;
         loop {
-            // There may be room that the kernel does not tell of: see `close_stalled`.
+            // There may be room that the kernel does not tell of: see `write_to_slow`.
             if Instant::now() >= next_try {
                 self.write_to_all();
                 next_try = Instant::now() + TICK;

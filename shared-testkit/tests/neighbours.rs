@@ -111,13 +111,14 @@ fn milestone_4_starts_red_with_milestone_3() {
 }
 
 /// Attacks that milestone 4 survives.
-const SURVIVED: [&str; 5] = [
+const SURVIVED: [&str; 6] = [
     // It closes nobody, however much waits in its memory.
     "a_slow_reader_is_not_taken_for_a_stalled_one",
     // It gathers what waits for a client, and needs no pieces.
     "more_senders_in_a_turn_than_a_write_takes_pieces",
     // It comes to the others whenever the flooder happens to pause.
     "a_flooder_leaves_the_others_their_share",
+    "a_talker_is_heard_again_and_again_beside_a_stalled_reader",
     // A turn of its loop is one write for each client as well, only later.
     "a_turn_is_one_write_for_each_client",
     // What it keeps for a client is little, as long as the client is idle.
