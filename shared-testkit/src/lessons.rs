@@ -1,6 +1,6 @@
 //! What a failing test teaches: what it checks, what is the likely cause, and where to read on.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic;
 use std::sync::{Arc, Once, Weak};
 use std::thread;
@@ -28,6 +28,15 @@ const REGISTER: &str = "docs/src/2-register.md";
 const BROADCAST: &str = "docs/src/3-broadcast.md";
 const WRITE: &str = "docs/src/4-write.md";
 const HARDEN: &str = "docs/src/5-harden.md";
+
+/// The likely cause, whatever the test, if its server does not even start, and where to read on.
+const START: (&str, &str, &str) = (
+    "The server ends at once, or cannot read the address that it gets; or it does not say \
+     `Listening on`, or the line is kept back because it goes to a pipe: flush. If it takes no \
+     address, name the one it listens on in SERVER_ADDR.",
+    "docs/src/your-own-server.md",
+    "Run a chapter's tests against it",
+);
 
 const fn lesson(
     test: &'static str,
@@ -58,10 +67,10 @@ pub const LESSONS: &[Lesson] = &[
         "A missing argument is an error, or the default is another address.",
         (ACCEPT, "Start, or say why not")),
     lesson("refuses_a_malformed_address", "an argument that is no address is a clear error, exit status 1",
-        "The error is a panic or a stack trace, does not name the address, or names are looked up (`localhost`).",
+        "The address is not looked at closely, and the server listens on some other (its port is at most 65535); names are looked up (`localhost`); or the error is a panic, or does not name the address.",
         (ACCEPT, "Start, or say why not")),
     lesson("refuses_a_second_argument", "two addresses are a clear error, exit status 1",
-        "Only the first argument is looked at, and the second one is ignored in silence.",
+        "Only the first argument is looked at, and the second one is ignored in silence; or the error does not name it.",
         (ACCEPT, "Start, or say why not")),
     lesson("row_2_a_port_in_use_is_a_clear_error", "a port in use is a clear error, exit status 1",
         "The result of bind is unwrapped, so the error is a panic; or its text lacks the address or the cause.",
@@ -303,12 +312,25 @@ pub const LESSONS: &[Lesson] = &[
 thread_local! {
     /// What this test's server and clients do, to be shown if it fails.
     static HERE: RefCell<Weak<Timeline>> = const { RefCell::new(Weak::new()) };
+
+    /// Whether this test's server is started and is not ready yet.
+    static IS_STARTING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// From now on, and until [`server_is_ready`], a failure in this thread tells why a server may not
+/// start.
+pub(crate) fn server_starts() {
+    IS_STARTING.set(true);
+    teach();
+}
+
+pub(crate) fn server_is_ready() {
+    IS_STARTING.set(false);
 }
 
 /// From now on a failure in this thread shows this timeline.
 pub(crate) fn watch(timeline: &Arc<Timeline>) {
     HERE.set(Arc::downgrade(timeline));
-    teach();
 }
 
 /// From now on every failure of a test that has a [`Lesson`] ends with it: a plain `assert_eq!`
@@ -337,9 +359,13 @@ fn find(test: &str) -> Option<&'static Lesson> {
 impl Lesson {
     /// What a failure shows of it.
     fn text(&self) -> String {
+        let (cause, chapter, heading) = match IS_STARTING.get() {
+            true => START,
+            false => (self.cause, self.chapter, self.heading),
+        };
         let mut text = paragraph("the test", self.checks);
-        text += &paragraph("a likely cause", self.cause);
-        let place = format!("{}, '{}'", self.chapter, self.heading);
+        text += &paragraph("a likely cause", cause);
+        let place = format!("{chapter}, '{heading}'");
         text += &paragraph("read", &place);
         if is_foreign() {
             text += &paragraph("tested", &std::env::var(SERVER_CMD).unwrap_or_default());

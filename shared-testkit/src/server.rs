@@ -105,6 +105,7 @@ impl Builder {
     /// if another program has that address.
     #[must_use]
     pub fn start(self) -> Server {
+        lessons::server_starts();
         let turn = self.program.fixed_address.map(take_turn);
         let mut child = self
             .command()
@@ -135,6 +136,7 @@ impl Builder {
             None => server.wait_until_ready(),
             Some(address) => server.wait_until_listening(address),
         };
+        lessons::server_is_ready();
         server
     }
 

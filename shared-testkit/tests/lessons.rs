@@ -1,8 +1,9 @@
-//! Every test of the milestones has its lesson, and every lesson its test.
+//! Every test of the milestones has its lesson, and every lesson its test and its place in the book.
 
 #![allow(clippy::panic, reason = "the helper is part of the tests")]
 
 use std::collections::BTreeSet;
+use std::fs;
 
 use shared_testkit::LESSONS;
 use shared_testkit::suite::Suite;
@@ -24,4 +25,15 @@ fn every_test_has_a_lesson_and_every_lesson_a_test() {
     let lessons: BTreeSet<_> = LESSONS.iter().map(|l| l.test.to_owned()).collect();
     assert_eq!(tests, lessons);
     assert_eq!(LESSONS.len(), lessons.len(), "one stands there twice");
+}
+
+#[test]
+fn every_lesson_names_a_heading_that_its_chapter_has() {
+    for lesson in LESSONS {
+        let path = format!("{}/../{}", env!("CARGO_MANIFEST_DIR"), lesson.chapter);
+        let chapter = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let wanted = format!("## {}", lesson.heading);
+        let is_there = chapter.lines().any(|line| line == wanted);
+        assert!(is_there, "{path} has no heading {:?}", lesson.heading);
+    }
 }

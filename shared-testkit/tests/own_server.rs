@@ -47,6 +47,23 @@ fn a_command_that_cannot_be_run_is_a_clear_failure() {
     }
 }
 
+/// What a test checks is not the cause, as long as there is no server to check.
+#[test]
+fn a_server_that_does_not_start_is_told_why_it_may_not() {
+    let suite = Suite::of(CHAPTER);
+    for command in ["no-such-rat", "true", "sleep 1000"] {
+        let output = failure_with(&suite, command);
+        for said in [
+            "a likely cause: The server ends at once, or ",
+            "read: docs/src/your-own-server.md, 'Run a chapter's tests against it'",
+        ] {
+            assert!(output.contains(said), "no {said:?} in:\n{output}");
+        }
+    }
+    let page = include_str!("../../docs/src/your-own-server.md");
+    assert!(page.contains("\n## Run a chapter's tests against it\n"));
+}
+
 /// A command of several words, some of them quoted, that says on stdout where it listens.
 #[test]
 fn a_command_line_is_split_as_a_shell_does() {
