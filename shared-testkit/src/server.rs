@@ -727,12 +727,21 @@ impl Server {
             received.push(format!("(and {} more)", unexpected.len() - received.len()));
         }
         if received.is_empty() {
-            received.push(match self.timeline.is_open() {
-                true => format!("nothing more in {} s", patience().as_secs_f32()),
-                false => "nothing more: it has ended".to_owned(),
-            });
+            received.push(self.silence());
         }
         self.fail_with(title, expected, &received.join(&format!("\n{INDENT}")));
+    }
+
+    fn silence(&self) -> String {
+        if !self.timeline.is_open() {
+            return "nothing more: it has ended".to_owned();
+        }
+        let silence = format!("nothing more in {} s", patience().as_secs_f32());
+        let is_read = self.unread_stdout.is_none();
+        if is_read && self.timeline.lines(Kind::Stdout).is_empty() {
+            return format!("{silence}, and no line on stdout yet: does it flush them?");
+        }
+        silence
     }
 
     #[track_caller]

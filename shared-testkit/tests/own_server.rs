@@ -13,6 +13,9 @@ use shared_testkit::suite::{self, Suite};
 
 const CHAPTER: &str = "milestone-1-accept";
 
+/// A server that says nothing. (`sleep` by itself would take the address for another time.)
+const SILENT: &str = "sh -c 'exec sleep 1000'";
+
 /// What a test of the first chapter says of a command with which it has to fail.
 #[track_caller]
 fn failure_with(suite: &Suite, command: &str) -> String {
@@ -51,7 +54,7 @@ fn a_command_that_cannot_be_run_is_a_clear_failure() {
 #[test]
 fn a_server_that_does_not_start_is_told_why_it_may_not() {
     let suite = Suite::of(CHAPTER);
-    for command in ["no-such-rat", "true", "sleep 1000"] {
+    for command in ["no-such-rat", "true", SILENT] {
         let output = failure_with(&suite, command);
         for said in [
             "a likely cause: The server ends at once, or ",
@@ -62,6 +65,14 @@ fn a_server_that_does_not_start_is_told_why_it_may_not() {
     }
     let page = include_str!("../../docs/src/your-own-server.md");
     assert!(page.contains("\n## Run a chapter's tests against it\n"));
+}
+
+/// In many languages what goes to a pipe is kept back, and then a server that works looks dead.
+#[test]
+fn a_server_that_says_nothing_is_asked_whether_it_flushes() {
+    let output = failure_with(&Suite::of(CHAPTER), SILENT);
+    let said = "received: nothing more in 2 s, and no line on stdout yet: does it flush them?\n";
+    assert!(output.contains(said), "no {said:?} in:\n{output}");
 }
 
 /// A command of several words, some of them quoted, that says on stdout where it listens.
