@@ -228,7 +228,7 @@ pub const LESSONS: &[Lesson] = &[
         "What a short write has not sent is dropped, WouldBlock is taken for an error, or a write that finds the socket full is not told.",
         (WRITE, "A write takes what fits")),
     lesson("a_stalled_reader_that_resets_ends_itself_only", "a client that resets with a backlog ends only itself",
-        "An error of write ends the server, or the client is not removed. If the server has ended of EINTR, see '1. Accept', 'A signal is no error'.",
+        "An error of write ends the server (in C the signal SIGPIPE, 13, does), or the client is not removed. If the server has ended of EINTR, see '1. Accept', 'A signal is no error'.",
         (WRITE, "The last write")),
     lesson("row_9_asks_for_writable_once", "a client that waits for room is not registered again for each line",
         "Every line calls reregister for every client, though WRITABLE is on already.",
