@@ -52,6 +52,19 @@ pub(crate) fn memory(pid: Pid) -> u64 {
     stat(pid).rss_bytes().get()
 }
 
+/// Its children, and theirs, as far as they live (proc_pid_task(5)).
+pub(crate) fn descendants(pid: Pid) -> Vec<Pid> {
+    let tasks = Process::new(pid.as_raw_nonzero().get()).and_then(|process| process.tasks());
+    let children = tasks.into_iter().flatten().flatten();
+    let children = children.filter_map(|task| task.children().ok()).flatten();
+    let mut all = Vec::new();
+    for child in children.filter_map(|child| Pid::from_raw(child.try_into().ok()?)) {
+        all.push(child);
+        all.extend(descendants(child));
+    }
+    all
+}
+
 /// Whether it waits for something to happen (`proc_pid_stat(5)`).
 pub(crate) fn is_asleep(pid: Pid) -> bool {
     stat(pid).state == 'S'

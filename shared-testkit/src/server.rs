@@ -750,9 +750,18 @@ impl Server {
     }
 
     fn end(&mut self) {
+        // A wrapper's children would outlive it, and hold its pipes open.
+        let children = kernel::descendants(self.pid);
         // What fails here, fails because the server has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        for child in children {
+            let _ = kill_process(child, Signal::KILL);
+        }
+        if !wait_until(|| self.readers.iter().all(JoinHandle::is_finished)) {
+            eprintln!("a process that the server has started still holds its stdout or stderr");
+            return;
+        }
         for reader in self.readers.drain(..) {
             let _ = reader.join();
         }

@@ -87,6 +87,25 @@ fn a_command_line_is_split_as_a_shell_does() {
     }
 }
 
+/// Whoever ends the wrapper has not ended what it has started.
+#[test]
+fn a_wrapper_is_ended_with_its_server() {
+    let command = format!(
+        "sh -c '\"$0\" \"$1\"; exit 1' {}",
+        suite::program(CHAPTER).display()
+    );
+    let suite = Suite::of(CHAPTER).deadline_scale(1.0);
+    for outcome in suite.run(&command, |test| test == "a_client_sees_end_of_file") {
+        // It ends, and does not wait for a pipe that the server holds open.
+        assert!(outcome.passed, "{}", outcome.output);
+        assert!(
+            !outcome.output.contains("still holds"),
+            "{}",
+            outcome.output
+        );
+    }
+}
+
 /// A program that does not take the address from the tests. Each test waits for its turn at the one
 /// port, and those about the argument are passed over.
 #[test]
