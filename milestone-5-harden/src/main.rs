@@ -15,6 +15,7 @@ mod turn;
 
 use std::env;
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
@@ -33,7 +34,7 @@ fn main() -> Result<ExitCode> {
         .iter()
         .any(|argument| argument == "--help" || argument == "-h")
     {
-        print_help();
+        print_help().context("cannot write to stdout")?;
         return Ok(ExitCode::SUCCESS);
     }
     let address = listen_address(&arguments)?;
@@ -54,8 +55,9 @@ fn listen_address(arguments: &[OsString]) -> Result<SocketAddr> {
         .with_context(|| format!("{address:?} is not an address such as {DEFAULT_ADDRESS:?}"))
 }
 
-fn print_help() {
-    println!(
+fn print_help() -> io::Result<()> {
+    writeln!(
+        io::stdout(),
         "\
 Passes every line that a client sends on to all other clients.
 
@@ -86,5 +88,5 @@ What it does is told on stdout, trouble on stderr.",
         log = LOG_BACKLOG,
         stall = STALL_TIME.as_secs(),
         grace = GRACE_TIME.as_secs(),
-    );
+    )
 }
