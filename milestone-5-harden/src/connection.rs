@@ -8,7 +8,7 @@ use std::time::Instant;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use crate::limits::{LINGER_TIME, READ_BUDGET, TICK};
+use crate::limits::{LAST_READS, LINGER_TIME, QUIET_TIME, READ_BUDGET};
 use crate::lines::{LineSplitter, LineTooLong};
 use crate::output::Output;
 
@@ -198,7 +198,7 @@ impl Connection {
             }
         });
         // A few reads at a time, because others wait to be written to.
-        for _ in 0..16 {
+        for _ in 0..LAST_READS {
             match stream.read(buffer) {
                 Ok(n) if n > 0 => farewell.heard = Instant::now(),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
@@ -206,7 +206,7 @@ impl Connection {
                 _ => return true,
             }
         }
-        farewell.heard.elapsed() >= TICK || farewell.begun.elapsed() >= LINGER_TIME
+        farewell.heard.elapsed() >= QUIET_TIME || farewell.begun.elapsed() >= LINGER_TIME
     }
 }
 
@@ -237,5 +237,41 @@ fn write(
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream as Client};
+    use std::thread;
+
+    use mio::Poll;
+
+    use super::*;
+
+    #[test]
+    fn an_emptied_queue_holds_no_memory() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = Client::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let poll = Poll::new().unwrap();
+        let registry = poll.registry();
+        let mut log = Output::new(io::stdout()).unwrap();
+        let mut connection = Connection::new(TcpStream::from_std(stream), Token(1));
+        connection.register(registry).unwrap();
+
+        // More than the kernel takes while nobody reads.
+        let bytes = vec![b'x'; 16 << 20];
+        let pieces = [IoSlice::new(&bytes)];
+        connection.send(&pieces, registry, &mut log).unwrap();
+        assert!(connection.queue.capacity() > 0);
+
+        let reader = thread::spawn(move || client.read_exact(&mut vec![0; 16 << 20]));
+        while connection.queued() > 0 {
+            connection.flush(registry, &mut log).unwrap();
+        }
+        reader.join().unwrap().unwrap();
+        assert_eq!(connection.queue.capacity(), 0);
     }
 }

@@ -14,9 +14,14 @@ pub const READ_BUDGET: usize = 64 << 10;
 /// gone past it by a [`READ_BUDGET`] and the beginning of its line: so much a turn adds to a queue.
 pub const TURN_BUDGET: usize = 128 << 10;
 
-/// Bytes that one client is read in one second while a reader is slow. Enough for whoever talks; who
-/// sends more is a bulk sender, and waits until no reader is slow any more, however long that is.
+/// Bytes that one client is read in one [`TALK_PERIOD`] while a reader is slow. Enough for whoever
+/// talks; who sends more is a bulk sender, and waits until no reader is slow any more, however long
+/// that is.
 pub const TALK_BUDGET: usize = 8 << 10;
+
+/// How long a [`TALK_BUDGET`] lasts. As often a slow reader is tried without an event: not so often
+/// that it costs anything, and often within a [`STALL_TIME`].
+pub const TALK_PERIOD: Duration = Duration::from_secs(1);
 
 /// How often a turn looks for further events before it delivers what it has. Lines that come
 /// together go out together, and nobody's line waits for long.
@@ -50,8 +55,21 @@ pub const GRACE_TIME: Duration = Duration::from_secs(5);
 /// its way to the client (RFC 2525, section 2.17).
 pub const LINGER_TIME: Duration = Duration::from_secs(1);
 
+/// After so long a silence, at the end, a client is taken to send no more.
+pub const QUIET_TIME: Duration = Duration::from_millis(100);
+
+/// Reads, at the end, from a client that goes on sending, before others are written to again.
+pub const LAST_READS: usize = 16;
+
 /// Bytes of log lines that wait for a slow reader of stdout or stderr. Further lines are dropped.
 pub const LOG_BACKLOG: usize = 256 << 10;
+
+/// Bytes of log lines that are written at a time where that may block: a pipe takes so many whole or
+/// not at all (`PIPE_BUF`, pipe(7)), so it is known at any time which lines are out.
+pub const LOG_PIECE: usize = 4096;
+
+/// How long the log waits when somebody has made stdout or stderr non-blocking, and it is full.
+pub const LOG_PAUSE: Duration = Duration::from_millis(10);
 
 /// How long the end waits for whoever reads stdout, and then for whoever reads stderr.
 pub const LOG_PATIENCE: Duration = Duration::from_secs(1);

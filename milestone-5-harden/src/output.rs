@@ -13,14 +13,7 @@ use std::time::Duration;
 use mio::Token;
 use rustix::io::{ReadWriteFlags, pwritev2};
 
-use crate::limits::LOG_BACKLOG;
-
-/// Bytes that the thread writes at a time: a pipe takes so many whole or not at all (`PIPE_BUF`,
-/// pipe(7)), so it is known at any time which lines are out.
-const PIECE: usize = 4096;
-
-/// How long the thread waits when stdout or stderr was made non-blocking by somebody, and is full.
-const PAUSE: Duration = Duration::from_millis(10);
+use crate::limits::{LOG_BACKLOG, LOG_PAUSE, LOG_PIECE};
 
 /// One of the two log streams.
 ///
@@ -150,7 +143,7 @@ impl Shared {
         loop {
             state.piece.clear();
             if !state.waiting.is_empty() {
-                let length = state.waiting.len().min(PIECE);
+                let length = state.waiting.len().min(LOG_PIECE);
                 state.piece = state.waiting.drain(..length).collect();
                 let piece = state.piece.clone();
                 drop(state);
@@ -202,7 +195,7 @@ fn write_all(mut file: &File, bytes: &[u8]) -> usize {
             Ok(0) => break,
             Ok(n) => written += n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => thread::sleep(PAUSE),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => thread::sleep(LOG_PAUSE),
             Err(_) => break,
         }
     }

@@ -18,7 +18,7 @@ use signal_hook_mio::v1_0::Signals;
 use crate::connection::{Connection, ReadError, Reading};
 use crate::limits::{
     ACCEPT_BUDGET, GRACE_TIME, HARD_LIMIT, HIGH_WATER, LOG_PATIENCE, MAX_LINE, MAX_LOOKS,
-    READ_BUDGET, STALL_TIME, TALK_BUDGET, TELL_AGAIN, TICK, TURN_BUDGET,
+    READ_BUDGET, STALL_TIME, TALK_BUDGET, TALK_PERIOD, TELL_AGAIN, TICK, TURN_BUDGET,
 };
 use crate::output::Output;
 use crate::turn::Turn;
@@ -48,7 +48,7 @@ pub struct Server {
     ended: Vec<Token>,
     /// Readers whose queue is above [`HIGH_WATER`], and since when.
     slow: HashMap<Token, Instant>,
-    /// For how long a client's budget lasts: a turn, and while a reader is slow, a second.
+    /// For how long a client's budget lasts: a turn, and while a reader is slow, a [`TALK_PERIOD`].
     period: u64,
     period_ends: Instant,
     /// Every client is read into it, one after the other.
@@ -187,7 +187,7 @@ impl Server {
             self.period_ends = now;
         } else if now >= self.period_ends {
             self.period += 1;
-            self.period_ends = now + Duration::from_secs(1);
+            self.period_ends = now + TALK_PERIOD;
             self.write_to_slow();
         }
     }
@@ -503,6 +503,10 @@ impl Server {
             }
             let undelivered: usize = self.connections.values().map(Connection::queued).sum();
             let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() && undelivered == 0 {
+                // Only some who go on sending are left.
+                return Ok(ExitCode::SUCCESS);
+            }
             if left.is_zero() {
                 self.stderr.line(format_args!(
                     "Ended with {undelivered} bytes undelivered after {} s",
