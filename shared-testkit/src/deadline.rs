@@ -32,8 +32,13 @@ pub(crate) fn patience() -> Duration {
 
 /// Looks until `condition` holds, for facts that come without a notice. Returns whether it held
 /// before the deadline.
-pub(crate) fn wait_until(mut condition: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + patience();
+pub(crate) fn wait_until(condition: impl FnMut() -> bool) -> bool {
+    wait_at_most(patience(), condition)
+}
+
+/// The same with a deadline of its own.
+pub(crate) fn wait_at_most(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + patience;
     while !condition() {
         if Instant::now() > end {
             return false;

@@ -17,7 +17,7 @@ use predicates::str::starts_with;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::client::Client;
-use crate::deadline::{patience, wait_until};
+use crate::deadline::{patience, wait_at_most, wait_until};
 use crate::environment::pass_over;
 use crate::kernel::{self, Interest};
 use crate::lessons;
@@ -36,6 +36,9 @@ const LOOKS: u32 = 50;
 
 /// How long it waits before each look.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
+
+/// How long the pipes of a server that was killed may stay open. The kernel has closed its own ends.
+const LAST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs a program that is expected to end by itself, such as a server with a bad address.
 ///
@@ -359,7 +362,8 @@ impl Server {
             .take_lines_in_order(&eq(accepted.as_str()), &starts_with(REGISTERED));
         let Some((_, line)) = lines else {
             let title = format!("the server did not register {}", client.name());
-            self.fail(&title, &format!("| {accepted} … | {REGISTERED}Token(…)"));
+            let wanted = format!("| {accepted}\n{INDENT}| {REGISTERED}Token(…)");
+            self.fail(&title, &wanted);
         };
         let token = line.trim_start_matches(REGISTERED);
         client.set_token(token);
@@ -758,7 +762,10 @@ impl Server {
         for child in children {
             let _ = kill_process(child, Signal::KILL);
         }
-        if !wait_until(|| self.readers.iter().all(JoinHandle::is_finished)) {
+        // Not `wait_until`, which panics where the scale of the deadlines is wrong: a test that has
+        // found that out is on its way out here.
+        let are_finished = || self.readers.iter().all(JoinHandle::is_finished);
+        if !wait_at_most(LAST_PATIENCE, are_finished) {
             eprintln!("a process that the server has started still holds its stdout or stderr");
             return;
         }

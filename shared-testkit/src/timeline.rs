@@ -13,8 +13,9 @@ use crate::deadline::{LOOK_AGAIN, patience};
 /// How many events a failure shows: the last ones, and no more than fit a terminal.
 const SHOWN_EVENTS: usize = 12;
 
-/// How many characters of an event a failure shows: with what stands before them 80 columns.
-const SHOWN_CHARS: usize = 60;
+/// How many characters of an event a failure shows: with what stands before them, a name of up to
+/// eight letters among it, 80 columns.
+const SHOWN_CHARS: usize = 58;
 
 /// How many of the lines that it said last on stderr a failure shows of a server that has ended.
 const LAST_WORDS: usize = 3;
@@ -23,7 +24,7 @@ const LAST_WORDS: usize = 3;
 const LOOKS: u32 = 10;
 
 /// How many characters of bytes a failure shows: with their count behind them an event.
-const SHOWN_BYTES: usize = 40;
+const SHOWN_BYTES: usize = 36;
 
 /// What a server says, before the address, when clients can connect.
 pub(crate) const READY: &str = "Listening on ";
@@ -291,7 +292,7 @@ pub(crate) fn escape(bytes: &[u8]) -> String {
     let mut escaped = bytes.escape_ascii().map(char::from);
     let shown: String = escaped.by_ref().take(SHOWN_BYTES).collect();
     match escaped.next() {
-        Some(_) => format!("\"{shown}… ({} bytes)", bytes.len()),
+        Some(_) => format!("\"{shown}…\" ({} bytes)", bytes.len()),
         None => format!("\"{shown}\""),
     }
 }
