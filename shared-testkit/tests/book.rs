@@ -317,6 +317,13 @@ fn a_name_of_nothing_is_a_problem() {
     ] {
         assert_one(&check(text), &parts);
     }
+    // Put together here, because what stands in a source is a name that exists.
+    let name = ["some", "thing", "else"].join("_");
+    let what = format!("no test and no function is called `{name}`");
+    assert_one(
+        &check(&format!("See `{name}`.")),
+        &["docs/src/a.md:1: ", &what],
+    );
 }
 
 #[test]

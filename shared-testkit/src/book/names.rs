@@ -25,6 +25,8 @@ const OTHER_OPTIONS: [&str; 5] = ["--features", "-F", "--color", "--profile", "-
 pub(super) struct Workspace {
     root: PathBuf,
     packages: Vec<Package>,
+    /// The names in the sources that look like a test's.
+    names: BTreeSet<String>,
 }
 
 struct Package {
@@ -54,10 +56,18 @@ impl Workspace {
             String::from_utf8_lossy(&output.stderr)
         );
         let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo speaks JSON");
-        let packages = array(&metadata["packages"]).iter().map(Package::new);
+        let packages: Vec<_> = array(&metadata["packages"])
+            .iter()
+            .map(Package::new)
+            .collect();
+        let sources = packages.iter().map(|package| root.join(&package.name));
+        let sources = sources.flat_map(|folder| files(&folder, "rs"));
         Workspace {
             root: root.to_owned(),
-            packages: packages.collect(),
+            names: sources
+                .flat_map(|source| names_in(&read(&source)))
+                .collect(),
+            packages,
         }
     }
 
@@ -87,6 +97,8 @@ impl Workspace {
             note(code.line, self.check_command(&code.text));
             if code.is_test && is_snake_case(&code.text) || code.text.starts_with("row_") {
                 note(code.line, self.check_test(&code.text));
+            } else if looks_like_a_test(&code.text) {
+                note(code.line, self.check_name(&code.text));
             }
         }
         problems
@@ -185,6 +197,14 @@ impl Workspace {
         Err(format!("there is no test `{name}`"))
     }
 
+    /// What is not said to be a test may be a function just as well.
+    fn check_name(&self, name: &str) -> Result<(), String> {
+        if self.names.contains(name) {
+            return Ok(());
+        }
+        Err(format!("no test and no function is called `{name}`"))
+    }
+
     /// A word that begins with one of the workspace's folders is a path in it.
     fn check_path(&self, word: &str) -> Result<(), String> {
         let word = word.trim_matches(['\'', '"', ',', ';', '(', ')']);
@@ -233,6 +253,11 @@ fn is_placeholder(word: &str) -> bool {
 fn is_snake_case(word: &str) -> bool {
     let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     word.contains('_') && word.chars().all(is_part)
+}
+
+/// A test's name is a sentence: three words at least.
+fn looks_like_a_test(word: &str) -> bool {
+    is_snake_case(word) && word.matches('_').count() >= 2
 }
 
 impl Package {
@@ -291,6 +316,14 @@ fn tests_in(source: &str) -> Vec<String> {
         }
     }
     names
+}
+
+fn names_in(source: &str) -> Vec<String> {
+    let words = source.split(|c: char| !c.is_alphanumeric() && c != '_');
+    words
+        .filter(|word| looks_like_a_test(word))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn array(value: &Value) -> &[Value] {
