@@ -6,10 +6,15 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::thread;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use crate::program::is_foreign;
 
 /// The environment variable that makes a test fail which would pass itself over.
 const STRICT: &str = "TESTKIT_STRICT";
+
+/// As many file descriptors as the tests that need many have in all.
+const MANY_DESCRIPTORS: u64 = 12_000;
 
 /// Says that a test, or a part of it, cannot be done on this machine or with this server, and why.
 ///
@@ -43,4 +48,28 @@ pub fn has_python() -> bool {
         pass_over(&format!("python3 cannot be run: {e}"));
     }
     result.is_ok()
+}
+
+/// Lets this process, and the servers that it starts, have many file descriptors: 12,000, or what the
+/// hard limit allows (`RLIMIT_NOFILE`, getrlimit(2)). Whether those are as many as are wanted. If not,
+/// the test that asks is passed over.
+///
+/// # Panics
+///
+/// If the soft limit cannot be raised to the hard one.
+#[must_use]
+pub fn has_descriptors(wanted: u64) -> bool {
+    let hard = getrlimit(Resource::Nofile).maximum;
+    let many = hard.unwrap_or(u64::MAX).min(MANY_DESCRIPTORS);
+    let limit = Rlimit {
+        current: Some(many),
+        maximum: hard,
+    };
+    setrlimit(Resource::Nofile, limit).expect("the soft limit may be raised to the hard one");
+    if many < wanted {
+        pass_over(&format!(
+            "{wanted} file descriptors are needed, and `ulimit -Hn` allows {many}"
+        ));
+    }
+    many >= wanted
 }
