@@ -137,7 +137,7 @@ macro_rules! program {
 /// [`program!()`](program).
 ///
 /// ```text
-/// behaviours! { start: listens_on_ipv6, survives_stop_and_continue }
+/// behaviours! { start: listens_on_ipv6, row_1_survives_stop_and_continue }
 /// ```
 #[macro_export]
 macro_rules! behaviours {

@@ -219,7 +219,7 @@ struct Registered {
 
 impl Server {
     /// Starts a program with `127.0.0.1:0` as its only argument, so that the kernel chooses a free
-    /// port, and waits until it says on stderr where it listens.
+    /// port, and waits until it says where it listens, on stderr or on stdout.
     ///
     /// # Panics
     ///

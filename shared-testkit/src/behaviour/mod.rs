@@ -2,8 +2,7 @@
 //!
 //! A milestone's tests name the behaviours that they take from here with
 //! [`behaviours!`](crate::behaviours); what a milestone promises alone stands in its own `tests/`
-//! folder. Every function takes the path of the server's program and panics if the server behaves
-//! otherwise.
+//! folder. Every function takes the server's program and panics if the server behaves otherwise.
 //!
 //! "Row 4" and the like are rows of the table of departures in `docs/src/departures.md`: what this course's
 //! servers do better than the article's listing, each from the milestone named there on.
