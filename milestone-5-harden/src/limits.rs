@@ -19,6 +19,9 @@ pub const TURN_BUDGET: usize = 128 << 10;
 /// that is.
 pub const TALK_BUDGET: usize = 8 << 10;
 
+// Both are read into one buffer, which has the room of a READ_BUDGET.
+const _: () = assert!(TALK_BUDGET <= READ_BUDGET);
+
 /// How long a [`TALK_BUDGET`] lasts. As often a slow reader is tried without an event: not so often
 /// that it costs anything, and often within a [`STALL_TIME`].
 pub const TALK_PERIOD: Duration = Duration::from_secs(1);

@@ -172,7 +172,8 @@ impl Server {
             self.stderr.hand_over();
 
             if is_asked_to_end {
-                // Taken note of, so that the next one is an event of its own.
+                // Taken out of the socket by which signal-hook makes an event of a signal, so that
+                // the next one is an event of its own.
                 self.signals.pending().for_each(drop);
                 return Ok(());
             }
@@ -495,6 +496,7 @@ impl Server {
                 self.write_to_all();
                 next_try = Instant::now() + TICK;
             }
+            // Without a word and without `disconnect`: it is the server that ends, not they.
             let buffer = &mut self.buffer;
             self.connections
                 .retain(|_, connection| !connection.may_close(buffer));
