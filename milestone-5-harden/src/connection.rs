@@ -244,8 +244,9 @@ fn write(
 mod tests {
     use std::net::{TcpListener, TcpStream as Client};
     use std::thread;
+    use std::time::Duration;
 
-    use mio::Poll;
+    use mio::{Events, Poll};
 
     use super::*;
 
@@ -253,10 +254,14 @@ mod tests {
     fn an_emptied_queue_holds_no_memory() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = Client::connect(listener.local_addr().unwrap()).unwrap();
+        // If nothing comes any more, it gives up and leaves, and the other end is told.
+        client
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
         let (stream, _) = listener.accept().unwrap();
         stream.set_nonblocking(true).unwrap();
-        let poll = Poll::new().unwrap();
-        let registry = poll.registry();
+        let mut poll = Poll::new().unwrap();
+        let registry = &poll.registry().try_clone().unwrap();
         let mut log = Output::new(io::stdout()).unwrap();
         let mut connection = Connection::new(TcpStream::from_std(stream), Token(1));
         connection.register(registry).unwrap();
@@ -268,7 +273,9 @@ mod tests {
         assert!(connection.queue.capacity() > 0);
 
         let reader = thread::spawn(move || client.read_exact(&mut vec![0; 16 << 20]));
+        let mut events = Events::with_capacity(1);
         while connection.queued() > 0 {
+            poll.poll(&mut events, None).unwrap();
             connection.flush(registry, &mut log).unwrap();
         }
         reader.join().unwrap().unwrap();

@@ -505,15 +505,14 @@ impl Server {
             }
             let undelivered: usize = self.connections.values().map(Connection::queued).sum();
             let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() && undelivered == 0 {
-                // Only some who go on sending are left.
-                return Ok(ExitCode::SUCCESS);
-            }
             if left.is_zero() {
-                self.stderr.line(format_args!(
-                    "Ended with {undelivered} bytes undelivered after {} s",
-                    GRACE_TIME.as_secs()
-                ));
+                // Nothing is undelivered if only some who go on sending are left.
+                if undelivered > 0 {
+                    self.stderr.line(format_args!(
+                        "Ended with {undelivered} bytes undelivered after {} s",
+                        GRACE_TIME.as_secs()
+                    ));
+                }
                 return Ok(ExitCode::SUCCESS);
             }
 

@@ -215,6 +215,7 @@ fn a_talker_is_heard_again_and_again_beside_a_stalled_reader() {
         for _ in 0..9 {
             carol.send_line(&line);
             server.expect_line("Broadcast 1001 bytes from Token(3)");
+            // A person's pace. A slower one, on a busy machine, does as well.
             thread::sleep(pace);
         }
         server.bytes_written_to("Token(2)") == written

@@ -21,7 +21,7 @@ const MANY_DESCRIPTORS: u64 = 12_000;
 /// # Panics
 ///
 /// If `TESTKIT_STRICT` is set: there, every test of our own binaries has to be done.
-pub(crate) fn pass_over(why: &str) {
+pub fn pass_over(why: &str) {
     let is_strict = env::var_os(STRICT).is_some() && !is_foreign();
     assert!(!is_strict, "{STRICT} is set, but {why}");
     // Not by `eprintln!`, whose text is shown of tests that fail only. Nothing is lost if it fails.

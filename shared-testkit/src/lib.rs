@@ -116,7 +116,7 @@ pub use assert_cmd;
 pub use predicates;
 
 pub use crate::client::Client;
-pub use crate::environment::{has_descriptors, has_ipv6, has_python};
+pub use crate::environment::{has_descriptors, has_ipv6, has_python, pass_over};
 pub use crate::flood::{Flooder, flood_lines};
 pub use crate::lessons::{LESSONS, Lesson};
 pub use crate::program::Program;

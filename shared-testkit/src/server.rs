@@ -754,8 +754,12 @@ impl Server {
     }
 
     fn end(&mut self) {
-        // A wrapper's children would outlive it, and hold its pipes open.
-        let children = kernel::descendants(self.pid);
+        // A wrapper's children would outlive it, and hold its pipes open. The number of a process that
+        // has ended may be another's by now.
+        let children = match self.child.try_wait() {
+            Ok(None) => kernel::descendants(self.pid),
+            _ => Vec::new(),
+        };
         // What fails here, fails because the server has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
