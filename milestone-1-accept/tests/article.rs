@@ -3,7 +3,7 @@
 use shared_testkit::{Server, behaviours, program};
 
 behaviours! {
-    start: tells_the_port_that_the_kernel_chose, listens_on_ipv6, listens_on_port_8080_by_default;
+    start: reports_the_port_that_the_kernel_chose, listens_on_ipv6, listens_on_port_8080_by_default;
     accept: accepts_a_thousand_clients_in_a_row, sleeps_when_nothing_happens;
 }
 
@@ -17,7 +17,7 @@ fn a_client_sees_end_of_file() {
 }
 
 #[test]
-fn three_clients_at_once_are_announced_each_once() {
+fn three_clients_at_once_are_each_announced_once() {
     let server = Server::start(program!());
     let mut clients = ["alice", "bob", "carol"].map(|name| server.connect(name));
     for client in &mut clients {

@@ -11,7 +11,7 @@ behaviours! {
 }
 
 #[test]
-fn a_client_that_talks_before_it_is_accepted_does_no_harm() {
+fn a_client_that_sends_before_it_is_accepted_does_no_harm() {
     let mut server = Server::start(program!());
     server.stop();
     let mut alice = server.connect("alice");

@@ -3,7 +3,7 @@
 use shared_testkit::{Server, behaviours, program};
 
 behaviours! {
-    start: tells_the_port_that_the_kernel_chose, listens_on_ipv6, listens_on_port_8080_by_default;
+    start: reports_the_port_that_the_kernel_chose, listens_on_ipv6, listens_on_port_8080_by_default;
     accept: accepts_a_thousand_clients_in_a_row, sleeps_when_nothing_happens;
     register: tokens_count_up_from_1, keeps_clients_open;
 }

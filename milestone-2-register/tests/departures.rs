@@ -6,5 +6,5 @@ shared_testkit::behaviours! {
     start: row_1_survives_stop_and_continue, row_2_a_port_in_use_is_a_clear_error,
         refuses_a_malformed_address, refuses_a_second_argument;
     accept: accepts_a_burst_behind_one_event;
-    register: row_3_small_lines_do_not_wait;
+    register: row_3_small_lines_are_not_delayed;
 }

@@ -4,16 +4,16 @@ use shared_testkit::kernel::Interest;
 use shared_testkit::{Server, behaviours, program};
 
 behaviours! {
-    start: tells_the_port_that_the_kernel_chose, listens_on_ipv6, listens_on_port_8080_by_default;
+    start: reports_the_port_that_the_kernel_chose, listens_on_ipv6, listens_on_port_8080_by_default;
     accept: accepts_a_thousand_clients_in_a_row, sleeps_when_nothing_happens;
     register: tokens_count_up_from_1, keeps_clients_open;
-    broadcast: keeps_half_lines, takes_several_lines_at_once, reads_all_that_has_come,
-        says_goodbye_to_who_leaves, never_uses_a_token_again, takes_the_last_lines_of_who_leaves,
-        outlives_every_kind_of_leaving;
+    broadcast: keeps_half_lines, takes_several_lines_at_once, reads_everything_behind_one_event,
+        removes_a_client_that_disconnects, never_reuses_a_token, takes_the_last_lines_before_end_of_file,
+        survives_every_kind_of_disconnect;
 }
 
 #[test]
-fn writable_is_asked_for_where_bytes_wait() {
+fn writable_is_on_where_bytes_are_queued() {
     let server = Server::start(program!());
     let mut alice = server.client("alice");
     let bob = server.client("bob");
@@ -56,7 +56,7 @@ fn nothing_is_sent_yet() {
 }
 
 #[test]
-fn waiting_to_be_written_to_does_not_spin() {
+fn interest_in_writable_does_not_spin() {
     let server = Server::start(program!());
     let mut alice = server.client("alice");
     let _bob = server.client("bob");

@@ -7,17 +7,17 @@ use shared_testkit::predicates::str::starts_with;
 use shared_testkit::{Server, behaviours, has_ipv6, program};
 
 behaviours! {
-    start: tells_the_port_that_the_kernel_chose, listens_on_ipv6, listens_on_port_8080_by_default;
+    start: reports_the_port_that_the_kernel_chose, listens_on_ipv6, listens_on_port_8080_by_default;
     accept: accepts_a_thousand_clients_in_a_row, sleeps_when_nothing_happens;
     register: tokens_count_up_from_1, keeps_clients_open;
-    broadcast: keeps_half_lines, takes_several_lines_at_once, reads_all_that_has_come,
-        says_goodbye_to_who_leaves, never_uses_a_token_again, takes_the_last_lines_of_who_leaves,
-        outlives_every_kind_of_leaving;
+    broadcast: keeps_half_lines, takes_several_lines_at_once, reads_everything_behind_one_event,
+        removes_a_client_that_disconnects, never_reuses_a_token, takes_the_last_lines_before_end_of_file,
+        survives_every_kind_of_disconnect;
 }
 
 /// "Testing the Complete Broadcast Server", with everything that the server says.
 #[test]
-fn the_chat_of_three_clients() {
+fn three_clients_chat() {
     let server = Server::start(program!());
     let mut alice = server.client("alice");
     let mut bob = server.client("bob");
@@ -46,7 +46,7 @@ fn the_chat_of_three_clients() {
 }
 
 #[test]
-fn the_others_go_on_when_one_leaves() {
+fn the_others_chat_on_when_one_disconnects() {
     let server = Server::start(program!());
     let alice = server.client("alice");
     let mut bob = server.client("bob");
@@ -108,7 +108,7 @@ fn single_bytes_become_lines() {
 }
 
 #[test]
-fn half_a_line_is_not_sent_on() {
+fn half_a_line_is_not_broadcast() {
     let server = Server::start(program!());
     let mut alice = server.client("alice");
     let mut bob = server.client("bob");
@@ -140,7 +140,7 @@ fn twenty_thousand_lines_in_one_write() {
 }
 
 #[test]
-fn every_byte_value_arrives_as_it_was_sent() {
+fn every_byte_value_arrives_unchanged() {
     let mut every_byte: Vec<u8> = (0..=255).collect();
     every_byte.push(b'\n');
     let server = Server::start(program!());
@@ -152,7 +152,7 @@ fn every_byte_value_arrives_as_it_was_sent() {
 }
 
 #[test]
-fn a_backlog_arrives_whole_and_in_order() {
+fn a_long_queue_arrives_complete_and_in_order() {
     // Numbered, so that a byte lost, doubled or moved shows
     let backlog: String = (0..800_000)
         .map(|n| format!("line number {n:8}\n"))
@@ -239,7 +239,7 @@ fn eight_writers_at_once() {
 }
 
 #[test]
-fn write_interest_is_on_only_while_bytes_wait() {
+fn writable_is_on_only_while_bytes_are_queued() {
     let server = Server::start(program!());
     let mut alice = server.client("alice");
     let mut bob = server.client("bob");

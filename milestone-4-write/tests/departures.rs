@@ -13,10 +13,10 @@ shared_testkit::behaviours! {
     start: row_1_survives_stop_and_continue, row_2_a_port_in_use_is_a_clear_error,
         refuses_a_malformed_address, refuses_a_second_argument;
     accept: accepts_a_burst_behind_one_event;
-    register: row_3_small_lines_do_not_wait;
-    broadcast: row_4_accepts_who_waits_at_the_descriptor_limit, row_5_a_long_line_costs_little,
+    register: row_3_small_lines_are_not_delayed;
+    broadcast: row_4_accepts_pending_connections_at_the_descriptor_limit, row_5_a_long_line_costs_linear_time,
         row_8_an_error_closes_the_client_at_once, row_10_counts_the_bytes_of_a_line,
-        takes_lines_and_end_from_one_event, sends_what_waits_to_who_has_ended;
+        takes_lines_and_end_of_file_from_one_event, sends_queued_bytes_after_end_of_file;
 }
 
 /// More than a socket takes for a client that does not read.
@@ -72,7 +72,7 @@ fn wait_until_bob_is_held_up(server: &Server) {
 }
 
 #[test]
-fn row_6_a_client_with_a_backlog_speaks_and_closes() {
+fn row_6_a_client_with_a_queue_sends_and_closes() {
     let mut staged = stop_when_bob_is_writable();
     staged.bob.send_line("goodbye");
     staged.bob.half_close();
@@ -87,7 +87,7 @@ fn row_6_a_client_with_a_backlog_speaks_and_closes() {
 }
 
 #[test]
-fn row_7_half_a_line_does_not_hold_up_the_backlog() {
+fn row_7_half_a_line_does_not_hold_up_the_queue() {
     let mut staged = stop_when_bob_is_writable();
     staged.bob.send("half a li");
     staged.server.resume();
@@ -99,7 +99,7 @@ fn row_7_half_a_line_does_not_hold_up_the_backlog() {
 /// A full socket is no error: the rest waits, and goes out when there is room. The newline sets all
 /// of the line free at once, so this one write must find the socket full.
 #[test]
-fn a_line_larger_than_the_socket_arrives_whole() {
+fn a_line_larger_than_the_socket_buffer_arrives_complete() {
     let server = Server::start(program!());
     let mut alice = server.client("alice");
     let mut bob = server.client_with_receive_buffer("bob", 4096);
@@ -114,7 +114,7 @@ fn a_line_larger_than_the_socket_arrives_whole() {
 }
 
 #[test]
-fn a_stalled_reader_that_resets_ends_itself_only() {
+fn a_stalled_reader_that_resets_closes_only_itself() {
     let Staged {
         server,
         mut alice,
@@ -134,7 +134,7 @@ fn a_stalled_reader_that_resets_ends_itself_only() {
 ///
 /// Looks at the system calls, because nothing else tells: without `strace` it is passed over.
 #[test]
-fn row_9_asks_for_writable_once() {
+fn row_9_turns_writable_on_once() {
     let log =
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("epoll_ctl-{}.log", process::id()));
     let Some(server) = Server::start_traced(program!(), &log) else {

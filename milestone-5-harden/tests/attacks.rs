@@ -19,10 +19,10 @@ behaviours! {
     start: row_1_survives_stop_and_continue, row_2_a_port_in_use_is_a_clear_error,
         refuses_a_malformed_address, refuses_a_second_argument;
     accept: accepts_a_burst_behind_one_event;
-    register: row_3_small_lines_do_not_wait;
-    broadcast: row_4_accepts_who_waits_at_the_descriptor_limit,
+    register: row_3_small_lines_are_not_delayed;
+    broadcast: row_4_accepts_pending_connections_at_the_descriptor_limit,
         row_8_an_error_closes_the_client_at_once, row_10_counts_the_bytes_of_a_line,
-        takes_lines_and_end_from_one_event, sends_what_waits_to_who_has_ended;
+        takes_lines_and_end_of_file_from_one_event, sends_queued_bytes_after_end_of_file;
 }
 
 const MIB: u64 = 1 << 20;

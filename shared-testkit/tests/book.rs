@@ -249,7 +249,7 @@ fn a_page_that_the_summary_leaves_out_is_a_problem() {
 fn names_that_exist_are_found() {
     let text = "\
 Run `cargo run -p milestone-4-write -- 127.0.0.1:9000`, or one test alone: the test
-`row_9_asks_for_writable_once`.
+`row_9_turns_writable_on_once`.
 
 ```console
 $ cargo test -p milestone-1-accept --test article listens_on

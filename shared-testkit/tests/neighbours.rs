@@ -83,11 +83,14 @@ fn milestone_3_starts_red_with_milestone_2() {
         &[
             // Nobody is closed, so no descriptor is free again.
             (
-                "row_4_accepts_who_waits_at_the_descriptor_limit",
+                "row_4_accepts_pending_connections_at_the_descriptor_limit",
                 "expected: | Accepted connection from ",
             ),
             // Nobody reads, so the socket is full at some time.
-            ("row_5_a_long_line_costs_little", "client could not send\n"),
+            (
+                "row_5_a_long_line_costs_linear_time",
+                "client could not send\n",
+            ),
         ],
     );
 }
@@ -103,7 +106,7 @@ fn milestone_4_starts_red_with_milestone_3() {
             ("eight_writers_at_once", " did not receive a line\n"),
             // On a busy machine the time may be up before 16 MB are sent.
             (
-                "a_line_larger_than_the_socket_arrives_whole",
+                "a_line_larger_than_the_socket_buffer_arrives_complete",
                 "  expected: ",
             ),
         ],

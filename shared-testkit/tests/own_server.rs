@@ -130,7 +130,7 @@ fn a_program_with_an_address_of_its_own() {
             "listens_on_port_8080_by_default",
             "refuses_a_malformed_address",
             "refuses_a_second_argument",
-            "tells_the_port_that_the_kernel_chose",
+            "reports_the_port_that_the_kernel_chose",
         ]
     );
 }

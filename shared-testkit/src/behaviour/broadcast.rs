@@ -41,7 +41,7 @@ pub fn takes_several_lines_at_once(program: Program) {
 }
 
 /// More than one `read` takes, behind one event: the read loop has to go on by itself.
-pub fn reads_all_that_has_come(program: Program) {
+pub fn reads_everything_behind_one_event(program: Program) {
     let server = Server::start(program);
     let mut alice = server.client("alice");
     let line = "x".repeat(10_000) + "\n";
@@ -50,7 +50,7 @@ pub fn reads_all_that_has_come(program: Program) {
 }
 
 /// Who leaves is out of the map, out of epoll, and closed; the others are not concerned.
-pub fn says_goodbye_to_who_leaves(program: Program) {
+pub fn removes_a_client_that_disconnects(program: Program) {
     let server = Server::start(program);
     let alice = server.client("alice");
     let bob = server.client("bob");
@@ -75,7 +75,7 @@ pub fn says_goodbye_to_who_leaves(program: Program) {
 }
 
 /// A token is never used again: an event for the old one must not reach the new client.
-pub fn never_uses_a_token_again(program: Program) {
+pub fn never_reuses_a_token(program: Program) {
     let server = Server::start(program);
     for expected in ["Token(1)", "Token(2)", "Token(3)"] {
         let client = server.client("client");
@@ -86,7 +86,7 @@ pub fn never_uses_a_token_again(program: Program) {
 }
 
 /// The lines before the end count; half a line does not.
-pub fn takes_the_last_lines_of_who_leaves(program: Program) {
+pub fn takes_the_last_lines_before_end_of_file(program: Program) {
     let server = Server::start(program);
     let mut alice = server.client("alice");
     alice.send("last words\nand half a li");
@@ -95,7 +95,7 @@ pub fn takes_the_last_lines_of_who_leaves(program: Program) {
 }
 
 /// The same when lines and end come in one event, staged by stopping the server.
-pub fn takes_lines_and_end_from_one_event(program: Program) {
+pub fn takes_lines_and_end_of_file_from_one_event(program: Program) {
     let server = Server::start(program);
     let mut alice = server.client("alice");
     server.stop();
@@ -113,7 +113,7 @@ fn expect_last_words(server: &Server, mut alice: Client) {
 
 /// From milestone 4 on: what waits for a client whose end of file is read is sent before it is
 /// closed, as far as its socket takes it.
-pub fn sends_what_waits_to_who_has_ended(program: Program) {
+pub fn sends_queued_bytes_after_end_of_file(program: Program) {
     let server = Server::start(program);
     let mut alice = server.client("alice");
     let mut bob = server.client("bob");
@@ -128,7 +128,7 @@ pub fn sends_what_waits_to_who_has_ended(program: Program) {
 }
 
 /// Nothing that one client does may end the server for the others.
-pub fn outlives_every_kind_of_leaving(program: Program) {
+pub fn survives_every_kind_of_disconnect(program: Program) {
     let mut server = Server::start(program);
     for round in 0..20 {
         let mut client = server.client("client");
@@ -165,7 +165,7 @@ pub fn row_8_an_error_closes_the_client_at_once(program: Program) {
 
 /// Row 4: at the descriptor limit those who wait are accepted as soon as others have left, though
 /// no new client comes.
-pub fn row_4_accepts_who_waits_at_the_descriptor_limit(program: Program) {
+pub fn row_4_accepts_pending_connections_at_the_descriptor_limit(program: Program) {
     let server = Server::builder(program).descriptor_limit(24).start();
     let clients: Vec<_> = (0..40).map(|_| server.connect("client")).collect();
     server.expect_trouble(starts_with("Failed to accept: "));
@@ -180,7 +180,7 @@ pub fn row_4_accepts_who_waits_at_the_descriptor_limit(program: Program) {
 
 /// Row 5: only what has just come is searched for a newline, so a long line costs its length and
 /// not the square of it.
-pub fn row_5_a_long_line_costs_little(program: Program) {
+pub fn row_5_a_long_line_costs_linear_time(program: Program) {
     const LENGTH: usize = 16 << 20;
     let server = Server::start(program);
     let cpu_time_in_lines_of = |line_length: usize| {

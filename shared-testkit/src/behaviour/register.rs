@@ -35,7 +35,7 @@ pub fn keeps_clients_open(program: Program) {
 ///
 /// Looks at the option itself: from outside it shows only as 40 ms of waiting, and no test here
 /// measures time.
-pub fn row_3_small_lines_do_not_wait(program: Program) {
+pub fn row_3_small_lines_are_not_delayed(program: Program) {
     let server = Server::start(program);
     let alice = server.client("alice");
     if let Some(nodelay) = server.has_nodelay(&alice) {

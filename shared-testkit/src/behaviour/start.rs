@@ -18,7 +18,7 @@ use crate::deadline::patience;
 use crate::{Program, Server, has_ipv6, port, run_to_end};
 
 /// Port 0 lets the kernel choose, and the first line on stderr tells what it chose.
-pub fn tells_the_port_that_the_kernel_chose(program: Program) {
+pub fn reports_the_port_that_the_kernel_chose(program: Program) {
     if !program.takes_an_address() {
         return;
     }
