@@ -12,7 +12,7 @@ use std::time::Duration;
 use shared_testkit::predicates::prelude::PredicateBooleanExt;
 use shared_testkit::predicates::str::{contains, ends_with, starts_with};
 use shared_testkit::{
-    Client, Server, behaviours, flood_lines, has_descriptors, program, run_to_end,
+    Client, Server, behaviours, flood_lines, has_descriptors, program, run_to_exit,
 };
 
 behaviours! {
@@ -100,14 +100,18 @@ fn many_flooders_do_not_close_an_honest_reader() {
     }
     server.terminate();
     let received = 4096 * 16 + slow.receive_all().len() as u64;
-    assert_eq!(server.expect_end(), Some(0));
+    assert_eq!(server.expect_exit(), Some(0));
     assert_eq!(received, bytes_broadcast(&server, |_| true));
-    assert_eq!(server.trouble().len(), 1, "only `Listening on` is said");
+    assert_eq!(
+        server.stderr_lines().len(),
+        1,
+        "only `Listening on` is said"
+    );
 }
 
 /// How many bytes the server has passed on from the senders whose tokens are asked for.
 fn bytes_broadcast(server: &Server, is_asked_for: impl Fn(&str) -> bool) -> u64 {
-    let lines = server.lines();
+    let lines = server.stdout_lines();
     let counts = lines.iter().filter_map(|line| {
         let (count, token) = line
             .strip_prefix("Broadcast ")?
@@ -158,7 +162,7 @@ fn a_stalled_reader_is_closed_and_nobody_else_loses_anything() {
     // He does not read either, and would be the next one to stall.
     dave.leave();
 
-    let trouble = server.expect_trouble(starts_with("Closing Token(2): "));
+    let trouble = server.expect_stderr(starts_with("Closing Token(2): "));
     assert!(
         trouble.ends_with(" bytes queued, more than 65536 for 10 s"),
         "{trouble}"
@@ -194,7 +198,11 @@ fn a_slow_reader_is_not_taken_for_a_stalled_one() {
     server.wait_until("the server tries once more", || {
         server.bytes_written_to("Token(2)") > written
     });
-    assert_eq!(server.trouble().len(), 1, "only `Listening on` is said");
+    assert_eq!(
+        server.stderr_lines().len(),
+        1,
+        "only `Listening on` is said"
+    );
 }
 
 /// Milestone 4 comes to the talker only when the flooder happens to pause. It may survive this.
@@ -220,7 +228,7 @@ fn a_talker_is_heard_again_and_again_beside_a_stalled_reader() {
         }
         server.bytes_written_to("Token(2)") == written
     });
-    assert_eq!(server.trouble().len(), 1, "nobody was closed for it");
+    assert_eq!(server.stderr_lines().len(), 1, "nobody was closed for it");
 }
 
 /// Sixteen clients send a line each and leave. That is not enough to be held back, for any of them.
@@ -252,9 +260,9 @@ fn a_queue_has_a_hard_limit() {
     server.expect_line("Write would block for Token(2)");
     server.wait_until("its queue is full", || {
         talk(&server);
-        server.trouble().len() > 1
+        server.stderr_lines().len() > 1
     });
-    let trouble = server.expect_trouble(starts_with("Closing Token(2): "));
+    let trouble = server.expect_stderr(starts_with("Closing Token(2): "));
     assert!(
         trouble.ends_with(" bytes queued, more than 1048576"),
         "{trouble}"
@@ -276,7 +284,7 @@ fn a_line_without_end_closes_its_sender() {
     bob.expect_line(&longest);
 
     alice.send("x".repeat((64 << 10) + 1));
-    server.expect_trouble(starts_with(
+    server.expect_stderr(starts_with(
         "Closing Token(1): a line of more than 65536 bytes",
     ));
     server.expect_line("Client Token(1) disconnected");
@@ -293,7 +301,7 @@ fn the_descriptor_limit_is_told_once() {
     let mut alice = server.client("alice");
     let mut bob = server.client("bob");
     let waiting: Vec<_> = (0..40).map(|_| server.connect("waiting")).collect();
-    server.expect_trouble(starts_with("Failed to accept: "));
+    server.expect_stderr(starts_with("Failed to accept: "));
 
     // Nobody who is connected suffers, and a hundred turns later it is not said again.
     for _ in 0..100 {
@@ -311,7 +319,7 @@ fn the_descriptor_limit_is_told_once() {
         server.expect_line(&format!("Accepted connection from {}", client.address()));
         client.leave();
     }
-    let told = server.trouble();
+    let told = server.stderr_lines();
     let told = told
         .iter()
         .filter(|line| line.starts_with("Failed to accept"));
@@ -372,7 +380,7 @@ fn more_senders_in_a_turn_than_a_write_takes_pieces() {
     for sender in &mut senders {
         sender.expect_bytes("a line of 20 bytes.\n".repeat(1099));
     }
-    let lines = server.lines();
+    let lines = server.stdout_lines();
     let blocked = lines.iter().filter(|line| line.starts_with("Write would"));
     assert_eq!(blocked.count(), 0);
 }
@@ -407,10 +415,14 @@ fn a_closed_stdout_does_no_harm() {
     });
     chat(&mut alice, &mut bob, 100);
     server.terminate();
-    assert_eq!(server.expect_end(), Some(0));
+    assert_eq!(server.expect_exit(), Some(0));
     assert!(lines_dropped(&server) > 200, "two lines for each line");
     // It is said at once, and at the end, and not for each turn.
-    assert!(server.trouble().len() <= 3, "{:?}", server.trouble());
+    assert!(
+        server.stderr_lines().len() <= 3,
+        "{:?}",
+        server.stderr_lines()
+    );
 }
 
 /// Milestone 4 stands still as soon as the pipe is full.
@@ -421,11 +433,11 @@ fn an_unread_stdout_does_no_harm_and_what_is_dropped_is_counted() {
     chat(&mut alice, &mut bob, LINES);
     server.read_stdout();
     server.terminate();
-    assert_eq!(server.expect_end(), Some(0));
+    assert_eq!(server.expect_exit(), Some(0));
     // Two lines for each client, two for each line, and all of them are accounted for.
     let dropped = lines_dropped(&server);
     assert!(dropped > 0, "nothing was dropped");
-    assert_eq!(server.lines().len() + dropped, 4 + 2 * LINES);
+    assert_eq!(server.stdout_lines().len() + dropped, 4 + 2 * LINES);
 }
 
 /// The same with nobody who ever reads it.
@@ -435,16 +447,19 @@ fn a_stdout_that_is_never_read_does_not_hold_up_the_end() {
     let (mut server, mut alice, mut bob) = unlogged();
     chat(&mut alice, &mut bob, LINES);
     server.terminate();
-    assert_eq!(server.expect_end(), Some(0));
+    assert_eq!(server.expect_exit(), Some(0));
     // What the pipe holds.
     server.read_stdout();
-    server.expect_end();
-    assert_eq!(server.lines().len() + lines_dropped(&server), 4 + 2 * LINES);
+    server.expect_exit();
+    assert_eq!(
+        server.stdout_lines().len() + lines_dropped(&server),
+        4 + 2 * LINES
+    );
 }
 
 /// How many lines of stdout are lost, by all that the server has said of it.
 fn lines_dropped(server: &Server) -> usize {
-    let trouble = server.trouble();
+    let trouble = server.stderr_lines();
     let counts = trouble.iter().filter_map(|line| {
         let count = line.strip_prefix("Dropped ")?;
         let count = count.strip_suffix(" lines of stdout: they could not be written")?;
@@ -464,7 +479,7 @@ fn a_clean_end_delivers_what_is_queued() {
 
     server.terminate();
     let received = slow.receive_all();
-    assert_eq!(server.expect_end(), Some(0));
+    assert_eq!(server.expect_exit(), Some(0));
     let expected = flood_lines(0..bytes_broadcast(&server, |_| true) / 16);
     assert!(
         received == expected.as_bytes(),
@@ -472,7 +487,11 @@ fn a_clean_end_delivers_what_is_queued() {
         received.len(),
         expected.len()
     );
-    assert_eq!(server.trouble().len(), 1, "only `Listening on` is said");
+    assert_eq!(
+        server.stderr_lines().len(),
+        1,
+        "only `Listening on` is said"
+    );
 }
 
 /// Milestone 4 resets bob's connection, and he gets only what was in his small receive buffer.
@@ -495,7 +514,7 @@ fn a_clean_end_does_not_cut_off_who_goes_on_sending() {
     bob.receive();
     assert_eq!(bob.received(), lines.len() as u64);
     alice.leave();
-    assert_eq!(server.expect_end(), Some(0));
+    assert_eq!(server.expect_exit(), Some(0));
 }
 
 /// Milestone 4 is killed by the signal, and has no exit status.
@@ -510,7 +529,7 @@ fn a_clean_end_is_quick_when_nothing_is_queued() {
     server.interrupt();
     alice.expect_closed();
     bob.expect_closed();
-    assert_eq!(server.expect_end(), Some(0));
+    assert_eq!(server.expect_exit(), Some(0));
 }
 
 /// The kernel's buffer grows by some 200 KiB after it was full for the first time.
@@ -532,9 +551,8 @@ fn a_clean_end_gives_up_on_who_does_not_read() {
     queue_more_than_the_kernel_takes(&server, "Token(2)");
 
     server.terminate();
-    server
-        .expect_trouble(starts_with("Ended with ").and(ends_with(" bytes undelivered after 5 s")));
-    assert_eq!(server.expect_end(), Some(0));
+    server.expect_stderr(starts_with("Ended with ").and(ends_with(" bytes undelivered after 5 s")));
+    assert_eq!(server.expect_exit(), Some(0));
 }
 
 /// Milestone 4 is killed by the first one.
@@ -551,8 +569,8 @@ fn a_second_signal_ends_it_at_once() {
     // When alice sees end of file, it has taken note of the first one.
     let _ = alice.receive_all();
     server.interrupt();
-    assert_eq!(server.expect_end(), Some(1));
-    server.expect_trouble(starts_with("Ended by a second signal with "));
+    assert_eq!(server.expect_exit(), Some(1));
+    server.expect_stderr(starts_with("Ended by a second signal with "));
 }
 
 /// Milestone 4 does that too, but not for long with a flooder among them.
@@ -617,7 +635,7 @@ fn buffers_give_back_what_a_burst_has_taken() {
 #[test]
 fn help_tells_the_usage_the_limits_and_the_signals() {
     for flag in ["--help", "-h"] {
-        run_to_end(program!(), [flag])
+        run_to_exit(program!(), [flag])
             .success()
             .stdout(contains("Usage: milestone-5-harden [ADDRESS]"))
             .stdout(contains(

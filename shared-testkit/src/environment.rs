@@ -21,12 +21,12 @@ const MANY_DESCRIPTORS: u64 = 12_000;
 /// # Panics
 ///
 /// If `TESTKIT_STRICT` is set: there, every test of our own binaries has to be done.
-pub fn pass_over(why: &str) {
+pub fn skip(why: &str) {
     let is_strict = env::var_os(STRICT).is_some() && !is_foreign();
     assert!(!is_strict, "{STRICT} is set, but {why}");
     // Not by `eprintln!`, whose text is shown of tests that fail only. Nothing is lost if it fails.
     let test = thread::current().name().unwrap_or("a test").to_owned();
-    let _ = writeln!(io::stderr(), "passed over: {test}: {why}");
+    let _ = writeln!(io::stderr(), "skipped: {test}: {why}");
 }
 
 /// Whether this machine has an IPv6 loopback address. Where it has none, the test that asks is
@@ -35,7 +35,7 @@ pub fn pass_over(why: &str) {
 pub fn has_ipv6() -> bool {
     let result = TcpListener::bind("[::1]:0");
     if let Err(e) = &result {
-        pass_over(&format!("there is no IPv6 here: {e}"));
+        skip(&format!("there is no IPv6 here: {e}"));
     }
     result.is_ok()
 }
@@ -45,7 +45,7 @@ pub fn has_ipv6() -> bool {
 pub fn has_python() -> bool {
     let result = Command::new("python3").arg("--version").output();
     if let Err(e) = &result {
-        pass_over(&format!("python3 cannot be run: {e}"));
+        skip(&format!("python3 cannot be run: {e}"));
     }
     result.is_ok()
 }
@@ -67,7 +67,7 @@ pub fn has_descriptors(wanted: u64) -> bool {
     };
     setrlimit(Resource::Nofile, limit).expect("the soft limit may be raised to the hard one");
     if many < wanted {
-        pass_over(&format!(
+        skip(&format!(
             "{wanted} file descriptors are needed, and `ulimit -Hn` allows {many}"
         ));
     }

@@ -116,11 +116,11 @@ pub use assert_cmd;
 pub use predicates;
 
 pub use crate::client::Client;
-pub use crate::environment::{has_descriptors, has_ipv6, has_python, pass_over};
+pub use crate::environment::{has_descriptors, has_ipv6, has_python, skip};
 pub use crate::flood::{Flooder, flood_lines};
 pub use crate::lessons::{LESSONS, Lesson};
 pub use crate::program::Program;
-pub use crate::server::{Builder, Server, run_to_end};
+pub use crate::server::{Builder, Server, run_to_exit};
 
 /// The [`Program`] under test: the binary of the package whose integration test this is in, or the
 /// command in the environment variable `SERVER_CMD`.

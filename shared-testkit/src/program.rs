@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::environment::pass_over;
+use crate::environment::skip;
 use crate::lessons;
 
 /// The environment variable with the command line of a server to test instead of the milestone's.
@@ -65,7 +65,7 @@ impl Program {
     #[must_use]
     pub fn takes_an_address(&self) -> bool {
         if let Some(address) = self.fixed_address {
-            pass_over(&format!(
+            skip(&format!(
                 "{SERVER_ADDR} says that this server takes no argument and listens on {address}"
             ));
         }

@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::client::Client;
 use crate::deadline::{patience, wait_at_most, wait_until};
-use crate::environment::pass_over;
+use crate::environment::skip;
 use crate::kernel::{self, Interest};
 use crate::lessons;
 use crate::port::{self, Turn};
@@ -48,7 +48,7 @@ const LAST_PATIENCE: Duration = Duration::from_secs(5);
 /// # Panics
 ///
 /// If the program cannot be started.
-pub fn run_to_end<A>(program: impl Into<Program>, arguments: impl IntoIterator<Item = A>) -> Assert
+pub fn run_to_exit<A>(program: impl Into<Program>, arguments: impl IntoIterator<Item = A>) -> Assert
 where
     A: AsRef<OsStr>,
 {
@@ -253,7 +253,7 @@ impl Server {
             .args(["--daemonize", "--output", "/dev/null", "true"])
             .output();
         if !try_out.is_ok_and(|output| output.status.success()) {
-            pass_over("strace is not installed, or not allowed");
+            skip("strace is not installed, or not allowed");
             return None;
         }
         // `--daemonize` makes strace a child of the server, which stays the process we started.
@@ -420,7 +420,7 @@ impl Server {
     ///
     /// If none comes until the deadline.
     #[track_caller]
-    pub fn expect_trouble(&self, wanted: impl Predicate<str>) -> String {
+    pub fn expect_stderr(&self, wanted: impl Predicate<str>) -> String {
         self.take_match(Kind::Stderr, &wanted)
     }
 
@@ -451,7 +451,7 @@ impl Server {
     ///
     /// If one was not.
     #[track_caller]
-    pub fn expect_no_trouble(&self) {
+    pub fn expect_no_errors(&self) {
         let lines = self.timeline.unexpected_lines();
         if let Some(line) = lines
             .iter()
@@ -463,13 +463,13 @@ impl Server {
 
     /// All that the server has said on stdout, asked for or not.
     #[must_use]
-    pub fn lines(&self) -> Vec<String> {
+    pub fn stdout_lines(&self) -> Vec<String> {
         self.timeline.lines(Kind::Stdout)
     }
 
     /// All that the server has said on stderr, asked for or not.
     #[must_use]
-    pub fn trouble(&self) -> Vec<String> {
+    pub fn stderr_lines(&self) -> Vec<String> {
         self.timeline.lines(Kind::Stderr)
     }
 
@@ -477,7 +477,7 @@ impl Server {
     #[must_use]
     pub fn bytes_written_to(&self, token: &str) -> usize {
         let after = format!(" bytes to {token}");
-        let lines = self.lines();
+        let lines = self.stdout_lines();
         let counts = lines
             .iter()
             .filter_map(|line| line.strip_prefix("Wrote ")?.strip_suffix(&after));
@@ -572,7 +572,7 @@ impl Server {
     ///
     /// If it still runs at the deadline.
     #[track_caller]
-    pub fn expect_end(&mut self) -> Option<i32> {
+    pub fn expect_exit(&mut self) -> Option<i32> {
         let child = &mut self.child;
         let mut status = None;
         if !wait_until(|| {
@@ -689,7 +689,7 @@ impl Server {
         match kernel::has_nodelay(self.pid, client.address()) {
             Ok(nodelay) => Some(nodelay),
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-                pass_over(&format!("the server's socket cannot be looked at: {e}"));
+                skip(&format!("the server's socket cannot be looked at: {e}"));
                 None
             }
             Err(e) => panic!("the server's socket for {}: {e}", client.name()),

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use shared_testkit::predicates::prelude::predicate::str::contains;
 use shared_testkit::predicates::str::starts_with;
-use shared_testkit::{Client, Server, assert_cmd, run_to_end};
+use shared_testkit::{Client, Server, assert_cmd, run_to_exit};
 
 const DEADLINE_SCALE: &str = "TESTKIT_DEADLINE_SCALE";
 
@@ -295,7 +295,7 @@ fn a_plain_assertion_teaches_too() {
         assert_eq!(1, 2);
     });
     fail("refuses_a_second_argument", || {
-        run_to_end("true", ["argument"]).failure();
+        run_to_exit("true", ["argument"]).failure();
     });
 }
 
@@ -331,9 +331,9 @@ fn a_line_is_taken_only_once() {
 fn a_line_on_the_other_stream_does_not_count() {
     let server = script("echo to stdout; echo to stderr >&2");
     failure(|| server.expect_line("to stderr"));
-    failure(|| server.expect_trouble(starts_with("to stdout")));
+    failure(|| server.expect_stderr(starts_with("to stdout")));
     server.expect_line("to stdout");
-    assert_eq!(server.expect_trouble(starts_with("to")), "to stderr");
+    assert_eq!(server.expect_stderr(starts_with("to")), "to stderr");
 }
 
 #[test]

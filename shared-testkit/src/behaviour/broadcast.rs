@@ -160,7 +160,7 @@ pub fn row_8_an_error_closes_the_client_at_once(program: Program) {
     server.expect_line("Client Token(1) disconnected");
     server.wait_until_asleep();
     assert_eq!(server.descriptors(), before - 1, "descriptors in use");
-    server.expect_trouble(starts_with("Read error from Token(1): "));
+    server.expect_stderr(starts_with("Read error from Token(1): "));
 }
 
 /// Row 4: at the descriptor limit those who wait are accepted as soon as others have left, though
@@ -168,7 +168,7 @@ pub fn row_8_an_error_closes_the_client_at_once(program: Program) {
 pub fn row_4_accepts_pending_connections_at_the_descriptor_limit(program: Program) {
     let server = Server::builder(program).descriptor_limit(24).start();
     let clients: Vec<_> = (0..40).map(|_| server.connect("client")).collect();
-    server.expect_trouble(starts_with("Failed to accept: "));
+    server.expect_stderr(starts_with("Failed to accept: "));
     server.expect_idle();
 
     // The backlog is a queue: who connected first is accepted first, and leaves first here.

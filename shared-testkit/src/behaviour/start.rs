@@ -15,7 +15,7 @@ use predicates::str::{contains, is_empty, starts_with};
 use rustix::io::Errno;
 
 use crate::deadline::patience;
-use crate::{Program, Server, has_ipv6, port, run_to_end};
+use crate::{Program, Server, has_ipv6, port, run_to_exit};
 
 /// Port 0 lets the kernel choose, and the first line on stderr tells what it chose.
 pub fn reports_the_port_that_the_kernel_chose(program: Program) {
@@ -82,7 +82,7 @@ pub fn refuses_a_malformed_address(program: Program) {
     }
     let malformed = ["", "8080", "127.0.0.1", "localhost:8080", "127.0.0.1:99999"];
     for address in malformed {
-        run_to_end(&program, [address])
+        run_to_exit(&program, [address])
             .code(1)
             .stdout(is_empty())
             .stderr(is_an_error_that_names(address));
@@ -90,7 +90,7 @@ pub fn refuses_a_malformed_address(program: Program) {
 
     // Not Unicode: no text names it, but it is refused like the others. A server in C may name it by
     // the very bytes, and then its error is no Unicode either.
-    run_to_end(program, [OsStr::from_bytes(b"127.0.0.1:80\xff")])
+    run_to_exit(program, [OsStr::from_bytes(b"127.0.0.1:80\xff")])
         .code(1)
         .stdout(is_empty())
         .stderr(function(|stderr: &[u8]| {
@@ -103,7 +103,7 @@ pub fn refuses_a_second_argument(program: Program) {
     if !program.takes_an_address() {
         return;
     }
-    run_to_end(program, ["127.0.0.1:0", "127.0.0.1:8081"])
+    run_to_exit(program, ["127.0.0.1:0", "127.0.0.1:8081"])
         .code(1)
         .stdout(is_empty())
         .stderr(is_an_error_that_names("127.0.0.1:8081"));
@@ -121,7 +121,7 @@ pub fn row_2_a_port_in_use_is_a_clear_error(program: Program) {
     let cause = io::Error::from(Errno::ADDRINUSE).to_string();
     let (cause, _) = cause.split_once(" (os error").unwrap_or((&cause, ""));
 
-    run_to_end(program, argument)
+    run_to_exit(program, argument)
         .code(1)
         .stdout(is_empty())
         .stderr(is_an_error_that_names(&address.to_string()).and(contains(cause)));
@@ -146,5 +146,5 @@ pub fn row_1_survives_stop_and_continue(program: Program) {
         server.expect_line(&format!("Accepted connection from {}", client.address()));
     }
     server.expect_running();
-    server.expect_no_trouble();
+    server.expect_no_errors();
 }

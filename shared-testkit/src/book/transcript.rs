@@ -13,7 +13,7 @@ use crate::book::script::{Script, What};
 use crate::book::{Book, Problem, assert_sound};
 use crate::client::Client;
 use crate::deadline::wait_until;
-use crate::environment::pass_over;
+use crate::environment::skip;
 use crate::server::Server;
 
 /// What a server says when it has registered a client, before the token.
@@ -65,7 +65,7 @@ fn replay_page(page: &Page, package: &str, program: &str) -> Vec<Problem> {
             }
         };
         if let Some(tool) = script.needs.as_ref().filter(|tool| !is_installed(tool)) {
-            pass_over(&format!("there is no {tool}"));
+            skip(&format!("there is no {tool}"));
             continue;
         }
         let line = Cell::new(block.line);
@@ -203,7 +203,7 @@ impl<'a> Stage<'a> {
             }
             What::Interrupt { server } => self.server(server).server.interrupt(),
             What::Terminate { server } => self.server(server).server.terminate(),
-            What::End { server, status } => self.server(server).expect_end(*status),
+            What::End { server, status } => self.server(server).expect_exit(*status),
             What::Stdout { .. } | What::Stderr { .. } => {}
         }
     }
@@ -327,7 +327,10 @@ impl Actor {
 
     /// Takes what was said off what is expected. Returns what was said and is not expected.
     fn take_expected(&mut self) -> Vec<String> {
-        let said = [('|', self.server.lines()), ('!', self.server.trouble())];
+        let said = [
+            ('|', self.server.stdout_lines()),
+            ('!', self.server.stderr_lines()),
+        ];
         let mut surplus = Vec::new();
         for (index, (mark, lines)) in said.into_iter().enumerate() {
             for line in &lines[self.looked_at[index]..] {
@@ -357,7 +360,7 @@ impl Actor {
     /// What the server has said of the fence is none of the transcript's.
     fn expect_fence(&mut self, fence: &Client, line: usize) {
         let accepted = accepted(fence);
-        let lines = self.server.lines().into_iter();
+        let lines = self.server.stdout_lines().into_iter();
         let of_fence = lines.skip_while(|line| *line != accepted);
         let texts = of_fence.filter(|line| *line == accepted || line.starts_with(REGISTERED));
         self.expected.extend(texts.map(|text| Line {
@@ -366,9 +369,9 @@ impl Actor {
         }));
     }
 
-    fn expect_end(&mut self, status: i32) {
+    fn expect_exit(&mut self, status: i32) {
         self.has_ended = true;
-        let ended_with = self.server.expect_end();
+        let ended_with = self.server.expect_exit();
         assert_eq!(ended_with, Some(status), "its exit status");
     }
 }
