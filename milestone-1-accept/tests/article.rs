@@ -1,10 +1,36 @@
 //! What the article promises of its first step: whoever connects is accepted, announced and let go.
 
-use shared_testkit::{Server, behaviours, program};
+use shared_testkit::behaviour::{accept, start};
+use shared_testkit::{Server, program};
 
-behaviours! {
-    start: reports_the_port_that_the_kernel_chose, listens_on_ipv6, listens_on_port_8080_by_default;
-    accept: accepts_a_thousand_clients_in_a_row, sleeps_when_nothing_happens;
+/// Port 0 lets the kernel choose, and the first line reports what it chose.
+#[test]
+fn reports_the_port_that_the_kernel_chose() {
+    start::reports_the_port_that_the_kernel_chose(program!());
+}
+
+/// An IPv6 address is given in brackets, as in a URL.
+#[test]
+fn listens_on_ipv6() {
+    start::listens_on_ipv6(program!());
+}
+
+/// Without an argument the server listens on 127.0.0.1:8080.
+#[test]
+fn listens_on_port_8080_by_default() {
+    start::listens_on_port_8080_by_default(program!());
+}
+
+/// No client is lost and none is accepted twice, a thousand times in a row.
+#[test]
+fn accepts_a_thousand_clients_in_a_row() {
+    accept::accepts_a_thousand_clients_in_a_row(program!());
+}
+
+/// Between events the server sleeps in `poll`.
+#[test]
+fn sleeps_when_nothing_happens() {
+    accept::sleeps_when_nothing_happens(program!());
 }
 
 #[test]

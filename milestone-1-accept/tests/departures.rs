@@ -2,12 +2,37 @@
 //! departures in `docs/src/departures.md`. What is staged here by stopping and continuing the server, the
 //! article's listing does not live to see (row 1).
 
-use shared_testkit::{Server, behaviours, program};
+use shared_testkit::behaviour::{accept, start};
+use shared_testkit::{Server, program};
 
-behaviours! {
-    start: row_1_survives_stop_and_continue, row_2_a_port_in_use_is_a_clear_error,
-        refuses_a_malformed_address, refuses_a_second_argument;
-    accept: accepts_a_burst_behind_one_event;
+/// A signal that interrupts `poll` is no error: Ctrl-Z, then `fg`.
+#[test]
+fn row_1_survives_stop_and_continue() {
+    start::row_1_survives_stop_and_continue(program!());
+}
+
+/// A port in use is one clear error that names the address and the cause, with exit status 1.
+#[test]
+fn row_2_a_port_in_use_is_a_clear_error() {
+    start::row_2_a_port_in_use_is_a_clear_error(program!());
+}
+
+/// A malformed address is one clear error that names it, with exit status 1.
+#[test]
+fn refuses_a_malformed_address() {
+    start::refuses_a_malformed_address(program!());
+}
+
+/// A second argument is one clear error that names it, with exit status 1.
+#[test]
+fn refuses_a_second_argument() {
+    start::refuses_a_second_argument(program!());
+}
+
+/// One event is enough to accept five pending connections.
+#[test]
+fn accepts_a_burst_behind_one_event() {
+    accept::accepts_a_burst_behind_one_event(program!());
 }
 
 #[test]

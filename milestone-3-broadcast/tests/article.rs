@@ -1,15 +1,91 @@
 //! What the article promises of its third step: whole lines are taken and queued for all others.
 
-use shared_testkit::kernel::Interest;
-use shared_testkit::{Server, behaviours, program};
+use shared_testkit::Interest;
+use shared_testkit::behaviour::{accept, broadcast, register, start};
+use shared_testkit::{Server, program};
 
-behaviours! {
-    start: reports_the_port_that_the_kernel_chose, listens_on_ipv6, listens_on_port_8080_by_default;
-    accept: accepts_a_thousand_clients_in_a_row, sleeps_when_nothing_happens;
-    register: tokens_count_up_from_1, keeps_clients_open;
-    broadcast: keeps_half_lines, takes_several_lines_at_once, reads_everything_behind_one_event,
-        removes_a_client_that_disconnects, never_reuses_a_token, takes_the_last_lines_before_end_of_file,
-        survives_every_kind_of_disconnect;
+/// Port 0 lets the kernel choose, and the first line reports what it chose.
+#[test]
+fn reports_the_port_that_the_kernel_chose() {
+    start::reports_the_port_that_the_kernel_chose(program!());
+}
+
+/// An IPv6 address is given in brackets, as in a URL.
+#[test]
+fn listens_on_ipv6() {
+    start::listens_on_ipv6(program!());
+}
+
+/// Without an argument the server listens on 127.0.0.1:8080.
+#[test]
+fn listens_on_port_8080_by_default() {
+    start::listens_on_port_8080_by_default(program!());
+}
+
+/// No client is lost and none is accepted twice, a thousand times in a row.
+#[test]
+fn accepts_a_thousand_clients_in_a_row() {
+    accept::accepts_a_thousand_clients_in_a_row(program!());
+}
+
+/// Between events the server sleeps in `poll`.
+#[test]
+fn sleeps_when_nothing_happens() {
+    accept::sleeps_when_nothing_happens(program!());
+}
+
+/// `Token(0)` is the listener's, so clients count from `Token(1)`.
+#[test]
+fn tokens_count_up_from_1() {
+    register::tokens_count_up_from_1(program!());
+}
+
+/// A client stays connected, registered for READABLE alone.
+#[test]
+fn keeps_clients_open() {
+    register::keeps_clients_open(program!());
+}
+
+/// Bytes without a newline wait for it; the bytes after it wait for the next one.
+#[test]
+fn keeps_half_lines() {
+    broadcast::keeps_half_lines(program!());
+}
+
+/// Lines that arrive together are broadcast together.
+#[test]
+fn takes_several_lines_at_once() {
+    broadcast::takes_several_lines_at_once(program!());
+}
+
+/// More bytes than one `read` takes are all read behind one event.
+#[test]
+fn reads_everything_behind_one_event() {
+    broadcast::reads_everything_behind_one_event(program!());
+}
+
+/// A client that disconnects is removed from epoll and closed; the others stay as they are.
+#[test]
+fn removes_a_client_that_disconnects() {
+    broadcast::removes_a_client_that_disconnects(program!());
+}
+
+/// The next client gets a new token, whoever has disconnected.
+#[test]
+fn never_reuses_a_token() {
+    broadcast::never_reuses_a_token(program!());
+}
+
+/// Lines before end of file are broadcast; half a line is not.
+#[test]
+fn takes_the_last_lines_before_end_of_file() {
+    broadcast::takes_the_last_lines_before_end_of_file(program!());
+}
+
+/// Closing, half-closing and resetting end the client, never the server.
+#[test]
+fn survives_every_kind_of_disconnect() {
+    broadcast::survives_every_kind_of_disconnect(program!());
 }
 
 #[test]

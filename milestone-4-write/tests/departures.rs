@@ -6,17 +6,80 @@ use std::fs;
 use std::path::Path;
 use std::process;
 
-use shared_testkit::kernel::Interest;
+use shared_testkit::Interest;
+use shared_testkit::behaviour::{accept, broadcast, register, start};
 use shared_testkit::{Client, Server, program};
 
-shared_testkit::behaviours! {
-    start: row_1_survives_stop_and_continue, row_2_a_port_in_use_is_a_clear_error,
-        refuses_a_malformed_address, refuses_a_second_argument;
-    accept: accepts_a_burst_behind_one_event;
-    register: row_3_small_lines_are_not_delayed;
-    broadcast: row_4_accepts_pending_connections_at_the_descriptor_limit, row_5_a_long_line_costs_linear_time,
-        row_8_an_error_closes_the_client_at_once, row_10_counts_the_bytes_of_a_line,
-        takes_lines_and_end_of_file_from_one_event, sends_queued_bytes_after_end_of_file;
+/// A signal that interrupts `poll` is no error: Ctrl-Z, then `fg`.
+#[test]
+fn row_1_survives_stop_and_continue() {
+    start::row_1_survives_stop_and_continue(program!());
+}
+
+/// A port in use is one clear error that names the address and the cause, with exit status 1.
+#[test]
+fn row_2_a_port_in_use_is_a_clear_error() {
+    start::row_2_a_port_in_use_is_a_clear_error(program!());
+}
+
+/// A malformed address is one clear error that names it, with exit status 1.
+#[test]
+fn refuses_a_malformed_address() {
+    start::refuses_a_malformed_address(program!());
+}
+
+/// A second argument is one clear error that names it, with exit status 1.
+#[test]
+fn refuses_a_second_argument() {
+    start::refuses_a_second_argument(program!());
+}
+
+/// One event is enough to accept five pending connections.
+#[test]
+fn accepts_a_burst_behind_one_event() {
+    accept::accepts_a_burst_behind_one_event(program!());
+}
+
+/// Small lines are sent at once: `TCP_NODELAY` is on.
+#[test]
+fn row_3_small_lines_are_not_delayed() {
+    register::row_3_small_lines_are_not_delayed(program!());
+}
+
+/// Connections left pending at the descriptor limit are accepted as soon as other clients disconnect.
+#[test]
+fn row_4_accepts_pending_connections_at_the_descriptor_limit() {
+    broadcast::row_4_accepts_pending_connections_at_the_descriptor_limit(program!());
+}
+
+/// The cost of a line grows with its length, not with the square of it.
+#[test]
+fn row_5_a_long_line_costs_linear_time() {
+    broadcast::row_5_a_long_line_costs_linear_time(program!());
+}
+
+/// A reset closes the client at once, not at some later event.
+#[test]
+fn row_8_an_error_closes_the_client_at_once() {
+    broadcast::row_8_an_error_closes_the_client_at_once(program!());
+}
+
+/// `Hello from A` and its newline are 13 bytes.
+#[test]
+fn row_10_counts_the_bytes_of_a_line() {
+    broadcast::row_10_counts_the_bytes_of_a_line(program!());
+}
+
+/// Lines and end of file are both taken from one event.
+#[test]
+fn takes_lines_and_end_of_file_from_one_event() {
+    broadcast::takes_lines_and_end_of_file_from_one_event(program!());
+}
+
+/// Bytes queued for a client are sent after its end of file, before it is closed.
+#[test]
+fn sends_queued_bytes_after_end_of_file() {
+    broadcast::sends_queued_bytes_after_end_of_file(program!());
 }
 
 /// More than a socket takes for a client that does not read.
@@ -137,9 +200,10 @@ fn a_stalled_reader_that_resets_closes_only_itself() {
 fn row_9_turns_writable_on_once() {
     let log =
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("epoll_ctl-{}.log", process::id()));
-    let Some(server) = Server::start_traced(program!(), &log) else {
+    let Some(builder) = Server::builder(program!()).traced(&log) else {
         return;
     };
+    let server = builder.start();
     let mut alice = server.client("alice");
     let _bob = server.client_with_receive_buffer("bob", 4096);
     let of_bob = descriptor_added_last(&log).expect("bob is registered");

@@ -95,32 +95,28 @@
     clippy::expect_used,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "to panic is how an assertion fails"
+    reason = "panicking is how an assertion fails"
 )]
 
+// From the bottom up: each module uses only those above it.
 pub mod behaviour;
-pub mod book;
-mod client;
-mod deadline;
-mod environment;
-mod flood;
-pub mod kernel;
+pub mod env;
+mod harness;
 mod lessons;
-mod port;
-mod program;
-mod server;
-pub mod suite;
-mod timeline;
+pub mod lines;
+mod log;
+mod proc;
+mod skip;
+mod wait;
 
 pub use assert_cmd;
 pub use predicates;
 
-pub use crate::client::Client;
-pub use crate::environment::{has_descriptors, has_ipv6, has_python, skip};
-pub use crate::flood::{Flooder, flood_lines};
+pub use crate::harness::{Builder, Client, Flooder, Program, Server, flood_lines, run_to_exit};
 pub use crate::lessons::{LESSONS, Lesson};
-pub use crate::program::Program;
-pub use crate::server::{Builder, Server, run_to_exit};
+pub use crate::proc::Interest;
+pub use crate::skip::{has_descriptors, has_ipv6, skip};
+pub use crate::wait::wait_until;
 
 /// The [`Program`] under test: the binary of the package whose integration test this is in, or the
 /// command in the environment variable `SERVER_CMD`.
@@ -130,23 +126,5 @@ pub use crate::server::{Builder, Server, run_to_exit};
 macro_rules! program {
     () => {
         $crate::Program::under_test(env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME"))))
-    };
-}
-
-/// Makes a `#[test]` of each named function of a module of [`behaviour`], run against
-/// [`program!()`](program).
-///
-/// ```text
-/// behaviours! { start: listens_on_ipv6, row_1_survives_stop_and_continue }
-/// ```
-#[macro_export]
-macro_rules! behaviours {
-    ($($module:ident: $($name:ident),+ $(,)?);+ $(;)?) => {
-        $($(
-            #[test]
-            fn $name() {
-                $crate::behaviour::$module::$name($crate::program!());
-            }
-        )+)+
     };
 }

@@ -23,6 +23,10 @@ const DEADLINE_SCALE: &str = "TESTKIT_DEADLINE_SCALE";
 /// Set for a test that runs once more in a process of its own.
 const ONCE_MORE: &str = "TESTKIT_ONCE_MORE";
 
+/// What a script ends with that waits until it is killed, as a server does: it reads a pipe that it
+/// could write to itself. (`sleep` would be a pause of its own choice.)
+const WAIT: &str = "pipe=$(mktemp -u); mkfifo $pipe; exec 3<>$pipe; rm $pipe; exec cat <&3";
+
 /// A shell script in the place of a server.
 fn script(script: &str) -> Server {
     let script = format!("echo 'Listening on 127.0.0.1:9' >&2; {script}");
@@ -36,7 +40,7 @@ fn script(script: &str) -> Server {
 fn listening() -> (Server, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let script = format!("echo 'Listening on {address}' >&2; exec sleep 60");
+    let script = format!("echo 'Listening on {address}' >&2; {WAIT}");
     let server = Server::builder("sh")
         .argument("-c")
         .argument(script)
@@ -94,7 +98,7 @@ fn another_line_than_the_expected_one() {
             "alice did not receive what was expected",
             r#"expected: "Hello from A\n""#,
             r#"received: "Hello\tfrom B\n""#,
-            "\n                  ^ they part at byte 5\n",
+            "\n                  ^ they differ at byte 5\n",
             "server !  Listening on 127.0.0.1:",
             "alice  .  connects from 127.0.0.1:",
             r#"alice  >  "ping\n""#,
@@ -132,7 +136,7 @@ fn a_wrong_byte_far_into_a_message() {
         &message,
         &[
             r#"received: "xxxxxxxxxxxxxx\xffxxx"#,
-            "\n                           ^ they part at byte 4321; shown from 4307 on",
+            "\n                           ^ they differ at byte 4321; shown from 4307 on",
         ],
     );
 }
@@ -188,10 +192,13 @@ fn nothing_comes_until_the_deadline() {
         ],
     );
     let message = failure(|| server.wait_until("pigs fly", || false));
-    assert_has(&message, &["did not come about", "expected: pigs fly"]);
+    assert_has(&message, &["did not happen", "expected: pigs fly"]);
     // More than the kernel takes for a peer that does not read
     let message = failure(|| alice.send(vec![b'x'; 64 << 20]));
-    assert_has(&message, &["alice could not send", "bytes were, then:"]);
+    assert_has(
+        &message,
+        &["alice could not send", "bytes were sent, then:"],
+    );
 }
 
 #[test]
@@ -202,7 +209,7 @@ fn a_deadline_scale_that_is_no_number() {
         }
         return;
     }
-    let message = failure(|| script("exec sleep 60"));
+    let message = failure(|| script(WAIT));
     assert_has(
         &message,
         &["TESTKIT_DEADLINE_SCALE must be a positive number, not"],
@@ -217,7 +224,7 @@ fn a_failure_of_any_kind_shows_the_log() {
             .stderr(contains("server |  what the server said"));
         return;
     }
-    let server = script("echo what the server said; exec sleep 60");
+    let server = script(&format!("echo what the server said; {WAIT}"));
     server.expect_line("what the server said");
     panic!("not by an assertion of the testkit");
 }
@@ -232,7 +239,7 @@ fn a_failure_fits_a_terminal_and_teaches() {
             &output,
             &[
                 "alice did not receive what was expected",
-                "^ they part at byte 100; shown from 86 on",
+                "^ they differ at byte 100; shown from 86 on",
                 "earlier events left out",
                 "the server: has ended, exit status 3",
                 "its last words: cannot go on",
@@ -290,7 +297,7 @@ fn a_plain_assertion_teaches_too() {
         thread.spawn(assertion).unwrap().join().unwrap_err();
     };
     fail("tokens_count_up_from_1", || {
-        let server = script("echo what the server said; exec sleep 60");
+        let server = script(&format!("echo what the server said; {WAIT}"));
         server.expect_line("what the server said");
         assert_eq!(1, 2);
     });
@@ -308,7 +315,7 @@ fn a_line_that_the_server_does_not_say() {
     assert_has(
         &message,
         &[
-            "the server did not say what was expected",
+            "the server did not print what was expected",
             "expected: | four",
             "| two",
             "! three",
@@ -344,13 +351,22 @@ fn more_lines_than_expected() {
     assert_has(
         &message,
         &[
-            "the server said more than was expected",
+            "the server printed more than was expected",
             "| line 3",
             "(and 3 more)",
         ],
     );
     server.expect_lines((1..=6).map(|n| format!("line {n}")));
     server.expect_no_more_lines();
+}
+
+/// A line that is still to come counts as well: a server that pauses by `nanosleep` is not at rest.
+#[test]
+fn a_line_after_a_pause() {
+    let server = script(&format!("echo one; sleep 0.2; echo two; {WAIT}"));
+    server.expect_line("one");
+    let message = failure(|| server.expect_no_more_lines());
+    assert_has(&message, &["printed more than was expected", "| two"]);
 }
 
 #[test]
@@ -382,7 +398,7 @@ fn a_server_that_ends_instead_of_listening() {
     });
     assert_has(
         &message,
-        &["did not say where it listens", "! no such luck"],
+        &["did not report where it listens", "! no such luck"],
     );
 }
 
@@ -416,7 +432,7 @@ fn a_server_that_spins() {
 
 #[test]
 fn a_dropped_server_is_killed() {
-    let server = script("echo $$; exec sleep 60");
+    let server = script(&format!("echo $$; {WAIT}"));
     let pid = server.expect_match(contains(""));
     let process = Path::new("/proc").join(pid);
     assert!(process.exists());
@@ -426,7 +442,7 @@ fn a_dropped_server_is_killed() {
 
 #[test]
 fn a_stopped_server_goes_on_when_it_is_resumed() {
-    let server = script("exec sleep 60");
+    let server = script(WAIT);
     server.stop();
     server.resume();
     server.wait_until_asleep();
@@ -442,7 +458,7 @@ fn the_descriptor_limit_is_the_servers() {
 #[test]
 fn a_client_is_not_inherited_by_the_next_server() {
     let (_server, alice, mut peer) = connected();
-    let _next = script("exec sleep 60");
+    let _next = script(WAIT);
     alice.leave();
     let mut nothing = [0];
     peer.set_read_timeout(Some(Duration::from_secs(20)))

@@ -1,8 +1,8 @@
-//! What is promised of accepting, from milestone 1 on.
+//! Accepting, from milestone 1 on.
 
 use crate::{Program, Server};
 
-/// Nobody is lost and nobody is accepted twice, a thousand times over.
+/// No client is lost and none is accepted twice, a thousand times in a row.
 pub fn accepts_a_thousand_clients_in_a_row(program: Program) {
     let server = Server::start(program);
     for _ in 0..1000 {
@@ -12,7 +12,8 @@ pub fn accepts_a_thousand_clients_in_a_row(program: Program) {
     }
 }
 
-/// Readiness is told once, when it begins. So one event has to be enough for all who wait.
+/// Readiness is reported once, when it begins. So one event must be enough for all pending
+/// connections.
 pub fn accepts_a_burst_behind_one_event(program: Program) {
     let server = Server::start(program);
     server.stop();

@@ -1,13 +1,12 @@
-//! What is promised of reading, splitting and closing, from milestone 3 on.
+//! Reading, splitting into lines and closing, from milestone 3 on.
 
 use std::time::Duration;
 
 use predicates::str::starts_with;
 
-use crate::kernel::Interest;
-use crate::{Client, Program, Server};
+use crate::{Client, Interest, Program, Server};
 
-/// Bytes without a newline wait; the newline sets them free, and what stands after it waits again.
+/// Bytes without a newline wait for it; the bytes after it wait for the next one.
 pub fn keeps_half_lines(program: Program) {
     let server = Server::start(program);
     let mut alice = server.client("alice");
@@ -16,7 +15,7 @@ pub fn keeps_half_lines(program: Program) {
     server.expect_line("Buffering partial message from Token(1)");
     alice.send("lo\nwor");
     server.expect_line("Broadcast 6 bytes from Token(1)");
-    // Until it sleeps it may read on, and count what comes now with what came before.
+    // Until it sleeps it may still read, and would count the next bytes with these.
     server.wait_until_asleep();
     alice.send("ld\n");
     server.expect_line("Broadcast 6 bytes from Token(1)");
@@ -32,7 +31,7 @@ pub fn row_10_counts_the_bytes_of_a_line(program: Program) {
     server.expect_no_more_lines();
 }
 
-/// Lines that come together are passed on together.
+/// Lines that arrive together are broadcast together.
 pub fn takes_several_lines_at_once(program: Program) {
     let server = Server::start(program);
     let mut alice = server.client("alice");
@@ -40,7 +39,7 @@ pub fn takes_several_lines_at_once(program: Program) {
     server.expect_line("Broadcast 14 bytes from Token(1)");
 }
 
-/// More than one `read` takes, behind one event: the read loop has to go on by itself.
+/// More than one `read` takes, behind one event: the read loop must go on by itself.
 pub fn reads_everything_behind_one_event(program: Program) {
     let server = Server::start(program);
     let mut alice = server.client("alice");
@@ -49,7 +48,7 @@ pub fn reads_everything_behind_one_event(program: Program) {
     server.expect_line("Broadcast 10001 bytes from Token(1)");
 }
 
-/// Who leaves is out of the map, out of epoll, and closed; the others are not concerned.
+/// A client that disconnects is removed from epoll and closed; the others stay as they are.
 pub fn removes_a_client_that_disconnects(program: Program) {
     let server = Server::start(program);
     let alice = server.client("alice");
@@ -60,21 +59,15 @@ pub fn removes_a_client_that_disconnects(program: Program) {
     server.expect_line("Client Token(1) disconnected");
     server.wait_until_asleep();
     assert_eq!(server.descriptors(), before - 1, "descriptors in use");
-    assert_eq!(
-        server.interest("Token(1)"),
-        None,
-        "what alice is watched for"
-    );
+    let interest = server.interest("Token(1)");
+    assert_eq!(interest, None, "the interest registered for alice");
     let interest = server.interest(bob.token());
-    assert_eq!(
-        interest,
-        Some(Interest::READABLE),
-        "what bob is watched for"
-    );
+    let expected = Some(Interest::READABLE);
+    assert_eq!(interest, expected, "the interest registered for bob");
     server.expect_no_more_lines();
 }
 
-/// A token is never used again: an event for the old one must not reach the new client.
+/// A token is never reused: an event for the old client must not reach the new one.
 pub fn never_reuses_a_token(program: Program) {
     let server = Server::start(program);
     for expected in ["Token(1)", "Token(2)", "Token(3)"] {
@@ -85,7 +78,7 @@ pub fn never_reuses_a_token(program: Program) {
     }
 }
 
-/// The lines before the end count; half a line does not.
+/// Lines before end of file are broadcast; half a line is not.
 pub fn takes_the_last_lines_before_end_of_file(program: Program) {
     let server = Server::start(program);
     let mut alice = server.client("alice");
@@ -94,7 +87,7 @@ pub fn takes_the_last_lines_before_end_of_file(program: Program) {
     expect_last_words(&server, alice);
 }
 
-/// The same when lines and end come in one event, staged by stopping the server.
+/// The same when lines and end of file come in one event, staged by stopping the server.
 pub fn takes_lines_and_end_of_file_from_one_event(program: Program) {
     let server = Server::start(program);
     let mut alice = server.client("alice");
@@ -111,8 +104,8 @@ fn expect_last_words(server: &Server, mut alice: Client) {
     alice.expect_closed();
 }
 
-/// From milestone 4 on: what waits for a client whose end of file is read is sent before it is
-/// closed, as far as its socket takes it.
+/// From milestone 4 on: bytes queued for a client are sent after its end of file and before it is
+/// closed, as far as its socket takes them.
 pub fn sends_queued_bytes_after_end_of_file(program: Program) {
     let server = Server::start(program);
     let mut alice = server.client("alice");
@@ -163,23 +156,23 @@ pub fn row_8_an_error_closes_the_client_at_once(program: Program) {
     server.expect_stderr(starts_with("Read error from Token(1): "));
 }
 
-/// Row 4: at the descriptor limit those who wait are accepted as soon as others have left, though
-/// no new client comes.
+/// Row 4: connections left pending at the descriptor limit are accepted as soon as other clients
+/// disconnect, though no new client comes.
 pub fn row_4_accepts_pending_connections_at_the_descriptor_limit(program: Program) {
     let server = Server::builder(program).descriptor_limit(24).start();
     let clients: Vec<_> = (0..40).map(|_| server.connect("client")).collect();
     server.expect_stderr(starts_with("Failed to accept: "));
     server.expect_idle();
 
-    // The backlog is a queue: who connected first is accepted first, and leaves first here.
+    // First in, first out: the first to connect is the first to be accepted, and to leave here.
     for client in clients {
         server.expect_line(&format!("Accepted connection from {}", client.address()));
         client.leave();
     }
 }
 
-/// Row 5: only what has just come is searched for a newline, so a long line costs its length and
-/// not the square of it.
+/// Row 5: only new bytes are searched for a newline, so the cost of a line grows with its length,
+/// not with the square of it.
 pub fn row_5_a_long_line_costs_linear_time(program: Program) {
     const LENGTH: usize = 16 << 20;
     let server = Server::start(program);
@@ -196,10 +189,10 @@ pub fn row_5_a_long_line_costs_linear_time(program: Program) {
 
     let in_short_lines = cpu_time_in_lines_of(4096);
     let in_one_line = cpu_time_in_lines_of(LENGTH);
-    // The half second is for the clock, which counts in steps of 10 ms. The article's listing takes
-    // many seconds.
+    // The half second is for a clock that counts in steps of 10 ms. The article's listing takes many
+    // seconds.
     assert!(
         in_one_line < in_short_lines * 5 + Duration::from_millis(500),
-        "{in_one_line:?} of CPU for one line, {in_short_lines:?} for as many bytes in short lines"
+        "{in_one_line:?} of CPU for one line, {in_short_lines:?} for the same bytes in short lines"
     );
 }

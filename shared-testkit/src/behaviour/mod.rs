@@ -1,10 +1,10 @@
 //! What more than one milestone promises, each behaviour written down once.
 //!
-//! A milestone's tests name the behaviours that they take from here with
-//! [`behaviours!`](crate::behaviours); what a milestone promises alone stands in its own `tests/`
-//! folder. Every function takes the server's program and panics if the server behaves otherwise.
+//! A milestone's tests call the behaviours that they take from here by name; what only one
+//! milestone promises is in its own `tests/` folder. Every function takes the server's program and
+//! panics if the server behaves otherwise.
 //!
-//! "Row 4" and the like are rows of the table of departures in `docs/src/departures.md`: what this course's
+//! "Row 4" and the like are rows of the table in `docs/src/departures.md`: where this course's
 //! servers do better than the article's listing, each from the milestone named there on.
 
 pub mod accept;

@@ -1,9 +1,8 @@
-//! What is promised of registering, from milestone 2 on.
+//! Registering, from milestone 2 on.
 
-use crate::kernel::Interest;
-use crate::{Program, Server};
+use crate::{Interest, Program, Server};
 
-/// `Token(0)` is the listener's, so clients are counted from 1.
+/// `Token(0)` is the listener's, so clients count from 1.
 pub fn tokens_count_up_from_1(program: Program) {
     let server = Server::start(program);
     for expected in ["Token(1)", "Token(2)", "Token(3)", "Token(4)", "Token(5)"] {
@@ -12,7 +11,7 @@ pub fn tokens_count_up_from_1(program: Program) {
     }
 }
 
-/// A client that connects is not closed, and hears nothing while nobody sends.
+/// A client that connects is not closed, and receives nothing while nobody sends.
 pub fn keeps_clients_open(program: Program) {
     let server = Server::start(program);
     let alice = server.client("alice");
@@ -20,12 +19,8 @@ pub fn keeps_clients_open(program: Program) {
     server.wait_until_asleep();
     for client in [&alice, &bob] {
         let interest = server.interest(client.token());
-        assert_eq!(
-            interest,
-            Some(Interest::READABLE),
-            "what {} is watched for",
-            client.name()
-        );
+        let what = format!("the interest registered for {}", client.name());
+        assert_eq!(interest, Some(Interest::READABLE), "{what}");
     }
     server.expect_no_more_lines();
 }
@@ -33,8 +28,8 @@ pub fn keeps_clients_open(program: Program) {
 /// Row 3: small lines are sent at once (`TCP_NODELAY`), instead of waiting until the client has
 /// acknowledged the line before.
 ///
-/// Looks at the option itself: from outside it shows only as 40 ms of waiting, and no test here
-/// measures time.
+/// Checks the option itself: from outside it shows only as 40 ms of waiting, and no test measures
+/// time.
 pub fn row_3_small_lines_are_not_delayed(program: Program) {
     let server = Server::start(program);
     let alice = server.client("alice");

@@ -1,4 +1,4 @@
-//! How every milestone starts, and what it says when it cannot.
+//! How every milestone starts, and what it prints when it cannot.
 
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader};
@@ -14,10 +14,11 @@ use predicates::prelude::PredicateBooleanExt;
 use predicates::str::{contains, is_empty, starts_with};
 use rustix::io::Errno;
 
-use crate::deadline::patience;
-use crate::{Program, Server, has_ipv6, port, run_to_exit};
+use crate::proc::port_lock::lock_port;
+use crate::wait::patience;
+use crate::{Program, Server, has_ipv6, run_to_exit};
 
-/// Port 0 lets the kernel choose, and the first line on stderr tells what it chose.
+/// Port 0 lets the kernel choose, and the first line reports what it chose.
 pub fn reports_the_port_that_the_kernel_chose(program: Program) {
     if !program.takes_an_address() {
         return;
@@ -38,22 +39,22 @@ pub fn listens_on_ipv6(program: Program) {
     server.expect_match(starts_with("Accepted connection from [::1]:"));
 }
 
-/// Without an argument it is 127.0.0.1:8080. Another program may have that port, or let go of it just
-/// now: the first line names it in either case.
+/// Without an argument it is 127.0.0.1:8080. Another program may have that port, or just be giving
+/// it up: the first line names it in either case.
 pub fn listens_on_port_8080_by_default(program: Program) {
     if !program.takes_an_address() {
         return;
     }
     let default = SocketAddr::from(([127, 0, 0, 1], 8080));
-    let _turn = port::wait_for_turn(default);
+    let _lock = lock_port(default);
     let line = first_line(&program);
     assert!(
         line.contains("127.0.0.1:8080"),
-        "without an argument it says {line:?}"
+        "without an argument it prints {line:?}"
     );
 }
 
-/// What a program says first on either stream, when it is started without an argument.
+/// What a program prints first on either stream when it is started without an argument.
 fn first_line(program: &Program) -> String {
     let (reader, writer) = io::pipe().expect("a pipe");
     let mut child = program
@@ -88,8 +89,8 @@ pub fn refuses_a_malformed_address(program: Program) {
             .stderr(is_an_error_that_names(address));
     }
 
-    // Not Unicode: no text names it, but it is refused like the others. A server in C may name it by
-    // the very bytes, and then its error is no Unicode either.
+    // Not Unicode: no text names it, but it is refused like the others. A server in C may repeat its
+    // bytes, and then the error is not Unicode either.
     run_to_exit(program, [OsStr::from_bytes(b"127.0.0.1:80\xff")])
         .code(1)
         .stdout(is_empty())
@@ -98,7 +99,7 @@ pub fn refuses_a_malformed_address(program: Program) {
         }));
 }
 
-/// Whoever passes two addresses expects something that will not happen.
+/// Somebody who passes two addresses expects something that will not happen.
 pub fn refuses_a_second_argument(program: Program) {
     if !program.takes_an_address() {
         return;
@@ -112,12 +113,12 @@ pub fn refuses_a_second_argument(program: Program) {
 /// Row 2: a port in use is one clear error that names the address and the cause, exit status 1.
 pub fn row_2_a_port_in_use_is_a_clear_error(program: Program) {
     let fixed = program.fixed_address;
-    let _turn = fixed.map(port::wait_for_turn);
+    let _lock = fixed.map(lock_port);
     let wanted = fixed.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
     let taken = TcpListener::bind(wanted).expect("a free port");
     let address = taken.local_addr().expect("the listener has an address");
     let argument = fixed.is_none().then(|| address.to_string());
-    // "Address already in use", or how else the C library says it; the number is Rust's addition.
+    // "Address already in use", or the C library's wording; the number is Rust's addition.
     let cause = io::Error::from(Errno::ADDRINUSE).to_string();
     let (cause, _) = cause.split_once(" (os error").unwrap_or((&cause, ""));
 
@@ -127,7 +128,7 @@ pub fn row_2_a_port_in_use_is_a_clear_error(program: Program) {
         .stderr(is_an_error_that_names(&address.to_string()).and(contains(cause)));
 }
 
-/// How it is worded is each server's own affair.
+/// The rest of its wording is each server's own affair.
 fn is_an_error_that_names(address: &str) -> impl Predicate<str> {
     starts_with("Error: ")
         .and(contains(address))
@@ -138,7 +139,7 @@ fn is_an_error_that_names(address: &str) -> impl Predicate<str> {
 pub fn row_1_survives_stop_and_continue(program: Program) {
     let mut server = Server::start(program);
     for name in ["alice", "bob", "carol"] {
-        // Let it go to sleep in `poll` first: what is interrupted there ends with EINTR.
+        // Let it fall asleep in `poll` first: being interrupted there is EINTR.
         server.wait_until_asleep();
         server.stop();
         server.resume();

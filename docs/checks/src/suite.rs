@@ -1,0 +1,217 @@
+//! A chapter's tests as a learner runs them: against a command of one's own.
+//!
+//! ```no_run
+//! use book_checks::suite::{self, Suite};
+//!
+//! let suite = Suite::of("milestone-3-broadcast");
+//! let server = suite::program("milestone-2-register");
+//! for outcome in suite.run(server.to_str().expect("text"), |test| test != "a_slow_one") {
+//!     println!("{}: {}", outcome.test, outcome.passed);
+//! }
+//! ```
+
+use std::collections::VecDeque;
+use std::env;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use crate::root;
+use serde_json::Value;
+
+use shared_testkit::env::{DEADLINE_SCALE, SERVER_ADDR, SERVER_CMD};
+
+/// How many tests run at once. A test that fails mostly waits, so they may be more than the cores.
+const AT_ONCE: usize = 24;
+
+/// A test that fails waits for this part of the 20 seconds: two of them.
+const SCALE: &str = "0.1";
+
+/// The built tests of one chapter.
+#[derive(Clone)]
+pub struct Suite {
+    /// In which folder cargo would run them.
+    directory: PathBuf,
+    tests: Vec<Test>,
+    deadline_scale: String,
+    server_address: Option<SocketAddr>,
+}
+
+#[derive(Clone)]
+struct Test {
+    binary: PathBuf,
+    name: String,
+}
+
+/// What came of one test.
+pub struct Outcome {
+    /// The name of the test function.
+    pub test: String,
+    /// Whether it passed, or passed itself over.
+    pub passed: bool,
+    /// All that it wrote, stdout and then stderr.
+    pub output: String,
+}
+
+impl Suite {
+    /// Has cargo build the tests of a package: those of `article.rs`, `departures.rs` and `attacks.rs`
+    /// that lie in its folder `tests`.
+    ///
+    /// # Panics
+    ///
+    /// If they cannot be built.
+    #[must_use]
+    pub fn of(package: &str) -> Suite {
+        let directory = root().join(package);
+        let mut arguments = vec!["test", "--no-run"];
+        for target in ["article", "departures", "attacks"] {
+            if directory.join(format!("tests/{target}.rs")).exists() {
+                arguments.extend(["--test", target]);
+            }
+        }
+        let tests = built_by_cargo(&arguments, package, "test")
+            .into_iter()
+            .flat_map(tests_in)
+            .collect();
+        Suite {
+            directory,
+            tests,
+            deadline_scale: SCALE.to_owned(),
+            server_address: None,
+        }
+    }
+
+    /// Waits for this part of 20 seconds at most, instead of a tenth: a test that is meant to
+    /// pass needs more on a busy machine than one that is meant to fail.
+    #[must_use]
+    pub fn deadline_scale(mut self, scale: f64) -> Suite {
+        self.deadline_scale = scale.to_string();
+        self
+    }
+
+    /// The command listens at this address and takes no further argument (`SERVER_ADDR`).
+    #[must_use]
+    pub fn server_address(mut self, address: SocketAddr) -> Suite {
+        self.server_address = Some(address);
+        self
+    }
+
+    /// The names of all tests.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.tests.iter().map(|test| test.name.clone()).collect()
+    }
+
+    /// Runs the tests that are asked for by name against a command line (`SERVER_CMD`), each in a
+    /// process of its own and several at once. Returns what came of them, sorted by name.
+    ///
+    /// # Panics
+    ///
+    /// If a test cannot be run at all.
+    #[must_use]
+    pub fn run(&self, server_command: &str, wanted: impl Fn(&str) -> bool) -> Vec<Outcome> {
+        let tests = self.tests.iter().filter(|test| wanted(&test.name));
+        let waiting = Mutex::new(tests.collect::<VecDeque<_>>());
+        let next = || {
+            let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.pop_front()
+        };
+        let outcomes = Mutex::new(Vec::new());
+        thread::scope(|scope| {
+            for _ in 0..AT_ONCE {
+                scope.spawn(|| {
+                    while let Some(test) = next() {
+                        let outcome = self.run_one(test, server_command);
+                        let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+                        outcomes.push(outcome);
+                    }
+                });
+            }
+        });
+        let mut outcomes = outcomes
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        outcomes.sort_by(|a, b| a.test.cmp(&b.test));
+        outcomes
+    }
+
+    fn run_one(&self, test: &Test, server_command: &str) -> Outcome {
+        let address = self.server_address.map(|address| address.to_string());
+        let output = Command::new(&test.binary)
+            .args(["--exact", &test.name, "--nocapture"])
+            .current_dir(&self.directory)
+            .env(SERVER_CMD, server_command)
+            .env_remove(SERVER_ADDR)
+            .envs(address.map(|address| (SERVER_ADDR, address)))
+            .env(DEADLINE_SCALE, &self.deadline_scale)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap_or_else(|e| panic!("cannot run {}: {e}", test.binary.display()));
+        let text = [output.stdout, output.stderr].concat();
+        Outcome {
+            test: test.name.clone(),
+            passed: output.status.success(),
+            output: String::from_utf8_lossy(&text).into_owned(),
+        }
+    }
+}
+
+/// Has cargo build the binary of a package, and returns its path.
+///
+/// # Panics
+///
+/// If it cannot be built.
+#[must_use]
+pub fn program(package: &str) -> PathBuf {
+    let mut programs = built_by_cargo(&["build", "--bins"], package, "bin");
+    programs.pop().expect("the package has a binary")
+}
+
+fn tests_in(binary: PathBuf) -> Vec<Test> {
+    let listing = Command::new(&binary)
+        .args(["--list", "--format", "terse"])
+        .output()
+        .unwrap_or_else(|e| panic!("cannot run {}: {e}", binary.display()));
+    let listing = String::from_utf8_lossy(&listing.stdout).into_owned();
+    let names = listing
+        .lines()
+        .filter_map(|line| line.strip_suffix(": test"));
+    let tests = names.map(|name| Test {
+        binary: binary.clone(),
+        name: name.to_owned(),
+    });
+    tests.collect()
+}
+
+/// Asks cargo instead of looking into its target folder: what lies there may be of yesterday.
+fn built_by_cargo(arguments: &[&str], package: &str, kind: &str) -> Vec<PathBuf> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(arguments).args(["--package", package]);
+    // As this test itself was built, so that what is there already can be used.
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    let output = cargo
+        .args(["--quiet", "--message-format", "json"])
+        .current_dir(root())
+        .output()
+        .expect("cargo can be run");
+    assert!(
+        output.status.success(),
+        "cargo cannot build {package}:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+
+    let messages = String::from_utf8_lossy(&output.stdout).into_owned();
+    let messages = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok());
+    let built = messages.filter_map(|message: Value| {
+        let is_of_kind = message["target"]["kind"] == serde_json::json!([kind]);
+        let executable = message["executable"].as_str().filter(|_| is_of_kind)?;
+        Some(PathBuf::from(executable))
+    });
+    built.collect()
+}

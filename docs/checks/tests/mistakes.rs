@@ -1,0 +1,175 @@
+//! Each of the known mistakes turns the tests red that are meant for it, and no others.
+//!
+//! Which tests these are is said by the page `docs/src/mistakes.md`, and nowhere else: what a
+//! reader finds there is what is run here.
+
+#![allow(clippy::expect_used, reason = "the helpers are part of the tests")]
+
+use std::fs;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use book_checks::root;
+use book_checks::suite::Suite;
+use shared_testkit::env::is_strict;
+
+/// The server that makes them.
+const MISTAKEN: &str = env!("CARGO_BIN_EXE_mistaken");
+
+/// Makes a test of each mistake. Its name is the mistake's, but for `_` instead of `-`.
+macro_rules! mistakes {
+    ($($name:ident),+ $(,)?) => {
+        $(
+            #[test]
+            fn $name() {
+                is_found(&stringify!($name).replace('_', "-"));
+            }
+        )+
+
+        /// The mistakes that are tested here, those on the page and those that can be made.
+        #[test]
+        fn none_is_left_out() {
+            let tested = [$(stringify!($name).replace('_', "-")),+];
+            let on_the_page: Vec<_> = page().into_iter().map(|entry| entry.mistake).collect();
+            let list = Command::new(MISTAKEN).arg("--list").output();
+            let list = String::from_utf8(list.expect("it runs").stdout).expect("it is text");
+            assert_eq!(tested, on_the_page[..]);
+            assert_eq!(tested, list.lines().collect::<Vec<_>>()[..]);
+        }
+    };
+}
+
+mistakes! {
+    accepts_once, reads_once, writes_once, drops_the_rest, drops_half_lines, sends_half_lines,
+    echoes_to_the_sender, forgets_the_last, wrong_order, writable_once, writable_always,
+    forgets_to_remove, reuses_tokens, panics_on_stale, skips_the_write_half, reset_is_fatal,
+    dies_of_eintr, no_nodelay,
+}
+
+#[test]
+fn without_a_mistake_all_pass() {
+    for outcome in chapter()
+        .clone()
+        .deadline_scale(1.0)
+        .run(&command(""), |_| true)
+    {
+        assert!(outcome.passed, "{}:\n{}", outcome.test, outcome.output);
+    }
+}
+
+/// The page's tests exist: a name that is not there cannot be run, and would find nothing.
+#[test]
+fn the_page_names_tests() {
+    let names = chapter().names();
+    for entry in page() {
+        for test in entry.found_by.iter().chain(&entry.by_chance) {
+            assert!(
+                names.contains(test),
+                "{}: there is no {test}",
+                entry.mistake
+            );
+        }
+    }
+}
+
+fn is_found(mistake: &str) {
+    let entry = page().into_iter().find(|entry| entry.mistake == mistake);
+    let entry = entry.expect("the page has this mistake");
+    let first = entry.found_by.first().expect("a test finds it");
+    let command = command(mistake);
+    // All tests for each mistake take minutes. Where nobody asks for that (`TESTKIT_STRICT`), the one
+    // that always finds it is enough.
+    let is_run = |test: &str| test == first || is_strict();
+    let is_in = |tests: &[String], test: &str| tests.iter().any(|name| name == test);
+
+    let found_by = |test: &str| is_run(test) && is_in(&entry.found_by, test);
+    for outcome in chapter().run(&command, found_by) {
+        let (test, output) = (&outcome.test, &outcome.output);
+        if output.contains(&format!("skipped: {test}: ")) {
+            continue;
+        }
+        if test != first {
+            assert!(
+                !outcome.passed || fails_at_last(test, &command),
+                "not found by {test}"
+            );
+            continue;
+        }
+        assert!(!outcome.passed, "not found by {test}");
+        let says_why = in_one_line(output).contains(&entry.says);
+        assert!(says_why, "no {:?} in:\n{output}", entry.says);
+    }
+    // These have their whole 20 seconds: the machine may be busy.
+    let others = |test: &str| {
+        is_run(test) && !is_in(&entry.found_by, test) && !is_in(&entry.by_chance, test)
+    };
+    for outcome in chapter().clone().deadline_scale(1.0).run(&command, others) {
+        assert!(outcome.passed, "{}:\n{}", outcome.test, outcome.output);
+    }
+}
+
+/// Whether a test finds the mistake when it is tried again. All but the first depend on what comes
+/// together: they find it nearly always.
+fn fails_at_last(test: &str, command: &str) -> bool {
+    let is_it = |name: &str| name == test;
+    (0..10).any(|_| {
+        chapter()
+            .run(command, is_it)
+            .iter()
+            .any(|outcome| !outcome.passed)
+    })
+}
+
+/// The finished server's chapter, whose tests are nearly all of the earlier ones' as well.
+fn chapter() -> &'static Suite {
+    static CHAPTER: OnceLock<Suite> = OnceLock::new();
+    CHAPTER.get_or_init(|| Suite::of("milestone-4-write"))
+}
+
+fn command(mistake: &str) -> String {
+    let program = shlex::try_quote(MISTAKEN).expect("a path has no NUL");
+    format!("{program} {mistake}")
+}
+
+/// What the page says of one mistake.
+struct Entry {
+    mistake: String,
+    /// The tests that fail: the first one always, the others nearly always.
+    found_by: Vec<String>,
+    /// Those that may fail as well: it depends on what comes together.
+    by_chance: Vec<String>,
+    /// What the first of the tests that find it says of the cause.
+    says: String,
+}
+
+fn page() -> Vec<Entry> {
+    let path = root().join("docs/src/mistakes.md");
+    let text = fs::read_to_string(path).expect("the page can be read");
+    // A mistake's part begins with its name as a heading.
+    let entries = text.split("\n## `").skip(1).map(|part| {
+        let (mistake, part) = part.split_once('`').expect("the name ends");
+        Entry {
+            mistake: mistake.to_owned(),
+            found_by: tests_after(part, "\n- found by "),
+            by_chance: tests_after(part, "\n- at times also by "),
+            says: in_one_line(part.split('"').nth_back(1).expect("what the failure says")),
+        }
+    });
+    entries.collect()
+}
+
+/// The names in the item of a list that begins so.
+fn tests_after(part: &str, beginning: &str) -> Vec<String> {
+    let Some((_, item)) = part.split_once(beginning) else {
+        return Vec::new();
+    };
+    let item = item.split("\n\n").next().unwrap_or_default();
+    let item = item.split("\n- ").next().unwrap_or_default();
+    let names = item.split('`').skip(1).step_by(2);
+    names.map(str::to_owned).collect()
+}
+
+/// Without the ends of lines at which a text was broken.
+fn in_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,146 @@
+//! The start of a chapter is the end of the one before: all its new tests are red there, each for
+//! the reason that the chapter gives.
+
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "the helpers are part of the tests"
+)]
+
+use std::sync::{PoisonError, RwLock};
+
+use book_checks::suite::{self, Outcome, Suite};
+use shared_testkit::env::is_strict;
+use shared_testkit::{LESSONS, skip};
+
+/// The attacks on milestone 4 take all of the machine: nothing else is run beside them.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+/// Runs a chapter's new tests against the program of the chapter before. Each has to fail with its
+/// lesson and with the text `reason`, or the one that is named for it in `others`.
+#[track_caller]
+fn assert_new_tests_are_red(before: &str, chapter: &str, reason: &str, others: &[(&str, &str)]) {
+    let _shared = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+    for outcome in run_new_tests(before, chapter) {
+        assert_is_red_and_teaches(&outcome, before);
+        let (test, output) = (&outcome.test, &outcome.output);
+        let other = others.iter().find(|(name, _)| name == test);
+        let reason = other.map_or(reason, |(_, reason)| reason);
+        assert!(
+            output.contains(reason),
+            "{test}: no {reason:?} in:\n{output}"
+        );
+    }
+}
+
+/// What came of those that were not passed over.
+fn run_new_tests(before: &str, chapter: &str) -> Vec<Outcome> {
+    let old = Suite::of(before).names();
+    let program = suite::program(before);
+    // Time enough for 16 MB on a busy machine.
+    let suite = Suite::of(chapter).deadline_scale(0.25);
+    let mut outcomes = suite.run(program.to_str().unwrap(), |test| {
+        !old.iter().any(|old| old == test)
+    });
+    outcomes.retain(|outcome| {
+        let skipped = format!("skipped: {}: ", outcome.test);
+        !outcome.output.contains(&skipped)
+    });
+    assert!(!outcomes.is_empty(), "{chapter} has no new tests");
+    outcomes
+}
+
+#[track_caller]
+fn assert_is_red_and_teaches(outcome: &Outcome, before: &str) {
+    let (test, output) = (&outcome.test, &outcome.output);
+    assert!(!outcome.passed, "{test} passes with {before}:\n{output}");
+    let lesson = LESSONS.iter().find(|lesson| lesson.test == test).unwrap();
+    let place = format!("read: {}, '{}'\n", lesson.chapter, lesson.heading);
+    assert!(
+        output.contains(&place),
+        "{test}: no {place:?} in:\n{output}"
+    );
+}
+
+/// Milestone 1 accepts and lets go: nobody is registered.
+#[test]
+fn milestone_2_starts_red_with_milestone_1() {
+    assert_new_tests_are_red(
+        "milestone-1-accept",
+        "milestone-2-register",
+        "the server did not register ",
+        &[],
+    );
+}
+
+/// Milestone 2 is told of clients that speak or leave, and neither reads nor closes.
+#[test]
+fn milestone_3_starts_red_with_milestone_2() {
+    assert_new_tests_are_red(
+        "milestone-2-register",
+        "milestone-3-broadcast",
+        "received: | Client event for Token(1)\n",
+        &[
+            // Nobody is closed, so no descriptor is free again.
+            (
+                "row_4_accepts_pending_connections_at_the_descriptor_limit",
+                "expected: | Accepted connection from ",
+            ),
+            // Nobody reads, so the socket is full at some time.
+            (
+                "row_5_a_long_line_costs_linear_time",
+                "client could not send\n",
+            ),
+        ],
+    );
+}
+
+/// Milestone 3 queues, and sends nothing.
+#[test]
+fn milestone_4_starts_red_with_milestone_3() {
+    assert_new_tests_are_red(
+        "milestone-3-broadcast",
+        "milestone-4-write",
+        " did not receive what was expected\n",
+        &[
+            ("eight_writers_at_once", " did not receive a line\n"),
+            // On a busy machine the time may be up before 16 MB are sent.
+            (
+                "a_line_larger_than_the_socket_buffer_arrives_complete",
+                "  expected: ",
+            ),
+        ],
+    );
+}
+
+/// Attacks that milestone 4 survives.
+const SURVIVED: [&str; 6] = [
+    // It closes nobody, however much waits in its memory.
+    "a_slow_reader_is_not_taken_for_a_stalled_one",
+    // It gathers what waits for a client, and needs no pieces.
+    "more_senders_in_a_turn_than_a_write_takes_pieces",
+    // It comes to the others whenever the flooder happens to pause.
+    "a_flooder_leaves_the_others_their_share",
+    "a_talker_is_heard_again_and_again_beside_a_stalled_reader",
+    // A turn of its loop is one write for each client as well, only later.
+    "a_turn_is_one_write_for_each_client",
+    // What it keeps for a client is little, as long as the client is idle.
+    "nine_thousand_clients_cost_less_than_a_kibibyte_each",
+];
+
+/// Milestone 4 survives no other attack. To see that takes gigabytes of memory for some seconds,
+/// which is what the attacks are about: only where everything is asked for.
+#[test]
+fn milestone_5_starts_red_with_milestone_4() {
+    if !is_strict() {
+        skip("it takes gigabytes, and TESTKIT_STRICT is not set");
+        return;
+    }
+    let _alone = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
+    let (before, chapter) = ("milestone-4-write", "milestone-5-harden");
+    for outcome in run_new_tests(before, chapter) {
+        if !SURVIVED.contains(&outcome.test.as_str()) {
+            assert_is_red_and_teaches(&outcome, before);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! `SERVER_CMD` and `SERVER_ADDR`: a command of the learner's is run as it is meant, or the failure
+//! says what is wrong with it.
+
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "the helpers are part of the tests"
+)]
+
+use std::net::{SocketAddr, TcpListener};
+
+use book_checks::suite::{self, Suite};
+
+const CHAPTER: &str = "milestone-1-accept";
+
+/// A server that says nothing. (`sleep` by itself would take the address for another time.)
+const SILENT: &str = "sh -c 'exec sleep 1000'";
+
+/// What a test of the first chapter says of a command with which it has to fail.
+#[track_caller]
+fn failure_with(suite: &Suite, command: &str) -> String {
+    let outcomes = suite.run(command, |test| test == "a_client_sees_end_of_file");
+    let [outcome] = &outcomes[..] else {
+        panic!("one test was asked for");
+    };
+    assert!(!outcome.passed, "with the command {command:?}");
+    outcome.output.clone()
+}
+
+#[test]
+fn a_command_that_cannot_be_run_is_a_clear_failure() {
+    let suite = Suite::of(CHAPTER);
+    for (command, said) in [
+        ("", "SERVER_CMD is empty"),
+        ("  ", "SERVER_CMD is empty"),
+        ("rat 'unfinished", "SERVER_CMD is not a command line"),
+        (
+            "./no/such/rat",
+            "SERVER_CMD names a program that does not exist: /",
+        ),
+        ("no-such-rat", "cannot start no-such-rat: "),
+        (
+            "sh -c 'echo no luck >&2; exit 3'",
+            "its last words: no luck",
+        ),
+        ("true", "the server: has ended, exit status 0"),
+    ] {
+        let output = failure_with(&suite, command);
+        assert!(output.contains(said), "no {said:?} in:\n{output}");
+    }
+}
+
+/// What a test checks is not the cause, as long as there is no server to check.
+#[test]
+fn a_server_that_does_not_start_is_told_why_it_may_not() {
+    let suite = Suite::of(CHAPTER);
+    for command in ["no-such-rat", "true", SILENT] {
+        let output = failure_with(&suite, command);
+        for said in [
+            "a likely cause: The server exits at once, or ",
+            "read: docs/src/your-own-server.md, 'Run a chapter's tests against it'",
+        ] {
+            assert!(output.contains(said), "no {said:?} in:\n{output}");
+        }
+    }
+    let page = include_str!("../../src/your-own-server.md");
+    assert!(page.contains("\n## Run a chapter's tests against it\n"));
+}
+
+/// In many languages what goes to a pipe is kept back, and then a server that works looks dead.
+#[test]
+fn a_server_that_says_nothing_is_asked_whether_it_flushes() {
+    let output = failure_with(&Suite::of(CHAPTER), SILENT);
+    let said = "received: nothing more in 2 s, and no line on stdout yet: does it flush them?\n";
+    assert!(output.contains(said), "no {said:?} in:\n{output}");
+}
+
+/// A command of several words, some of them quoted, that says on stdout where it listens.
+#[test]
+fn a_command_line_is_split_as_a_shell_does() {
+    let program = suite::program(CHAPTER);
+    let command = format!("sh -c 'exec \"$0\" \"$@\" 2>&1' {}", program.display());
+    let suite = Suite::of(CHAPTER).deadline_scale(1.0);
+    for outcome in suite.run(&command, |test| test == "a_client_sees_end_of_file") {
+        // The line `Listening on` was asked for, on whichever stream it is.
+        assert!(outcome.passed, "{}", outcome.output);
+    }
+}
+
+/// Whoever ends the wrapper has not ended what it has started.
+#[test]
+fn a_wrapper_is_ended_with_its_server() {
+    let command = format!(
+        "sh -c '\"$0\" \"$1\"; exit 1' {}",
+        suite::program(CHAPTER).display()
+    );
+    let suite = Suite::of(CHAPTER).deadline_scale(1.0);
+    for outcome in suite.run(&command, |test| test == "a_client_sees_end_of_file") {
+        // It ends, and does not wait for a pipe that the server holds open.
+        assert!(outcome.passed, "{}", outcome.output);
+        assert!(
+            !outcome.output.contains("still holds"),
+            "{}",
+            outcome.output
+        );
+    }
+}
+
+/// A program that does not take the address from the tests. Each test waits for its turn at the one
+/// port, and those about the argument are passed over.
+#[test]
+fn a_program_with_an_address_of_its_own() {
+    let address = free_address();
+    let command = format!("{} {address}", suite::program(CHAPTER).display());
+    let suite = Suite::of(CHAPTER)
+        .deadline_scale(1.0)
+        .server_address(address);
+    let mut skipped = Vec::new();
+    // A thousand more connections would only make the kernel's table of sockets long.
+    for outcome in suite.run(&command, |test| !test.contains("thousand")) {
+        assert!(outcome.passed, "{}", outcome.output);
+        if outcome.output.contains("skipped: ") {
+            skipped.push(outcome.test);
+        }
+    }
+    assert_eq!(
+        skipped,
+        [
+            "listens_on_ipv6",
+            "listens_on_port_8080_by_default",
+            "refuses_a_malformed_address",
+            "refuses_a_second_argument",
+            "reports_the_port_that_the_kernel_chose",
+        ]
+    );
+}
+
+#[test]
+fn a_port_in_use_is_a_failure_that_says_who_has_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let suite = Suite::of(CHAPTER).server_address(address);
+    let output = failure_with(&suite, "true");
+    let said = format!(
+        "no server can be started at {address}: process {} (",
+        std::process::id()
+    );
+    assert!(output.contains(&said), "no {said:?} in:\n{output}");
+}
+
+/// The kernel gives the same port to nobody else soon.
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}

@@ -1,0 +1,147 @@
+//! Starting a server, and programs that exit by themselves.
+
+use std::ffi::{OsStr, OsString};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use assert_cmd::assert::Assert;
+
+use crate::harness::program::Program;
+use crate::harness::server::Server;
+use crate::lessons;
+use crate::proc::port_lock::{self, PortLock};
+use crate::skip::skip;
+use crate::wait::patience;
+
+/// Runs a program that is expected to exit by itself, such as a server with a bad address.
+///
+/// The result has [`assert_cmd`]'s assertions on exit status, stdout and stderr. A program that
+/// still runs at the deadline is killed, and counts as failed.
+///
+/// # Panics
+///
+/// If the program cannot be started.
+pub fn run_to_exit<A>(program: impl Into<Program>, arguments: impl IntoIterator<Item = A>) -> Assert
+where
+    A: AsRef<OsStr>,
+{
+    lessons::teach();
+    assert_cmd::Command::from_std(program.into().command())
+        .args(arguments)
+        .timeout(patience())
+        .assert()
+}
+
+/// How to start a [`Server`], where [`Server::start`] is not enough.
+pub struct Builder {
+    program: Program,
+    address: String,
+    stdout_is_read: bool,
+}
+
+impl Builder {
+    pub(crate) fn new(program: Program) -> Builder {
+        Builder {
+            program,
+            address: "127.0.0.1:0".to_owned(),
+            stdout_is_read: true,
+        }
+    }
+
+    /// An argument to pass before the address.
+    #[must_use]
+    pub fn argument(mut self, argument: impl Into<OsString>) -> Builder {
+        self.program.arguments.push(argument.into());
+        self
+    }
+
+    /// The address to pass as the last argument, instead of `127.0.0.1:0`.
+    #[must_use]
+    pub fn listen_on(mut self, address: impl Into<String>) -> Builder {
+        self.address = address.into();
+        self
+    }
+
+    /// How many file descriptors the server may have open at once (`RLIMIT_NOFILE`, getrlimit(2)).
+    #[must_use]
+    pub fn descriptor_limit(mut self, descriptors: u32) -> Builder {
+        // The shell lowers its own limit and then becomes the server.
+        let script = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
+        self.program = self.program.started_by(["sh", "-c", &script]);
+        self
+    }
+
+    /// Leaves the server's stdout unread, a pipe that fills, until [`Server::read_stdout`] or
+    /// [`Server::close_stdout`]. Until then no assertion on its lines can hold.
+    #[must_use]
+    pub fn leave_stdout_unread(mut self) -> Builder {
+        self.stdout_is_read = false;
+        self
+    }
+
+    /// Writes the server's calls of `epoll_ctl(2)` to the file `calls`, one a line and each before
+    /// the server goes on. `None` where `strace` is not installed or not allowed: the calling test
+    /// is reported as skipped.
+    #[must_use]
+    pub fn traced(mut self, calls: &Path) -> Option<Builder> {
+        let attempt = Command::new("strace")
+            .args(["--daemonize", "--output", "/dev/null", "true"])
+            .output();
+        if !attempt.is_ok_and(|output| output.status.success()) {
+            skip("strace is not installed, or not allowed");
+            return None;
+        }
+        // `--daemonize` makes strace a child of the server, which stays the process we started.
+        let strace = ["strace", "--daemonize", "--trace=epoll_ctl", "--output"];
+        let words = strace.map(OsStr::new).into_iter();
+        self.program = self.program.started_by(words.chain([calls.as_os_str()]));
+        Some(self)
+    }
+
+    /// Starts the server and waits until it prints where it listens, on stderr or on stdout.
+    ///
+    /// With `SERVER_ADDR` set it first waits until no other test uses that address, and then until
+    /// the kernel has a listener there.
+    ///
+    /// # Panics
+    ///
+    /// If the program cannot be started, exits, or prints nothing until the deadline; with
+    /// `SERVER_ADDR`, if another program has that address.
+    #[must_use]
+    pub fn start(self) -> Server {
+        lessons::server_starts();
+        let fixed_address = self.program.fixed_address;
+        let lock = fixed_address.map(lock_port);
+        let child = self
+            .command()
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|e| panic!("cannot start {}: {e}", self.program.path.display()));
+        let mut server = Server::watch(child, lock);
+        if self.stdout_is_read {
+            server.read_stdout();
+        }
+        server.wait_until_ready(fixed_address);
+        lessons::server_is_ready();
+        server
+    }
+
+    fn command(&self) -> Command {
+        let mut command = self.program.command();
+        if self.program.fixed_address.is_none() {
+            command.arg(&self.address);
+        }
+        command
+    }
+}
+
+fn lock_port(address: SocketAddr) -> PortLock {
+    let lock = port_lock::lock_port(address);
+    if let Some(holder) = port_lock::holder(address) {
+        panic!("no server can be started at {address}: {holder} has it already");
+    }
+    lock
+}

@@ -1,0 +1,354 @@
+//! A client of the server under test.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::io::{ioctl_fionread, retry_on_intr};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+
+use crate::harness::flood::Flooder;
+use crate::harness::received::Received;
+use crate::log::{Kind, Log, escape};
+use crate::wait::patience;
+
+/// A connected client with a name, made by [`Server::client`](crate::Server::client) and its like.
+///
+/// It reads only when it is asked to: a client that is never asked is a stalled reader. When it is
+/// dropped, its connection is closed.
+pub struct Client {
+    name: String,
+    reader: BufReader<Timed>,
+    address: SocketAddr,
+    token: Option<String>,
+    log: Arc<Log>,
+}
+
+/// Connecting.
+impl Client {
+    #[track_caller]
+    pub(crate) fn connect(
+        name: &str,
+        server: SocketAddr,
+        receive_buffer: Option<usize>,
+        log: Arc<Log>,
+    ) -> Client {
+        let stream = open(server, receive_buffer).unwrap_or_else(|e| {
+            let title = format!("{name} cannot connect");
+            log.fail(&title, "a connection", &e.to_string())
+        });
+        let address = stream
+            .local_addr()
+            .expect("a connected socket has an address");
+        log.add(name, Kind::Done, format!("connects from {address}"));
+        Client {
+            name: name.to_owned(),
+            reader: BufReader::new(Timed {
+                stream,
+                end: Instant::now(),
+            }),
+            address,
+            token: None,
+            log,
+        }
+    }
+
+    /// The name that failures use for this client.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// This client's own address, as the server sees it.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The token that the server has reported for this client, such as `Token(1)`.
+    ///
+    /// # Panics
+    ///
+    /// If the client was made by [`Server::connect`](crate::Server::connect), which does not wait
+    /// for it.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        self.token
+            .as_deref()
+            .expect("the server has registered this client")
+    }
+
+    pub(crate) fn set_token(&mut self, token: &str) {
+        self.token = Some(token.to_owned());
+    }
+}
+
+/// Sending.
+impl Client {
+    /// Sends bytes as they are.
+    ///
+    /// # Panics
+    ///
+    /// If the connection is closed, or the server does not take them until the deadline.
+    #[track_caller]
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let bytes = bytes.as_ref();
+        self.log(Kind::Sent, &escape(bytes));
+        let end = Instant::now() + patience();
+        let mut remaining = bytes;
+        while !remaining.is_empty() {
+            match self.stream().write(remaining) {
+                Ok(n) => remaining = &remaining[n..],
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => self.fail_to_send(bytes, remaining.len(), &e.to_string()),
+            }
+            // A server that takes a little now and then must not make this wait forever.
+            if !remaining.is_empty() && Instant::now() > end {
+                self.fail_to_send(bytes, remaining.len(), "the time was up");
+            }
+        }
+    }
+
+    #[track_caller]
+    fn fail_to_send(&self, bytes: &[u8], remaining: usize, why: &str) -> ! {
+        let sent = bytes.len() - remaining;
+        self.fail(
+            "could not send",
+            &format!("{}, all of it", escape(bytes)),
+            &format!("{sent} bytes were sent, then: {why}"),
+        );
+    }
+
+    /// Sends a line and its newline.
+    ///
+    /// # Panics
+    ///
+    /// As [`Client::send`].
+    #[track_caller]
+    pub fn send_line(&mut self, line: &str) {
+        self.send(format!("{line}\n"));
+    }
+
+    /// Sends numbered lines without a pause from now on, as `yes | nc` does.
+    ///
+    /// # Panics
+    ///
+    /// If the kernel refuses a second handle to the socket.
+    #[must_use]
+    pub fn flood(self) -> Flooder {
+        self.log(Kind::Done, "sends without a pause from now on");
+        Flooder::start(self.reader.into_inner().stream)
+    }
+
+    /// Sends end of file and goes on receiving (a half-close).
+    ///
+    /// # Panics
+    ///
+    /// If the connection is closed.
+    #[track_caller]
+    pub fn half_close(&mut self) {
+        self.log(Kind::Done, "sends end of file");
+        if let Err(e) = self.stream().shutdown(Shutdown::Write) {
+            self.fail("could not half-close", "an open connection", &e.to_string());
+        }
+    }
+
+    /// Closes the connection, as a program does that exits.
+    pub fn leave(self) {
+        self.log(Kind::Done, "leaves");
+    }
+
+    /// Closes the connection with a reset instead of an end of file, which discards the bytes in
+    /// flight in both directions (`SO_LINGER` of zero, socket(7)).
+    ///
+    /// # Panics
+    ///
+    /// If the kernel refuses the option.
+    pub fn reset(self) {
+        self.log(Kind::Done, "resets the connection");
+        sockopt::set_socket_linger(self.stream(), Some(Duration::ZERO))
+            .expect("SO_LINGER is supported");
+    }
+}
+
+/// Receiving.
+impl Client {
+    /// Reads exactly this line and its newline; later bytes stay unread.
+    ///
+    /// # Panics
+    ///
+    /// If the next line is another one, or does not come until the deadline.
+    #[track_caller]
+    pub fn expect_line(&mut self, line: &str) {
+        let received = self.read_line();
+        self.check(format!("{line}\n").as_bytes(), received);
+    }
+
+    /// Reads exactly these bytes; later ones stay unread.
+    ///
+    /// # Panics
+    ///
+    /// If others come, or not all of them until the deadline.
+    #[track_caller]
+    pub fn expect_bytes(&mut self, expected: impl AsRef<[u8]>) {
+        let expected = expected.as_ref();
+        let mut bytes = Vec::new();
+        let result = self
+            .start_reading()
+            .take(expected.len() as u64)
+            .read_to_end(&mut bytes);
+        let is_complete = bytes.len() == expected.len();
+        self.check(expected, Received::new(bytes, is_complete, result));
+    }
+
+    /// Reads the next line, whatever it is, and returns it without its newline.
+    ///
+    /// # Panics
+    ///
+    /// If none comes until the deadline.
+    #[must_use]
+    #[track_caller]
+    pub fn receive_line(&mut self) -> Vec<u8> {
+        let mut received = self.read_line();
+        self.log(Kind::Received, &escape(&received.bytes));
+        if received.end.is_some() {
+            self.fail("did not receive a line", "a line", &received.to_string());
+        }
+        received.bytes.pop();
+        received.bytes
+    }
+
+    /// Reads until the server closes the connection, and returns everything.
+    ///
+    /// # Panics
+    ///
+    /// If the connection is still open at the deadline, or is reset.
+    #[must_use]
+    #[track_caller]
+    pub fn receive_all(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let result = self.start_reading().read_to_end(&mut bytes);
+        self.log(Kind::Received, &escape(&bytes));
+        if result.is_err() {
+            let received = Received::new(bytes, false, result).to_string();
+            self.fail("was not closed", "any bytes and end of file", &received);
+        }
+        bytes
+    }
+
+    /// The server must close the connection, and send nothing before that.
+    ///
+    /// A reset counts as closed: the kernel sends one instead of an end of file if the server has
+    /// left bytes unread (RFC 2525, section 2.17).
+    ///
+    /// # Panics
+    ///
+    /// If bytes come, or the connection stays open until the deadline.
+    #[track_caller]
+    pub fn expect_closed(&mut self) {
+        let (bytes, result) = match self.start_reading().fill_buf() {
+            Ok(bytes) => (bytes.to_vec(), Ok(bytes.len())),
+            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => (Vec::new(), Ok(0)),
+            Err(e) => (Vec::new(), Err(e)),
+        };
+        if result.is_err() || !bytes.is_empty() {
+            let received = Received::new(bytes, result.is_ok(), result);
+            self.fail("was not closed", "end of file", &received.to_string());
+        }
+        self.log(Kind::Done, "is closed by the server");
+    }
+
+    /// How many bytes have arrived that no assertion has asked for.
+    ///
+    /// # Panics
+    ///
+    /// If the kernel does not say.
+    #[must_use]
+    pub fn unread_bytes(&self) -> u64 {
+        let in_socket = ioctl_fionread(self.stream()).expect("a socket reports what it holds");
+        in_socket + self.reader.buffer().len() as u64
+    }
+
+    /// Starts the time in which an assertion must receive everything that it asks for.
+    fn start_reading(&mut self) -> &mut BufReader<Timed> {
+        self.reader.get_mut().end = Instant::now() + patience();
+        &mut self.reader
+    }
+
+    fn read_line(&mut self) -> Received {
+        let mut bytes = Vec::new();
+        let result = self.start_reading().read_until(b'\n', &mut bytes);
+        let is_complete = bytes.ends_with(b"\n");
+        Received::new(bytes, is_complete, result)
+    }
+
+    #[track_caller]
+    fn check(&self, expected: &[u8], received: Received) {
+        self.log(Kind::Received, &escape(&received.bytes));
+        if received.bytes != expected {
+            let (expected, received) = received.compare(expected);
+            self.fail("did not receive what was expected", &expected, &received);
+        }
+    }
+
+    fn stream(&self) -> &TcpStream {
+        &self.reader.get_ref().stream
+    }
+
+    #[track_caller]
+    fn fail(&self, what: &str, expected: &str, received: &str) -> ! {
+        self.log
+            .fail(&format!("{} {what}", self.name), expected, received);
+    }
+
+    fn log(&self, kind: Kind, text: &str) {
+        self.log.add(&self.name, kind, text);
+    }
+}
+
+/// A socket whose reads share one deadline, however little each of them brings.
+struct Timed {
+    stream: TcpStream,
+    end: Instant,
+}
+
+impl Read for Timed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.stream.set_read_timeout(Some(left))?;
+        loop {
+            match self.stream.read(buffer) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+/// Connects, with a deadline on this and on every later write.
+fn open(server: SocketAddr, receive_buffer: Option<usize>) -> io::Result<TcpStream> {
+    let family = match server {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    // A server that another test starts meanwhile must not inherit the socket: it would keep the
+    // connection open when this client leaves.
+    let flags = SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    if let Some(bytes) = receive_buffer {
+        // Before the connection is made, which is when its window is negotiated (tcp(7)).
+        sockopt::set_socket_recv_buffer_size(&socket, bytes)?;
+    }
+
+    let stream = TcpStream::from(socket);
+    stream.set_nodelay(true)?;
+    // Applies to `connect` as well (SO_SNDTIMEO, socket(7)).
+    stream.set_write_timeout(Some(patience()))?;
+    // The calls of a process that is stopped and continued are interrupted, as a server's are.
+    retry_on_intr(|| rustix::net::connect(&stream, &server))?;
+    Ok(stream)
+}

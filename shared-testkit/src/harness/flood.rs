@@ -1,0 +1,112 @@
+//! A client that never stops sending.
+
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::net::{Shutdown, TcpStream};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+
+/// After this many lines the numbers start again at 0: lines of 16 bytes each, 1 MiB in all, which
+/// a [`Flooder`] makes once and sends in one write, over and over.
+const ROUND: u64 = 1 << 16;
+
+/// The lines of a [`Flooder`] from one place in its flood to another, with a number in each, so
+/// that a lost, doubled or moved byte shows.
+#[must_use]
+pub fn flood_lines(places: Range<u64>) -> String {
+    let mut lines = String::new();
+    for place in places {
+        // Writing to a `String` does not fail.
+        let _ = writeln!(lines, "{:15}", place % ROUND);
+    }
+    lines
+}
+
+/// A client that sends numbered lines as fast as the server takes them, made by
+/// [`Client::flood`](crate::Client::flood). It reads nothing until [`Flooder::receive`]. When it is
+/// dropped, its connection is closed.
+pub struct Flooder {
+    stream: TcpStream,
+    sent: Arc<AtomicU64>,
+    sender: Option<JoinHandle<()>>,
+    receiver: Option<JoinHandle<io::Result<u64>>>,
+}
+
+impl Flooder {
+    pub(crate) fn start(stream: TcpStream) -> Flooder {
+        let sent = Arc::new(AtomicU64::new(0));
+        let of_thread = (
+            stream.try_clone().expect("a second handle"),
+            Arc::clone(&sent),
+        );
+        let sender = thread::spawn(move || {
+            let (stream, sent) = of_thread;
+            // Ends with an error when either side closes the connection.
+            let _ = send_without_pause(stream, &sent);
+        });
+        Flooder {
+            stream,
+            sent,
+            sender: Some(sender),
+            receiver: None,
+        }
+    }
+
+    /// How many lines the kernel has taken so far, in whole rounds of 65,536.
+    #[must_use]
+    pub fn lines_sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Receives from now on, and discards what comes.
+    ///
+    /// # Panics
+    ///
+    /// If the kernel refuses a further handle to its socket.
+    pub fn receive(&mut self) {
+        let mut stream = self.stream.try_clone().expect("a further handle");
+        self.receiver = Some(thread::spawn(move || {
+            io::copy(&mut stream, &mut io::sink())
+        }));
+    }
+
+    /// Waits for the server's end of file, and returns how many bytes came before it since
+    /// [`Flooder::receive`].
+    ///
+    /// # Panics
+    ///
+    /// If it does not receive, if the connection ends in another way, or if nothing comes until the
+    /// deadline.
+    #[must_use]
+    pub fn received(mut self) -> u64 {
+        let receiver = self.receiver.take().expect("it receives");
+        let received = receiver.join().expect("the receiver does not panic");
+        received.unwrap_or_else(|e| panic!("the flooder has not seen end of file: {e}"))
+    }
+}
+
+fn send_without_pause(mut stream: TcpStream, sent: &AtomicU64) -> io::Result<Infallible> {
+    // Being held back for long is no reason to give up.
+    stream.set_write_timeout(None)?;
+    let round = flood_lines(0..ROUND);
+    loop {
+        stream.write_all(round.as_bytes())?;
+        sent.fetch_add(ROUND, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Flooder {
+    fn drop(&mut self) {
+        // Wakes the threads if they wait. The connection may be closed already.
+        let _ = self.stream.shutdown(Shutdown::Both);
+        if let Some(sender) = self.sender.take() {
+            let _ = sender.join();
+        }
+        if let Some(receiver) = self.receiver.take() {
+            let _ = receiver.join();
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! A server under test and the clients that talk to it.
+
+mod builder;
+mod client;
+mod flood;
+mod program;
+mod received;
+mod server;
+
+pub use crate::harness::builder::{Builder, run_to_exit};
+pub use crate::harness::client::Client;
+pub use crate::harness::flood::{Flooder, flood_lines};
+pub use crate::harness::program::Program;
+pub use crate::harness::server::Server;

@@ -1,0 +1,87 @@
+//! What a client received, and how a failure shows it.
+
+use std::fmt;
+use std::io;
+
+use crate::log::{INDENT, escape};
+use crate::wait::patience;
+
+/// How much of the equal part a failure shows before the first difference, in columns.
+const CONTEXT: usize = 14;
+
+/// How many columns of bytes leave room for the end of the connection on the same line.
+const SHORT: usize = 30;
+
+/// The bytes that a client received, and why there are no more of them.
+pub(super) struct Received {
+    pub bytes: Vec<u8>,
+    /// `None` if everything that was asked for has come.
+    pub end: Option<String>,
+}
+
+impl Received {
+    pub fn new(bytes: Vec<u8>, is_complete: bool, result: io::Result<usize>) -> Received {
+        let end = match result {
+            _ if is_complete => None,
+            Ok(_) => Some("end of file".to_owned()),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                Some(format!("nothing more in {} s", patience().as_secs_f32()))
+            }
+            Err(e) => Some(e.to_string()),
+        };
+        Received { bytes, end }
+    }
+
+    /// Both sides from a little before the first difference, and a mark below it.
+    pub fn compare(mut self, expected: &[u8]) -> (String, String) {
+        let pairs = expected.iter().zip(&self.bytes);
+        let equal = pairs.take_while(|(e, r)| e == r).count();
+        let from = start_of_context(&expected[..equal]);
+        let place = match from {
+            0 => format!("they differ at byte {equal}"),
+            _ => format!("they differ at byte {equal}; shown from {from} on"),
+        };
+        // Nothing came at all: there is no place to point at.
+        let mark = match self.bytes.is_empty() {
+            true => String::new(),
+            false => format!(
+                "\n{INDENT} {:1$}^ {place}",
+                "",
+                width(&expected[from..equal])
+            ),
+        };
+        self.bytes.drain(..from);
+        let shown = self.to_string();
+        // The mark belongs below the bytes; their end may have a line of its own.
+        let (bytes, end) = shown.split_at(shown.find('\n').unwrap_or(shown.len()));
+        (escape(&expected[from..]), format!("{bytes}{mark}{end}"))
+    }
+}
+
+impl fmt::Display for Received {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = escape(&self.bytes);
+        match &self.end {
+            None => write!(f, "{bytes}"),
+            Some(end) if self.bytes.is_empty() => write!(f, "{end}"),
+            Some(end) if width(&self.bytes) <= SHORT => write!(f, "{bytes}, then {end}"),
+            Some(end) => write!(f, "{bytes},\n{INDENT}then {end}"),
+        }
+    }
+}
+
+/// Deep inside a long message its beginning says nothing: starts a little before the difference.
+fn start_of_context(equal: &[u8]) -> usize {
+    if width(equal) < CONTEXT * 2 {
+        return 0;
+    }
+    let mut from = equal.len();
+    while width(&equal[from..]) < CONTEXT {
+        from -= 1;
+    }
+    from
+}
+
+fn width(bytes: &[u8]) -> usize {
+    bytes.escape_ascii().count()
+}

@@ -1,0 +1,628 @@
+//! A server under test: started, watched, and killed with the test.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdout};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use predicates::Predicate;
+use predicates::ord::eq;
+use predicates::str::starts_with;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::builder::Builder;
+use crate::harness::client::Client;
+use crate::harness::program::Program;
+use crate::lessons;
+use crate::lines::{ACCEPTED, LISTENING, REGISTERED};
+use crate::log::{INDENT, Kind, Log, SERVER};
+use crate::proc::port_lock::PortLock;
+use crate::proc::{Interest, interest_in_socket, interest_under_token, process, socket};
+use crate::skip::skip;
+use crate::wait::{patience, wait_at_most, wait_until};
+
+/// How often [`Server::expect_idle`] looks.
+const LOOKS: u32 = 50;
+
+/// How long it waits before each look.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
+
+/// How long the pipes of a killed server may stay open. The kernel has closed its own ends.
+const LAST_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A running server. It is killed when this is dropped, and if the test fails, the log is shown.
+///
+/// An assertion on the server's lines takes the first matching line that no assertion has asked for
+/// before, wherever it is in the log: between two actions the order of a server's lines is free.
+pub struct Server {
+    child: Child,
+    pid: Pid,
+    address: SocketAddr,
+    log: Arc<Log>,
+    readers: Vec<JoinHandle<()>>,
+    unread_stdout: Option<ChildStdout>,
+    /// By the tokens that the server has printed.
+    clients: Mutex<HashMap<String, Registered>>,
+    _lock: Option<PortLock>,
+}
+
+/// What is known of a client that the server has registered.
+struct Registered {
+    address: SocketAddr,
+    /// The inode of the server's end of the connection. Looked up only once, because the kernel's
+    /// table of sockets may be long.
+    socket: Option<u64>,
+}
+
+/// Starting.
+impl Server {
+    /// Starts a program with `127.0.0.1:0` as its only argument, so that the kernel chooses a free
+    /// port, and waits until it prints where it listens, on stderr or on stdout.
+    ///
+    /// # Panics
+    ///
+    /// If the program cannot be started, exits, or prints nothing until the deadline.
+    #[must_use]
+    pub fn start(program: impl Into<Program>) -> Server {
+        Server::builder(program).start()
+    }
+
+    /// Starts with the defaults of [`Server::start`], to change some of them.
+    #[must_use]
+    pub fn builder(program: impl Into<Program>) -> Builder {
+        Builder::new(program.into())
+    }
+
+    /// Takes charge of a server that has just been started, and logs its stderr.
+    pub(crate) fn watch(mut child: Child, lock: Option<PortLock>) -> Server {
+        let pid = Pid::from_child(&child);
+        let log = Arc::new(Log::new(pid));
+        lessons::watch(&log);
+        let stdout = child.stdout.take();
+        let stderr = child.stderr.take().expect("stderr is piped");
+        Server {
+            child,
+            pid,
+            address: SocketAddr::from(([0, 0, 0, 0], 0)),
+            readers: vec![log.read_pipe(stderr, Kind::Stderr)],
+            log,
+            unread_stdout: stdout,
+            clients: Mutex::default(),
+            _lock: lock,
+        }
+    }
+
+    /// Waits until clients can connect: at the address that it prints, or at a fixed one.
+    pub(crate) fn wait_until_ready(&mut self, fixed_address: Option<SocketAddr>) {
+        self.address = match fixed_address {
+            None => self.printed_address(),
+            Some(address) => self.wait_for_listener(address),
+        };
+    }
+
+    fn printed_address(&self) -> SocketAddr {
+        let Some(line) = self.log.take_line_of_either(&starts_with(LISTENING)) else {
+            self.fail(
+                "the server did not report where it listens",
+                &format!("{LISTENING}ADDRESS, on stdout or stderr"),
+            );
+        };
+        line.trim_start_matches(LISTENING)
+            .parse()
+            .unwrap_or_else(|e| panic!("the server printed {line:?}, which is no address: {e}"))
+    }
+
+    fn wait_for_listener(&self, address: SocketAddr) -> SocketAddr {
+        wait_until(|| socket::is_listened_at(address) || !self.log.is_open());
+        if !socket::is_listened_at(address) {
+            let expected = format!("a listener on {address}");
+            self.fail("the server does not listen", &expected);
+        }
+        address
+    }
+
+    /// Logs the server's stdout from now on, if it was left unread until now.
+    pub fn read_stdout(&mut self) {
+        if let Some(stdout) = self.unread_stdout.take() {
+            self.readers.push(self.log.read_pipe(stdout, Kind::Stdout));
+        }
+    }
+
+    /// Closes the read end of a stdout that was left unread: writing to it is an error now.
+    pub fn close_stdout(&mut self) {
+        self.note("loses the reader of its stdout");
+        if self.unread_stdout.take().is_some() {
+            self.log.pipe_ended();
+        }
+    }
+
+    /// Where the server listens, as it reports itself.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Clients.
+impl Server {
+    /// Connects a client, and does not wait until the server notices.
+    ///
+    /// # Panics
+    ///
+    /// If the connection is refused or the deadline passes.
+    #[must_use]
+    #[track_caller]
+    pub fn connect(&self, name: &str) -> Client {
+        Client::connect(name, self.address, None, Arc::clone(&self.log))
+    }
+
+    /// Connects a client and waits until the server has reported it as accepted and registered.
+    ///
+    /// Being connected is not enough for a test that goes on at once: the kernel connects a client
+    /// before the server has accepted it, and a line sent now would not reach it.
+    ///
+    /// # Panics
+    ///
+    /// If the connection is refused, or the server does not report it until the deadline.
+    #[must_use]
+    #[track_caller]
+    pub fn client(&self, name: &str) -> Client {
+        self.registered(self.connect(name))
+    }
+
+    /// The same as [`Server::client`], with a receive buffer of about this many bytes (`SO_RCVBUF`,
+    /// socket(7)): little is in flight to a client that does not read.
+    ///
+    /// # Panics
+    ///
+    /// As [`Server::client`].
+    #[must_use]
+    #[track_caller]
+    pub fn client_with_receive_buffer(&self, name: &str, bytes: usize) -> Client {
+        let log = Arc::clone(&self.log);
+        self.registered(Client::connect(name, self.address, Some(bytes), log))
+    }
+
+    /// Waits until the server has registered a connected client.
+    #[track_caller]
+    fn registered(&self, mut client: Client) -> Client {
+        let accepted = format!("{ACCEPTED}{}", client.address());
+        let line = self
+            .log
+            .take_line_after(&eq(accepted.as_str()), &starts_with(REGISTERED));
+        let Some(line) = line else {
+            let title = format!("the server did not register {}", client.name());
+            let expected = format!("| {accepted}\n{INDENT}| {REGISTERED}Token(…)");
+            self.fail(&title, &expected);
+        };
+        let token = line.trim_start_matches(REGISTERED);
+        client.set_token(token);
+        let registered = Registered {
+            address: client.address(),
+            socket: None,
+        };
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.insert(token.to_owned(), registered);
+        drop(clients);
+        client
+    }
+}
+
+/// What it prints.
+impl Server {
+    /// Waits for exactly this line on stdout.
+    ///
+    /// # Panics
+    ///
+    /// If it does not come until the deadline.
+    #[track_caller]
+    pub fn expect_line(&self, line: &str) {
+        if self.log.take_line(Kind::Stdout, &eq(line)).is_none() {
+            self.fail(
+                "the server did not print what was expected",
+                &format!("| {line}"),
+            );
+        }
+    }
+
+    /// Waits for these lines on stdout, in any order.
+    ///
+    /// # Panics
+    ///
+    /// If one of them does not come until the deadline.
+    #[track_caller]
+    pub fn expect_lines<L: AsRef<str>>(&self, lines: impl IntoIterator<Item = L>) {
+        for line in lines {
+            self.expect_line(line.as_ref());
+        }
+    }
+
+    /// Waits for a line on stdout that matches the predicate, and returns it.
+    ///
+    /// # Panics
+    ///
+    /// If none comes until the deadline.
+    #[track_caller]
+    pub fn expect_match(&self, wanted: impl Predicate<str>) -> String {
+        self.take_match(Kind::Stdout, &wanted)
+    }
+
+    /// Waits for a line on stderr that matches the predicate, and returns it.
+    ///
+    /// # Panics
+    ///
+    /// If none comes until the deadline.
+    #[track_caller]
+    pub fn expect_stderr(&self, wanted: impl Predicate<str>) -> String {
+        self.take_match(Kind::Stderr, &wanted)
+    }
+
+    #[track_caller]
+    fn take_match(&self, kind: Kind, wanted: &impl Predicate<str>) -> String {
+        let line = self.log.take_line(kind, wanted);
+        line.unwrap_or_else(|| {
+            let expected = format!("{} a line with {wanted}", kind.mark());
+            self.fail("the server did not print what was expected", &expected)
+        })
+    }
+
+    /// Waits until the server is at rest: every line that it has printed by then, on stdout and
+    /// stderr, must have been expected.
+    ///
+    /// # Panics
+    ///
+    /// If one was not, or if the server is busy until the deadline.
+    #[track_caller]
+    pub fn expect_no_more_lines(&self) {
+        self.wait_until_at_rest();
+        if !self.log.unexpected_lines().is_empty() {
+            self.fail("the server printed more than was expected", "nothing more");
+        }
+    }
+
+    /// The same for stderr alone.
+    ///
+    /// # Panics
+    ///
+    /// As [`Server::expect_no_more_lines`].
+    #[track_caller]
+    pub fn expect_no_errors(&self) {
+        self.wait_until_at_rest();
+        let lines = self.log.unexpected_lines();
+        if let Some(line) = lines
+            .iter()
+            .find(|line| line.starts_with(Kind::Stderr.mark()))
+        {
+            let title = "the server printed an error";
+            self.fail_with(title, "nothing more on stderr", line);
+        }
+    }
+
+    /// Until it sleeps, and everything that it has printed is logged; or until it has ended.
+    #[track_caller]
+    fn wait_until_at_rest(&self) {
+        self.wait_until("the server is at rest", || {
+            !self.log.is_open() || process::is_asleep(self.pid) && self.log.is_up_to_date()
+        });
+    }
+
+    /// Everything that the server has printed on stdout, asked for or not.
+    #[must_use]
+    pub fn stdout_lines(&self) -> Vec<String> {
+        self.log.lines(Kind::Stdout)
+    }
+
+    /// Everything that the server has printed on stderr, asked for or not.
+    #[must_use]
+    pub fn stderr_lines(&self) -> Vec<String> {
+        self.log.lines(Kind::Stderr)
+    }
+
+    /// How many bytes the server has reported as written to a client so far.
+    #[must_use]
+    pub fn bytes_written_to(&self, token: &str) -> usize {
+        let after = format!(" bytes to {token}");
+        let lines = self.stdout_lines();
+        let counts = lines
+            .iter()
+            .filter_map(|line| line.strip_prefix("Wrote ")?.strip_suffix(&after));
+        counts.filter_map(|count| count.parse::<usize>().ok()).sum()
+    }
+}
+
+/// What it does.
+impl Server {
+    /// Waits until every thread of the server sleeps: it has nothing to do until something comes.
+    ///
+    /// # Panics
+    ///
+    /// If the server has ended, or is busy until the deadline.
+    #[track_caller]
+    pub fn wait_until_asleep(&self) {
+        self.wait_until("the server sleeps", || process::is_asleep(self.pid));
+    }
+
+    /// The server has nothing to do, and must sleep instead of looking for work all the time.
+    ///
+    /// Looks fifty times in half a second. A loop that spins is never asleep, whether it gets the
+    /// CPU or has to wait for it, and uses all that it gets; one that sleeps wakes up now and then.
+    /// The bounds are wide: asleep half of the times, and using less than half the time.
+    ///
+    /// # Panics
+    ///
+    /// If it does not sleep, or has ended.
+    #[track_caller]
+    pub fn expect_idle(&self) {
+        let before = self.cpu_time();
+        let mut asleep = 0;
+        for _ in 0..LOOKS {
+            // The one place with a clock: that nothing happens is no fact that can be waited for.
+            thread::sleep(BETWEEN_LOOKS);
+            asleep += u32::from(process::is_asleep(self.pid));
+        }
+        let used = self.cpu_time() - before;
+        if asleep < LOOKS / 2 || used > BETWEEN_LOOKS * LOOKS / 2 {
+            let received = format!(
+                "asleep {asleep} times of {LOOKS}, {} ms of CPU time",
+                used.as_millis()
+            );
+            self.fail_with("the server does not sleep", "a server at rest", &received);
+        }
+    }
+
+    /// The server must still run.
+    ///
+    /// # Panics
+    ///
+    /// If it has ended.
+    #[track_caller]
+    pub fn expect_running(&mut self) {
+        let status = self.child.try_wait().expect("the server is our child");
+        if let Some(status) = status {
+            let received = format!("its end, with {status}");
+            self.fail_with("the server has ended", "a running server", &received);
+        }
+    }
+
+    /// Waits until the server has exited by itself, and returns its exit status. `None` if a signal
+    /// has killed it.
+    ///
+    /// # Panics
+    ///
+    /// If it still runs at the deadline.
+    #[track_caller]
+    pub fn expect_exit(&mut self) -> Option<i32> {
+        let child = &mut self.child;
+        let mut status = None;
+        if !wait_until(|| {
+            status = child.try_wait().expect("the server is our child");
+            status.is_some()
+        }) {
+            self.fail("the server did not exit", "its exit");
+        }
+        // Its last lines are logged before a test asks for them.
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
+        status.and_then(|status| status.code())
+    }
+
+    /// Waits for a fact that nothing announces.
+    ///
+    /// # Panics
+    ///
+    /// If it does not hold until the deadline.
+    #[track_caller]
+    pub fn wait_until(&self, what: &str, condition: impl FnMut() -> bool) {
+        if !wait_until(condition) {
+            self.fail("what was waited for did not happen", what);
+        }
+    }
+}
+
+/// Signals.
+impl Server {
+    /// Stops the server (`SIGSTOP`), so that whatever happens until [`Server::resume`] reaches it
+    /// as one batch of events.
+    ///
+    /// # Panics
+    ///
+    /// If the server has ended, or does not stop until the deadline.
+    #[track_caller]
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+        self.wait_until("the server is stopped", || process::is_stopped(self.pid));
+        self.note("is stopped");
+    }
+
+    /// Lets a stopped server continue (`SIGCONT`).
+    ///
+    /// # Panics
+    ///
+    /// If the server has ended.
+    pub fn resume(&self) {
+        self.note("continues");
+        self.signal(Signal::CONT);
+    }
+
+    /// Asks the server to exit (`SIGTERM`), as a service manager does.
+    ///
+    /// # Panics
+    ///
+    /// If the server has ended.
+    pub fn terminate(&self) {
+        self.note("is asked to exit (SIGTERM)");
+        self.signal(Signal::TERM);
+    }
+
+    /// Asks the server to exit (`SIGINT`), as Ctrl-C does.
+    ///
+    /// # Panics
+    ///
+    /// If the server has ended.
+    pub fn interrupt(&self) {
+        self.note("is asked to exit (SIGINT)");
+        self.signal(Signal::INT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(self.pid, signal).unwrap_or_else(|e| panic!("cannot signal the server: {e}"));
+    }
+
+    /// Kills the server, which closes all its connections, and waits until it has ended.
+    ///
+    /// # Panics
+    ///
+    /// If the server had ended before.
+    #[track_caller]
+    pub fn kill(&mut self) {
+        self.expect_running();
+        self.note("is killed");
+        self.end();
+    }
+
+    fn end(&mut self) {
+        // A wrapper's children would outlive it and hold its pipes open. The number of a process
+        // that has ended may be another's by now.
+        let children = match self.child.try_wait() {
+            Ok(None) => process::descendants(self.pid),
+            _ => Vec::new(),
+        };
+        // These fail only if the server has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        for child in children {
+            let _ = kill_process(child, Signal::KILL);
+        }
+        // Not `wait_until`, which panics if the scale of the deadlines is faulty: a test that has
+        // found that out is on its way out here.
+        let are_finished = || self.readers.iter().all(JoinHandle::is_finished);
+        if !wait_at_most(LAST_PATIENCE, are_finished) {
+            eprintln!("a process that the server has started still holds its stdout or stderr");
+            return;
+        }
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
+    }
+}
+
+/// What the kernel knows about it. All of these panic if the server has ended.
+impl Server {
+    /// The CPU time that the server has used so far, in steps of a clock tick (10 ms on Linux).
+    #[must_use]
+    pub fn cpu_time(&self) -> Duration {
+        process::cpu_time(self.pid)
+    }
+
+    /// The server's resident memory, in bytes.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        process::memory(self.pid)
+    }
+
+    /// How many descriptors the server has open.
+    #[must_use]
+    pub fn descriptors(&self) -> usize {
+        process::descriptors(self.pid).len()
+    }
+
+    /// The interest registered for a client, as the kernel has it. `None` if the client's socket is
+    /// closed or not registered.
+    ///
+    /// A client of [`Server::client`] is looked up by its socket, whatever library the server uses.
+    /// If the server has not printed the token, because its stdout is not read, it must use mio.
+    ///
+    /// # Panics
+    ///
+    /// If the server has no epoll instance as well.
+    #[must_use]
+    pub fn interest(&self, token: &str) -> Option<Interest> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(client) = clients.get_mut(token) else {
+            return interest_under_token(self.pid, token);
+        };
+        if client.socket.is_none() {
+            let connection = socket::connection(self.address, client.address);
+            client.socket = connection.map(|connection| connection.inode);
+        }
+        interest_in_socket(self.pid, client.socket?)
+    }
+
+    /// Whether the server's socket for a client sends small pieces at once (`TCP_NODELAY`, tcp(7)).
+    /// `None` where the kernel does not allow a look at it (`pidfd_getfd(2)`, as in many
+    /// containers): the calling test is reported as skipped.
+    ///
+    /// # Panics
+    ///
+    /// If the server has no connection with this client as well.
+    #[must_use]
+    pub fn has_nodelay(&self, client: &Client) -> Option<bool> {
+        match socket::has_nodelay(self.pid, client.address()) {
+            Ok(nodelay) => Some(nodelay),
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                skip(&format!("the server's socket cannot be inspected: {e}"));
+                None
+            }
+            Err(e) => panic!("the server's socket for {}: {e}", client.name()),
+        }
+    }
+
+    /// How many bytes are in the server's socket for a client and have not been read.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such socket as well.
+    #[must_use]
+    pub fn unread_bytes(&self, client: &Client) -> usize {
+        let connection = socket::connection(self.address, client.address());
+        connection.expect("the connection is open").rx_queue as usize
+    }
+}
+
+/// Failures.
+impl Server {
+    fn note(&self, text: &str) {
+        self.log.add(SERVER, Kind::Done, text);
+    }
+
+    /// Fails with the server's lines that no assertion has asked for as what came instead.
+    #[track_caller]
+    fn fail(&self, title: &str, expected: &str) -> ! {
+        let unexpected = self.log.unexpected_lines();
+        let mut received = unexpected.iter().take(3).cloned().collect::<Vec<_>>();
+        if unexpected.len() > received.len() {
+            received.push(format!("(and {} more)", unexpected.len() - received.len()));
+        }
+        if received.is_empty() {
+            received.push(self.silence());
+        }
+        self.fail_with(title, expected, &received.join(&format!("\n{INDENT}")));
+    }
+
+    fn silence(&self) -> String {
+        if !self.log.is_open() {
+            return "nothing more: it has ended".to_owned();
+        }
+        let silence = format!("nothing more in {} s", patience().as_secs_f32());
+        let is_read = self.unread_stdout.is_none();
+        if is_read && self.stdout_lines().is_empty() {
+            return format!("{silence}, and no line on stdout yet: does it flush them?");
+        }
+        silence
+    }
+
+    #[track_caller]
+    fn fail_with(&self, title: &str, expected: &str, received: &str) -> ! {
+        self.log.fail(title, expected, received);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,364 @@
+//! The log of a test: the server's lines and the clients' actions, in order, with their times.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use predicates::Predicate;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::{ioctl_fionread, retry_on_intr};
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+
+use crate::lines::LISTENING;
+use crate::wait::{PAUSE, patience};
+
+/// The name of the server in the log.
+pub(crate) const SERVER: &str = "server";
+
+/// How many events a failure shows: the last ones, and no more than fit a terminal.
+const SHOWN_EVENTS: usize = 12;
+
+/// How many characters of an event a failure shows. With the time, the mark and a name of up to
+/// eight letters before them that makes 80 columns.
+const SHOWN_CHARS: usize = 58;
+
+/// How many characters of bytes a failure shows: with their count after them they fit an event.
+const SHOWN_BYTES: usize = 36;
+
+/// How many of its last lines on stderr a failure shows for a server that has ended.
+const LAST_WORDS: usize = 3;
+
+/// How often a failure checks whether the server has ended: its connections close a little earlier.
+const CHECKS: u32 = 10;
+
+/// The indentation of a further line of what was expected or received.
+pub(crate) const INDENT: &str = "            ";
+
+/// How a failure describes a server that has not ended.
+const RUNS: &str = "still runs";
+
+/// What kind of event this is.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Kind {
+    Stdout,
+    Stderr,
+    Sent,
+    Received,
+    Done,
+}
+
+impl Kind {
+    /// The mark of its events in the log.
+    pub(crate) fn mark(self) -> char {
+        match self {
+            Kind::Stdout => '|',
+            Kind::Stderr => '!',
+            Kind::Sent => '>',
+            Kind::Received => '<',
+            Kind::Done => '.',
+        }
+    }
+
+    fn is_line(self) -> bool {
+        matches!(self, Kind::Stdout | Kind::Stderr)
+    }
+}
+
+struct Event {
+    at: Duration,
+    who: String,
+    kind: Kind,
+    text: String,
+    /// Whether an assertion has asked for this line of the server's.
+    expected: bool,
+}
+
+struct State {
+    events: Vec<Event>,
+    /// How many of stdout and stderr can still bring a line.
+    open_pipes: usize,
+    /// Those of them that are read.
+    pipes: Vec<Arc<File>>,
+    /// Whether a failure has shown this log already.
+    shown: bool,
+}
+
+/// One log for a server and all its clients.
+pub(crate) struct Log {
+    start: Instant,
+    server: Pid,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Log {
+    /// An empty log for this server, whose stdout and stderr are pipes.
+    pub(crate) fn new(server: Pid) -> Log {
+        Log {
+            start: Instant::now(),
+            server,
+            state: Mutex::new(State {
+                events: Vec::new(),
+                open_pipes: 2,
+                pipes: Vec::new(),
+                shown: false,
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
+    pub(crate) fn add(&self, who: &str, kind: Kind, text: impl Into<String>) {
+        self.add_to(&mut self.lock(), who, kind, text.into());
+        self.changed.notify_all();
+    }
+
+    fn add_to(&self, state: &mut State, who: &str, kind: Kind, text: String) {
+        state.events.push(Event {
+            at: self.start.elapsed(),
+            who: who.to_owned(),
+            kind,
+            text,
+            expected: false,
+        });
+    }
+
+    /// Moves what arrives through a pipe into the log from now on, line by line, so that the pipe
+    /// never fills. The thread ends with the pipe.
+    pub(crate) fn read_pipe(
+        self: &Arc<Log>,
+        pipe: impl Into<OwnedFd>,
+        kind: Kind,
+    ) -> JoinHandle<()> {
+        let pipe = Arc::new(File::from(pipe.into()));
+        self.lock().pipes.push(Arc::clone(&pipe));
+        let log = Arc::clone(self);
+        thread::spawn(move || {
+            let mut partial = Vec::new();
+            while wait_for_bytes(&pipe).is_ok() && log.add_lines(&pipe, kind, &mut partial) {}
+            if !partial.is_empty() {
+                log.add(SERVER, kind, String::from_utf8_lossy(&partial));
+            }
+            log.pipe_ended();
+        })
+    }
+
+    /// Reads once, under the lock: whoever holds it and finds the pipe empty knows that everything
+    /// that came through it is logged. Returns `false` at the end of file.
+    fn add_lines(&self, mut pipe: &File, kind: Kind, partial: &mut Vec<u8>) -> bool {
+        let mut chunk = [0; 64 << 10];
+        let mut state = self.lock();
+        let Ok(n) = pipe.read(&mut chunk) else {
+            return false;
+        };
+        for piece in chunk[..n].split_inclusive(|&byte| byte == b'\n') {
+            partial.extend(piece);
+            if let Some(line) = partial.strip_suffix(b"\n") {
+                let text = String::from_utf8_lossy(line).into_owned();
+                self.add_to(&mut state, SERVER, kind, text);
+                partial.clear();
+            }
+        }
+        self.changed.notify_all();
+        n > 0
+    }
+
+    /// Notes that one of the server's two pipes has ended.
+    pub(crate) fn pipe_ended(&self) {
+        self.lock().open_pipes -= 1;
+        self.changed.notify_all();
+    }
+
+    /// Whether the server can still print something.
+    pub(crate) fn is_open(&self) -> bool {
+        self.lock().open_pipes > 0
+    }
+
+    /// Whether everything that the server has printed so far is logged.
+    pub(crate) fn is_up_to_date(&self) -> bool {
+        let state = self.lock();
+        let mut pipes = state.pipes.iter();
+        pipes.all(|pipe| ioctl_fionread(pipe).expect("a pipe reports what it holds") == 0)
+    }
+
+    /// Waits for a line of the server's that no assertion has asked for yet, and returns it.
+    /// `None` at the deadline, or as soon as the server can print nothing more.
+    pub(crate) fn take_line(&self, kind: Kind, wanted: &impl Predicate<str>) -> Option<String> {
+        self.take(0, |k| k == kind, wanted).map(|(_, line)| line)
+    }
+
+    /// The same for a line on stdout or on stderr.
+    pub(crate) fn take_line_of_either(&self, wanted: &impl Predicate<str>) -> Option<String> {
+        self.take(0, Kind::is_line, wanted).map(|(_, line)| line)
+    }
+
+    /// Waits for two lines of stdout, the second one anywhere after the first, and returns the
+    /// second.
+    pub(crate) fn take_line_after(
+        &self,
+        first: &impl Predicate<str>,
+        second: &impl Predicate<str>,
+    ) -> Option<String> {
+        let (index, _) = self.take(0, |k| k == Kind::Stdout, first)?;
+        let (_, line) = self.take(index + 1, |k| k == Kind::Stdout, second)?;
+        Some(line)
+    }
+
+    fn take(
+        &self,
+        mut from: usize,
+        is_on: impl Fn(Kind) -> bool,
+        wanted: &impl Predicate<str>,
+    ) -> Option<(usize, String)> {
+        let end = Instant::now() + patience();
+        let mut state = self.lock();
+        loop {
+            let events = &mut state.events[from..];
+            let found = events
+                .iter_mut()
+                .enumerate()
+                .find(|(_, e)| is_on(e.kind) && !e.expected && wanted.eval(&e.text));
+            if let Some((index, event)) = found {
+                event.expected = true;
+                return Some((from + index, event.text.clone()));
+            }
+            from += events.len();
+
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() || state.open_pipes == 0 {
+                return None;
+            }
+            state = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// The server's lines that no assertion has asked for, each with its mark.
+    pub(crate) fn unexpected_lines(&self) -> Vec<String> {
+        self.lock()
+            .events
+            .iter()
+            .filter(|e| e.kind.is_line() && !e.expected)
+            // With `SERVER_ADDR` nothing waits for it, and it may come all the same.
+            .filter(|e| !e.text.starts_with(LISTENING))
+            .map(|e| format!("{} {}", e.kind.mark(), shorten(&e.text)))
+            .collect()
+    }
+
+    /// All lines of one kind, asked for or not.
+    pub(crate) fn lines(&self, kind: Kind) -> Vec<String> {
+        let state = self.lock();
+        let lines = state.events.iter().filter(|e| e.kind == kind);
+        lines.map(|e| e.text.clone()).collect()
+    }
+
+    /// Fails the test with what was expected, what came instead, and what happened before.
+    #[track_caller]
+    pub(crate) fn fail(&self, title: &str, expected: &str, received: &str) -> ! {
+        self.add("test", Kind::Done, "fails here");
+        panic!(
+            "{title}\n  expected: {expected}\n  received: {received}\n\n{}",
+            self.show()
+        );
+    }
+
+    /// Shows the log after a failure that was not one of this crate's own assertions.
+    pub(crate) fn show_unless_shown(&self) {
+        if !self.lock().shown {
+            eprintln!("\n{}", self.show());
+        }
+    }
+
+    /// The last events, one a line, and the state of the server.
+    fn show(&self) -> String {
+        let fate = self.fate();
+        let mut state = self.lock();
+        state.shown = true;
+        let width = state.events.iter().map(|e| e.who.len()).max().unwrap_or(0);
+        let left_out = state.events.len().saturating_sub(SHOWN_EVENTS);
+
+        let mut text = String::from("what happened, in milliseconds since the start:\n");
+        if left_out > 0 {
+            let _ = writeln!(text, "         ({left_out} earlier events left out)");
+        }
+        for event in &state.events[left_out..] {
+            let (at, mark) = (event.at.as_millis(), event.kind.mark());
+            let shown = shorten(&event.text);
+            let _ = writeln!(text, "{at:>7}  {:width$} {mark}  {shown}", event.who);
+        }
+        let _ = writeln!(text, "the server: {fate}");
+        if fate != RUNS {
+            let errors = state.events.iter().filter(|e| e.kind == Kind::Stderr);
+            let errors: Vec<_> = errors.collect();
+            for line in &errors[errors.len().saturating_sub(LAST_WORDS)..] {
+                let _ = writeln!(text, "   its last words: {}", shorten(&line.text));
+            }
+        }
+        text
+    }
+
+    /// Whether the server still runs, or how it has ended. It stays a zombie for whoever waits for
+    /// it (`WNOWAIT`, waitid(2)).
+    fn fate(&self) -> String {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        for _ in 0..CHECKS {
+            match waitid(WaitId::Pid(self.server), options) {
+                Err(_) => return "has ended".to_owned(),
+                Ok(Some(status)) => {
+                    self.wait_for_last_words();
+                    return match (status.exit_status(), status.terminating_signal()) {
+                        (Some(code), _) => format!("has ended, exit status {code}"),
+                        (_, Some(signal)) => format!("has ended, by signal {signal}"),
+                        _ => "has ended".to_owned(),
+                    };
+                }
+                Ok(None) => thread::sleep(PAUSE),
+            }
+        }
+        RUNS.to_owned()
+    }
+
+    /// Its last lines may still be in the pipes. A child of its own could keep them open.
+    fn wait_for_last_words(&self) {
+        for _ in 0..CHECKS {
+            if !self.is_open() {
+                return;
+            }
+            thread::sleep(PAUSE);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Poisoned only if a test failed while it held the lock; what was logged is still true.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits until a read would not block, and reads nothing.
+fn wait_for_bytes(pipe: &File) -> io::Result<()> {
+    retry_on_intr(|| poll(&mut [PollFd::new(pipe, PollFlags::IN)], None))?;
+    Ok(())
+}
+
+/// Bytes as in a Rust string literal, cut to what fits a line.
+pub(crate) fn escape(bytes: &[u8]) -> String {
+    let mut escaped = bytes.escape_ascii().map(char::from);
+    let shown: String = escaped.by_ref().take(SHOWN_BYTES).collect();
+    match escaped.next() {
+        Some(_) => format!("\"{shown}…\" ({} bytes)", bytes.len()),
+        None => format!("\"{shown}\""),
+    }
+}
+
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
