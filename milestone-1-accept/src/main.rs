@@ -1,6 +1,6 @@
 //! Milestone 1: an event loop that accepts TCP connections.
 //!
-//! One thread waits for readiness with `Poll`. Whoever connects is accepted, announced and dropped.
+//! One thread waits for readiness with `Poll`. Every client is accepted, announced and dropped.
 
 use std::env;
 use std::io;
@@ -13,11 +13,11 @@ use mio::{Events, Interest, Poll, Token};
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
 
-/// A token is a number of our choice. It comes back with each event and says whose the event is.
+/// A token is a number of our choice. Each event carries the token of the socket that it is about.
 const LISTENER: Token = Token(0);
 
-/// The loop turns over at least this often, even when nothing happens: a regular turn for
-/// housekeeping. There is none yet, so to wait for ever (`None`) would do as well.
+/// The loop runs at least this often, even if nothing happens: a regular turn for housekeeping.
+/// There is none yet, so `None` (block until an event arrives) would do as well.
 const TICK: Duration = Duration::from_millis(100);
 
 fn main() -> Result<()> {
@@ -26,7 +26,7 @@ fn main() -> Result<()> {
     server.run()
 }
 
-/// The address to listen on: the first argument, or the default where there is none.
+/// The address to listen on: the first argument, or the default if there is none.
 fn listen_address() -> Result<SocketAddr> {
     // `args_os`, because `args` panics on an argument that is not Unicode.
     let mut arguments = env::args_os().skip(1);
@@ -35,7 +35,7 @@ fn listen_address() -> Result<SocketAddr> {
         None => DEFAULT_ADDRESS.to_owned(),
     };
     if let Some(extra) = arguments.next() {
-        bail!("expected one address at most, but {extra:?} follows {address:?}");
+        bail!("expected at most one address, but {extra:?} follows {address:?}");
     }
     address
         .parse()
@@ -57,19 +57,19 @@ impl Server {
             .context("cannot register the listener")?;
 
         // Port 0 lets the kernel choose: only the listener knows the real address.
-        let address = listener.local_addr().context("cannot tell the address")?;
+        let address = listener.local_addr().context("cannot get the address")?;
         eprintln!("Listening on {address}");
         Ok(Server { poll, listener })
     }
 
     /// The event loop: wait until something is ready, deal with it, wait again.
     fn run(&mut self) -> Result<()> {
-        // Room for so many events at a time. If there are more, the next `poll` brings them.
+        // Room for this many events at a time. The next `poll` returns any others.
         let mut events = Events::with_capacity(1024);
         loop {
             match self.poll.poll(&mut events, Some(TICK)) {
                 Ok(()) => {}
-                // A signal came first (Ctrl-Z, then `fg`). Nothing is wrong: wait again.
+                // A signal interrupted the wait (Ctrl-Z, then `fg`). Nothing is wrong: wait again.
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => return Err(e).context("cannot poll for events"),
             }
@@ -82,21 +82,21 @@ impl Server {
         }
     }
 
-    /// Accepts until nobody waits any more, which `WouldBlock` says: mio's sockets never block.
+    /// Accepts until `WouldBlock`: no connection is pending. mio's sockets never block.
     ///
-    /// The event says only that somebody new waits (edge-triggered), not that somebody still does.
-    /// Five clients may stand behind one event, and whoever is left waits until another connects.
+    /// The event reports only that a connection has arrived (edge-triggered), not that one is still
+    /// pending. One event may cover five of them, and any that are left wait for the next arrival.
     fn accept(&mut self) {
         loop {
             match self.listener.accept() {
                 Ok((stream, address)) => {
                     println!("Accepted connection from {address}");
-                    // Nobody keeps the stream yet, so it is closed: the client sees end of file.
+                    // Nothing keeps the stream yet, so it is closed: the client sees end of file.
                     drop(stream);
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                // This one gave up while it waited. The next one may not have.
+                // This client gave up while its connection was pending. The next one may not have.
                 Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(e) => {
                     eprintln!("Failed to accept: {e}");

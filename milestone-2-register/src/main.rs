@@ -15,11 +15,11 @@ use mio::{Events, Interest, Poll, Token};
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
 
-/// A token is a number of our choice. It comes back with each event and says whose the event is.
+/// A token is a number of our choice. Each event carries the token of the socket that it is about.
 const LISTENER: Token = Token(0);
 
-/// The loop turns over at least this often, even when nothing happens: a regular turn for
-/// housekeeping. There is none yet, so to wait for ever (`None`) would do as well.
+/// The loop runs at least this often, even if nothing happens: a regular turn for housekeeping.
+/// There is none yet, so `None` (block until an event arrives) would do as well.
 const TICK: Duration = Duration::from_millis(100);
 
 fn main() -> Result<()> {
@@ -28,7 +28,7 @@ fn main() -> Result<()> {
     server.run()
 }
 
-/// The address to listen on: the first argument, or the default where there is none.
+/// The address to listen on: the first argument, or the default if there is none.
 fn listen_address() -> Result<SocketAddr> {
     // `args_os`, because `args` panics on an argument that is not Unicode.
     let mut arguments = env::args_os().skip(1);
@@ -37,7 +37,7 @@ fn listen_address() -> Result<SocketAddr> {
         None => DEFAULT_ADDRESS.to_owned(),
     };
     if let Some(extra) = arguments.next() {
-        bail!("expected one address at most, but {extra:?} follows {address:?}");
+        bail!("expected at most one address, but {extra:?} follows {address:?}");
     }
     address
         .parse()
@@ -48,7 +48,7 @@ struct Server {
     poll: Poll,
     listener: TcpListener,
     connections: HashMap<Token, ClientConnection>,
-    /// Counts up and is never used twice, so a late event cannot reach the wrong client.
+    /// Counts up and never repeats, so a late event cannot reach the wrong client.
     next_token: usize,
 }
 
@@ -62,7 +62,7 @@ impl Server {
             .context("cannot register the listener")?;
 
         // Port 0 lets the kernel choose: only the listener knows the real address.
-        let address = listener.local_addr().context("cannot tell the address")?;
+        let address = listener.local_addr().context("cannot get the address")?;
         eprintln!("Listening on {address}");
         Ok(Server {
             poll,
@@ -74,12 +74,12 @@ impl Server {
 
     /// The event loop: wait until something is ready, deal with it, wait again.
     fn run(&mut self) -> Result<()> {
-        // Room for so many events at a time. If there are more, the next `poll` brings them.
+        // Room for this many events at a time. The next `poll` returns any others.
         let mut events = Events::with_capacity(1024);
         loop {
             match self.poll.poll(&mut events, Some(TICK)) {
                 Ok(()) => {}
-                // A signal came first (Ctrl-Z, then `fg`). Nothing is wrong: wait again.
+                // A signal interrupted the wait (Ctrl-Z, then `fg`). Nothing is wrong: wait again.
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => return Err(e).context("cannot poll for events"),
             }
@@ -93,10 +93,10 @@ impl Server {
         }
     }
 
-    /// Accepts until nobody waits any more, which `WouldBlock` says: mio's sockets never block.
+    /// Accepts until `WouldBlock`: no connection is pending. mio's sockets never block.
     ///
-    /// The event says only that somebody new waits (edge-triggered), not that somebody still does.
-    /// Five clients may stand behind one event, and whoever is left waits until another connects.
+    /// The event reports only that a connection has arrived (edge-triggered), not that one is still
+    /// pending. One event may cover five of them, and any that are left wait for the next arrival.
     fn accept(&mut self) {
         loop {
             match self.listener.accept() {
@@ -108,7 +108,7 @@ impl Server {
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                // This one gave up while it waited. The next one may not have.
+                // This client gave up while its connection was pending. The next one may not have.
                 Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(e) => {
                     eprintln!("Failed to accept: {e}");
@@ -118,10 +118,10 @@ impl Server {
         }
     }
 
-    /// Gives a client its token, asks for its readiness, and keeps it.
+    /// Gives a client its token, registers it for READABLE, and keeps it.
     fn register(&mut self, mut stream: TcpStream) -> io::Result<()> {
-        // Send small lines at once: without this they wait until the client has acknowledged the
-        // line before, and that may take it 40 ms.
+        // Send small lines at once. Without this, a line waits until the client has acknowledged
+        // the one before, which may take 40 ms.
         stream.set_nodelay(true)?;
 
         let token = Token(self.next_token);
@@ -145,8 +145,8 @@ impl Server {
 #[expect(dead_code, reason = "kept from here on, used from milestone 3 on")]
 struct ClientConnection {
     stream: TcpStream,
-    /// What has come since the last newline: the beginning of a line.
+    /// The bytes since the last newline: the beginning of a line.
     read_buf: Vec<u8>,
-    /// What waits to be sent. Bytes join at the back and leave from the front.
+    /// The bytes to be sent: in at the back, out at the front.
     write_buf: VecDeque<u8>,
 }

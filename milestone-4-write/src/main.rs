@@ -14,11 +14,11 @@ use mio::{Events, Interest, Poll, Registry, Token};
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
 
-/// A token is a number of our choice. It comes back with each event and says whose the event is.
+/// A token is a number of our choice. Each event carries the token of the socket that it is about.
 const LISTENER: Token = Token(0);
 
-/// The loop turns over at least this often, even when nothing happens: a regular turn for
-/// housekeeping. There is none yet, so to wait for ever (`None`) would do as well.
+/// The loop runs at least this often, even if nothing happens: a regular turn for housekeeping.
+/// There is none yet, so `None` (block until an event arrives) would do as well.
 const TICK: Duration = Duration::from_millis(100);
 
 fn main() -> Result<()> {
@@ -27,7 +27,7 @@ fn main() -> Result<()> {
     server.run()
 }
 
-/// The address to listen on: the first argument, or the default where there is none.
+/// The address to listen on: the first argument, or the default if there is none.
 fn listen_address() -> Result<SocketAddr> {
     // `args_os`, because `args` panics on an argument that is not Unicode.
     let mut arguments = env::args_os().skip(1);
@@ -36,7 +36,7 @@ fn listen_address() -> Result<SocketAddr> {
         None => DEFAULT_ADDRESS.to_owned(),
     };
     if let Some(extra) = arguments.next() {
-        bail!("expected one address at most, but {extra:?} follows {address:?}");
+        bail!("expected at most one address, but {extra:?} follows {address:?}");
     }
     address
         .parse()
@@ -47,7 +47,7 @@ struct Server {
     poll: Poll,
     listener: TcpListener,
     connections: HashMap<Token, ClientConnection>,
-    /// Counts up and is never used twice, so a late event cannot reach the wrong client.
+    /// Counts up and never repeats, so a late event cannot reach the wrong client.
     next_token: usize,
 }
 
@@ -61,7 +61,7 @@ impl Server {
             .context("cannot register the listener")?;
 
         // Port 0 lets the kernel choose: only the listener knows the real address.
-        let address = listener.local_addr().context("cannot tell the address")?;
+        let address = listener.local_addr().context("cannot get the address")?;
         eprintln!("Listening on {address}");
         Ok(Server {
             poll,
@@ -73,12 +73,12 @@ impl Server {
 
     /// The event loop: wait until something is ready, deal with it, wait again.
     fn run(&mut self) -> Result<()> {
-        // Room for so many events at a time. If there are more, the next `poll` brings them.
+        // Room for this many events at a time. The next `poll` returns any others.
         let mut events = Events::with_capacity(1024);
         loop {
             match self.poll.poll(&mut events, Some(TICK)) {
                 Ok(()) => {}
-                // A signal came first (Ctrl-Z, then `fg`). Nothing is wrong: wait again.
+                // A signal interrupted the wait (Ctrl-Z, then `fg`). Nothing is wrong: wait again.
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => return Err(e).context("cannot poll for events"),
             }
@@ -91,8 +91,8 @@ impl Server {
                         if event.is_readable() {
                             self.read(client);
                         }
-                        // The same event may tell both. `read` may have closed the client:
-                        // `write` passes over it then.
+                        // One event can report both. If `read` has closed the client,
+                        // `write` skips it.
                         if event.is_writable() {
                             self.write(client);
                         }
@@ -102,10 +102,10 @@ impl Server {
         }
     }
 
-    /// Accepts until nobody waits any more, which `WouldBlock` says: mio's sockets never block.
+    /// Accepts until `WouldBlock`: no connection is pending. mio's sockets never block.
     ///
-    /// The event says only that somebody new waits (edge-triggered), not that somebody still does.
-    /// Five clients may stand behind one event, and whoever is left waits until another connects.
+    /// The event reports only that a connection has arrived (edge-triggered), not that one is still
+    /// pending. One event may cover five of them, and any that are left wait for the next arrival.
     fn accept(&mut self) {
         loop {
             match self.listener.accept() {
@@ -117,7 +117,7 @@ impl Server {
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                // This one gave up while it waited. The next one may not have.
+                // This client gave up while its connection was pending. The next one may not have.
                 Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(e) => {
                     eprintln!("Failed to accept: {e}");
@@ -127,10 +127,10 @@ impl Server {
         }
     }
 
-    /// Gives a client its token, asks for its readiness, and keeps it.
+    /// Gives a client its token, registers it for READABLE, and keeps it.
     fn register(&mut self, mut stream: TcpStream) -> io::Result<()> {
-        // Send small lines at once: without this they wait until the client has acknowledged the
-        // line before, and that may take it 40 ms.
+        // Send small lines at once. Without this, a line waits until the client has acknowledged
+        // the one before, which may take 40 ms.
         stream.set_nodelay(true)?;
 
         let token = Token(self.next_token);
@@ -150,10 +150,10 @@ impl Server {
         Ok(())
     }
 
-    /// Takes what a client has sent, passes its whole lines on, and closes it if it has ended.
+    /// Reads what a client has sent, broadcasts its complete lines, and closes it at end of file.
     fn read(&mut self, token: Token) {
-        // An earlier event of this batch may have closed the client, by a broadcast that failed:
-        // pass over its late event.
+        // An earlier event of this batch may have closed the client, through a failed broadcast:
+        // skip its stale event.
         let Some(connection) = self.connections.get_mut(&token) else {
             return;
         };
@@ -171,7 +171,7 @@ impl Server {
         match outcome {
             Ok(ReadEnd::WouldBlock) => {}
             Ok(ReadEnd::EndOfFile) => {
-                // It may have closed its sending half only, and want what waits for it.
+                // The client may have closed only its sending half: send what is queued for it.
                 self.write(token);
                 self.disconnect(token);
             }
@@ -182,7 +182,7 @@ impl Server {
         }
     }
 
-    /// Queues whole lines for every client but their sender.
+    /// Queues complete lines for every client except their sender.
     fn broadcast(&mut self, sender: Token, lines: &[u8]) {
         let registry = self.poll.registry();
         let mut failed = Vec::new();
@@ -197,13 +197,13 @@ impl Server {
         }
         println!("Broadcast {} bytes from {sender:?}", lines.len());
 
-        // Only now, because nothing may leave the map while we walk it.
+        // Only now: nothing may leave the map while it is being iterated.
         for token in failed {
             self.disconnect(token);
         }
     }
 
-    /// Sends what waits for a client, and closes it if that fails.
+    /// Sends the bytes queued for a client, and closes it if that fails.
     fn write(&mut self, token: Token) {
         let Some(connection) = self.connections.get_mut(&token) else {
             return;
@@ -225,15 +225,15 @@ impl Server {
         drop(connection);
         println!("Client {token:?} disconnected");
 
-        // At the descriptor limit (`ulimit -n`) `accept` has failed, and no event will tell again
-        // of those who wait. One descriptor is free now, so ask: it may be for one of them.
+        // At the descriptor limit (`ulimit -n`) `accept` has failed, and no event will report the
+        // pending connections again. A descriptor is free now: try to accept one of them.
         self.accept();
     }
 }
 
-/// Why a client's read loop stopped, when nothing went wrong.
+/// Why a client's read loop stopped, if not for an error.
 enum ReadEnd {
-    /// All that had come was read.
+    /// Everything that had arrived was read.
     WouldBlock,
     /// The client has sent its last byte.
     EndOfFile,
@@ -241,15 +241,15 @@ enum ReadEnd {
 
 struct ClientConnection {
     stream: TcpStream,
-    /// What has come since the last newline: the beginning of a line.
+    /// The bytes since the last newline: the beginning of a line.
     read_buf: Vec<u8>,
-    /// What waits to be sent. Bytes join at the back and leave from the front.
+    /// The bytes to be sent: in at the back, out at the front.
     write_buf: VecDeque<u8>,
 }
 
 impl ClientConnection {
-    /// Reads until nothing is left, because readiness is not told again for what is left unread.
-    /// Whole lines go to the end of `lines`, the rest waits in `read_buf` for its newline.
+    /// Reads until `WouldBlock`, because readiness is not reported again for bytes left unread.
+    /// Appends complete lines to `lines`; the rest waits in `read_buf` for its newline.
     fn read_lines(&mut self, lines: &mut Vec<u8>) -> io::Result<ReadEnd> {
         let mut chunk = [0; 4096];
         loop {
@@ -263,8 +263,8 @@ impl ClientConnection {
         }
     }
 
-    /// Cuts a chunk behind its last newline. Only the new bytes are searched: there is no newline in
-    /// what was kept. No limit on a line's length yet: milestone 5.
+    /// Splits a chunk after its last newline. Only the new bytes are searched: the bytes kept
+    /// before have no newline. No limit on a line's length yet: milestone 5.
     fn take_lines(&mut self, chunk: &[u8], lines: &mut Vec<u8>) {
         let Some(newline) = chunk.iter().rposition(|&byte| byte == b'\n') else {
             self.read_buf.extend(chunk);
@@ -276,11 +276,11 @@ impl ClientConnection {
         self.read_buf.extend(rest);
     }
 
-    /// Puts lines into the queue and sees to it that WRITABLE is on while bytes wait there.
+    /// Appends lines to the queue. WRITABLE is on while bytes are queued.
     /// No limit on the queue yet: milestone 5.
     fn queue(&mut self, lines: &[u8], registry: &Registry, token: Token) -> io::Result<()> {
-        // Bytes that wait already have turned WRITABLE on already. To turn it on makes the kernel
-        // look anew: if there is room, it says so at once, and does not wait for a change.
+        // If bytes are queued, WRITABLE is on already. Turning it on makes the kernel check again:
+        // if there is room, it reports that at once, without waiting for a change.
         if self.write_buf.is_empty() {
             let interest = Interest::READABLE | Interest::WRITABLE;
             registry.reregister(&mut self.stream, token, interest)?;
@@ -289,11 +289,11 @@ impl ClientConnection {
         Ok(())
     }
 
-    /// Writes until the queue is empty or the socket is full. What was not taken stays in front.
+    /// Writes until the queue is empty or the socket is full. Unsent bytes stay at the front.
     fn flush(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         while !self.write_buf.is_empty() {
-            // A ring buffer's bytes may lie in two pieces; the second one has its turn in the
-            // next round.
+            // The bytes of a ring buffer may be in two slices; the next iteration writes the
+            // second one.
             let (front, _) = self.write_buf.as_slices();
             match self.stream.write(front) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -302,7 +302,7 @@ impl ClientConnection {
                     self.write_buf.drain(..n);
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    // WRITABLE stays on: it is told again when there is room.
+                    // WRITABLE stays on: an event reports when there is room.
                     println!("Write would block for {token:?}");
                     return Ok(());
                 }
@@ -311,7 +311,7 @@ impl ClientConnection {
             }
         }
 
-        // Nothing is left to send: turn WRITABLE off, or room to send would wake us for nothing.
+        // Nothing is queued: turn WRITABLE off, or free room would wake the loop for nothing.
         // `queue` turns it on again.
         registry.reregister(&mut self.stream, token, Interest::READABLE)
     }

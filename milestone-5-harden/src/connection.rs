@@ -36,7 +36,7 @@ struct Farewell {
     heard: Instant,
 }
 
-/// Why a client's read loop stopped, when nothing went wrong.
+/// Why a client's read loop stopped, if not for an error.
 pub enum Reading {
     /// All that had come was read: an event tells when there is more.
     Drained,

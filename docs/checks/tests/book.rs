@@ -132,7 +132,7 @@ const STEP: &str = "\
 +    connections: HashMap<Token, ClientConnection>,
 …
                      println!(\"Accepted connection from {address}\");
--                    // Nobody keeps the stream yet, so it is closed: the client sees end of file.
+-                    // Nothing keeps the stream yet, so it is closed: the client sees end of file.
 -                    drop(stream);
 +                    if let Err(e) = self.register(stream) {
 ```
