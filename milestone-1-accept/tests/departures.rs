@@ -35,6 +35,18 @@ fn accepts_a_burst_behind_one_event() {
     accept::accepts_a_burst_behind_one_event(program!());
 }
 
+/// A signal that interrupts `accept` is no error, and loses no connection.
+#[test]
+fn retries_an_interrupted_accept() {
+    accept::retries_an_interrupted_accept(program!());
+}
+
+/// A client that gives up while its connection is pending is skipped, and the next one accepted.
+#[test]
+fn skips_an_aborted_connection() {
+    accept::skips_an_aborted_connection(program!());
+}
+
 #[test]
 fn a_client_that_sends_before_it_is_accepted_does_no_harm() {
     let mut server = Server::start(program!());

@@ -52,6 +52,12 @@ fn keeps_half_lines() {
     broadcast::keeps_half_lines(program!());
 }
 
+/// White space is part of a line, its carriage return too.
+#[test]
+fn counts_white_space() {
+    broadcast::counts_white_space(program!());
+}
+
 /// Lines that arrive together are broadcast together.
 #[test]
 fn takes_several_lines_at_once() {

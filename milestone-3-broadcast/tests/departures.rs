@@ -35,6 +35,18 @@ fn accepts_a_burst_behind_one_event() {
     accept::accepts_a_burst_behind_one_event(program!());
 }
 
+/// A signal that interrupts `accept` is no error, and loses no connection.
+#[test]
+fn retries_an_interrupted_accept() {
+    accept::retries_an_interrupted_accept(program!());
+}
+
+/// A client that gives up while its connection is pending is skipped, and the next one accepted.
+#[test]
+fn skips_an_aborted_connection() {
+    accept::skips_an_aborted_connection(program!());
+}
+
 /// Small lines are sent at once: `TCP_NODELAY` is on.
 #[test]
 fn row_3_small_lines_are_not_delayed() {
@@ -51,6 +63,12 @@ fn row_4_accepts_pending_connections_at_the_descriptor_limit() {
 #[test]
 fn row_5_a_long_line_costs_linear_time() {
     broadcast::row_5_a_long_line_costs_linear_time(program!());
+}
+
+/// A signal that interrupts `read` is no error, and loses no bytes.
+#[test]
+fn retries_an_interrupted_read() {
+    broadcast::retries_an_interrupted_read(program!());
 }
 
 /// A reset closes the client at once, not at some later event.

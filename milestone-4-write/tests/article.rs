@@ -55,6 +55,12 @@ fn keeps_half_lines() {
     broadcast::keeps_half_lines(program!());
 }
 
+/// White space is part of a line, its carriage return too.
+#[test]
+fn counts_white_space() {
+    broadcast::counts_white_space(program!());
+}
+
 /// Lines that arrive together are broadcast together.
 #[test]
 fn takes_several_lines_at_once() {
@@ -227,6 +233,19 @@ fn every_byte_value_arrives_unchanged() {
 
     alice.send(&every_byte);
     bob.expect_bytes(&every_byte);
+}
+
+/// Not even at the end of a line is white space removed: only the newline has a meaning.
+#[test]
+fn white_space_arrives_unchanged() {
+    let server = Server::start(program!());
+    let mut alice = server.client("alice");
+    let mut bob = server.client("bob");
+
+    for line in ["  padded  ", "\t", " ", "a carriage return\r"] {
+        alice.send_line(line);
+        bob.expect_line(line);
+    }
 }
 
 #[test]

@@ -40,6 +40,18 @@ fn accepts_a_burst_behind_one_event() {
     accept::accepts_a_burst_behind_one_event(program!());
 }
 
+/// A signal that interrupts `accept` is no error, and loses no connection.
+#[test]
+fn retries_an_interrupted_accept() {
+    accept::retries_an_interrupted_accept(program!());
+}
+
+/// A client that gives up while its connection is pending is skipped, and the next one accepted.
+#[test]
+fn skips_an_aborted_connection() {
+    accept::skips_an_aborted_connection(program!());
+}
+
 /// Small lines are sent at once: `TCP_NODELAY` is on.
 #[test]
 fn row_3_small_lines_are_not_delayed() {
@@ -56,6 +68,12 @@ fn row_4_accepts_pending_connections_at_the_descriptor_limit() {
 #[test]
 fn row_5_a_long_line_costs_linear_time() {
     broadcast::row_5_a_long_line_costs_linear_time(program!());
+}
+
+/// A signal that interrupts `read` is no error, and loses no bytes.
+#[test]
+fn retries_an_interrupted_read() {
+    broadcast::retries_an_interrupted_read(program!());
 }
 
 /// A reset closes the client at once, not at some later event.
@@ -174,6 +192,21 @@ fn a_line_larger_than_the_socket_buffer_arrives_complete() {
     server.wait_until("WRITABLE is off again", || {
         server.interest(bob.token()) == Some(Interest::READABLE)
     });
+}
+
+/// A signal that interrupts `write` is no error, and loses no bytes. `strace` makes the first call
+/// fail: on Linux a non-blocking call is not interrupted, but POSIX allows it.
+#[test]
+fn retries_an_interrupted_write() {
+    let Some(builder) = Server::builder(program!()).fail_first("sendto", "EINTR") else {
+        return;
+    };
+    let server = builder.start();
+    let mut alice = server.client("alice");
+    let mut bob = server.client("bob");
+    alice.send_line("Hello from A");
+    bob.expect_line("Hello from A");
+    server.expect_no_errors();
 }
 
 #[test]

@@ -31,3 +31,29 @@ pub fn sleeps_when_nothing_happens(program: Program) {
     server.connect("alice").leave();
     server.expect_idle();
 }
+
+/// A signal that interrupts `accept` is no error, and loses no connection.
+///
+/// On Linux a non-blocking call does not wait and so is not interrupted, but POSIX allows it. `strace`
+/// makes the first call fail.
+pub fn retries_an_interrupted_accept(program: Program) {
+    accepts_although_the_first_call_fails(program, "EINTR");
+}
+
+/// A client that gives up while its connection is pending is skipped, and the next one accepted.
+///
+/// Linux reports it as an accepted connection that is closed; other systems, and errors pending on the
+/// connection (accept(2)), as `ECONNABORTED`. `strace` makes the first call fail.
+pub fn skips_an_aborted_connection(program: Program) {
+    accepts_although_the_first_call_fails(program, "ECONNABORTED");
+}
+
+fn accepts_although_the_first_call_fails(program: Program, error: &str) {
+    let Some(builder) = Server::builder(program).fail_first("accept,accept4", error) else {
+        return;
+    };
+    let server = builder.start();
+    let alice = server.connect("alice");
+    server.expect_line(&format!("Accepted connection from {}", alice.address()));
+    server.expect_no_errors();
+}

@@ -31,6 +31,29 @@ pub fn row_10_counts_the_bytes_of_a_line(program: Program) {
     server.expect_no_more_lines();
 }
 
+/// White space is part of a line, its carriage return too: only the newline has a meaning.
+pub fn counts_white_space(program: Program) {
+    let server = Server::start(program);
+    let mut alice = server.client("alice");
+    alice.send_line("  padded \t\r");
+    server.expect_line("Broadcast 12 bytes from Token(1)");
+}
+
+/// A signal that interrupts `read` is no error, and loses no bytes.
+///
+/// On Linux a non-blocking call does not wait and so is not interrupted, but POSIX allows it. `strace`
+/// makes the first call fail.
+pub fn retries_an_interrupted_read(program: Program) {
+    let Some(builder) = Server::builder(program).fail_first("recvfrom", "EINTR") else {
+        return;
+    };
+    let server = builder.start();
+    let mut alice = server.client("alice");
+    alice.send_line("Hello from A");
+    server.expect_line("Broadcast 13 bytes from Token(1)");
+    server.expect_no_errors();
+}
+
 /// Lines that arrive together are broadcast together.
 pub fn takes_several_lines_at_once(program: Program) {
     let server = Server::start(program);

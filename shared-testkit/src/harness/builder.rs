@@ -84,7 +84,26 @@ impl Builder {
     /// the server goes on. `None` where `strace` is not installed or not allowed: the calling test
     /// is reported as skipped.
     #[must_use]
-    pub fn traced(mut self, calls: &Path) -> Option<Builder> {
+    pub fn traced(self, calls: &Path) -> Option<Builder> {
+        self.under_strace([
+            "--trace=epoll_ctl".as_ref(),
+            "--output".as_ref(),
+            calls.as_os_str(),
+        ])
+    }
+
+    /// Makes the server's first use of a system call fail with an error, `EINTR` for example, and
+    /// leaves the others alone (`--inject`, strace(1)). Several names are separated by commas:
+    /// whichever of them the server uses. `None` as for [`Builder::traced`].
+    #[must_use]
+    pub fn fail_first(self, calls: &str, error: &str) -> Option<Builder> {
+        let trace = format!("--trace={calls}");
+        let inject = format!("--inject={calls}:error={error}:when=1");
+        let quiet = ["--output", "/dev/null"].map(OsStr::new);
+        self.under_strace([trace.as_ref(), inject.as_ref()].into_iter().chain(quiet))
+    }
+
+    fn under_strace<'a>(mut self, options: impl IntoIterator<Item = &'a OsStr>) -> Option<Builder> {
         let attempt = Command::new("strace")
             .args(["--daemonize", "--output", "/dev/null", "true"])
             .output();
@@ -93,9 +112,8 @@ impl Builder {
             return None;
         }
         // `--daemonize` makes strace a child of the server, which stays the process we started.
-        let strace = ["strace", "--daemonize", "--trace=epoll_ctl", "--output"];
-        let words = strace.map(OsStr::new).into_iter();
-        self.program = self.program.started_by(words.chain([calls.as_os_str()]));
+        let strace = ["strace", "--daemonize"].map(OsStr::new);
+        self.program = self.program.started_by(strace.into_iter().chain(options));
         Some(self)
     }
 
