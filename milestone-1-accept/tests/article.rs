@@ -1,4 +1,4 @@
-//! What the article promises of its first step: whoever connects is accepted, announced and let go.
+//! What the article promises for its first step: every client is accepted, announced and dropped.
 
 use shared_testkit::behaviour::{accept, start};
 use shared_testkit::{Server, program};
@@ -33,6 +33,7 @@ fn sleeps_when_nothing_happens() {
     accept::sleeps_when_nothing_happens(program!());
 }
 
+/// An accepted connection is dropped: the client sees end of file.
 #[test]
 fn a_client_sees_end_of_file() {
     let server = Server::start(program!());
@@ -42,6 +43,7 @@ fn a_client_sees_end_of_file() {
     server.expect_no_more_lines();
 }
 
+/// Three clients that connect at once are announced once each.
 #[test]
 fn three_clients_at_once_are_each_announced_once() {
     let server = Server::start(program!());

@@ -1,6 +1,6 @@
-//! Where this step does better than the article's listing; the rows are those of the table of
-//! departures in `docs/src/departures.md`. What is staged here by stopping and continuing the server, the
-//! article's listing does not live to see (row 1).
+//! Where this step does better than the article's listing. The rows are those of the table in
+//! `docs/src/departures.md`. Tests that stop and continue the server would end the article's
+//! listing before they get to their point (row 1).
 
 use shared_testkit::behaviour::{accept, start};
 use shared_testkit::{Server, program};
@@ -47,6 +47,7 @@ fn skips_an_aborted_connection() {
     accept::skips_an_aborted_connection(program!());
 }
 
+/// Bytes and a reset that arrive before `accept` do no harm.
 #[test]
 fn a_client_that_sends_before_it_is_accepted_does_no_harm() {
     let mut server = Server::start(program!());
@@ -59,7 +60,7 @@ fn a_client_that_sends_before_it_is_accepted_does_no_harm() {
 
     server.expect_line(&format!("Accepted connection from {}", alice.address()));
     alice.expect_closed();
-    // By now it has come across bob as well.
+    // Bob's connection comes before carol's, so it has been dealt with as well.
     let carol = server.connect("carol");
     server.expect_line(&format!("Accepted connection from {}", carol.address()));
     server.expect_running();

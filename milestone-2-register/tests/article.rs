@@ -1,4 +1,4 @@
-//! What the article promises of its second step: clients stay, each under a token of its own.
+//! What the article promises for its second step: clients stay, each under a token of its own.
 
 use shared_testkit::behaviour::{accept, register, start};
 use shared_testkit::{Server, program};
@@ -45,6 +45,7 @@ fn keeps_clients_open() {
     register::keeps_clients_open(program!());
 }
 
+/// An event names the client that has sent something.
 #[test]
 fn three_clients_that_type_are_told_apart() {
     let server = Server::start(program!());
@@ -56,6 +57,7 @@ fn three_clients_that_type_are_told_apart() {
     server.expect_no_more_lines();
 }
 
+/// This step does not read: the bytes stay in the socket.
 #[test]
 fn the_bytes_stay_unread() {
     let server = Server::start(program!());
@@ -66,13 +68,14 @@ fn the_bytes_stay_unread() {
     assert_eq!(server.unread_bytes(&alice), "Hello\n".len());
 }
 
+/// Unread bytes are reported once, and again only when more arrive.
 #[test]
 fn a_second_event_comes_with_new_bytes_only() {
     let server = Server::start(program!());
     let mut alice = server.client("alice");
     for _ in 0..3 {
         alice.send_line("Hello");
-        // Bytes wait from the first time on, and still the loop sleeps until more come.
+        // Bytes are unread from the first time on, and still the loop sleeps until more arrive.
         server.expect_line("Client event for Token(1)");
     }
     server.expect_idle();

@@ -1,6 +1,6 @@
-//! Where this step does better than the article's listing; the rows are those of the table of
-//! departures in `docs/src/departures.md`. What is staged here by stopping and continuing the server, the
-//! article's listing does not live to see (row 1).
+//! Where this step does better than the article's listing. The rows are those of the table in
+//! `docs/src/departures.md`. Tests that stop and continue the server would end the article's
+//! listing before they get to their point (row 1).
 
 use shared_testkit::behaviour::{accept, register, start};
 use shared_testkit::program;

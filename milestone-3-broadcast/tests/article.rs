@@ -1,4 +1,4 @@
-//! What the article promises of its third step: whole lines are taken and queued for all others.
+//! What the article promises for its third step: complete lines are queued for all other clients.
 
 use shared_testkit::Interest;
 use shared_testkit::behaviour::{accept, broadcast, register, start};
@@ -94,6 +94,7 @@ fn survives_every_kind_of_disconnect() {
     broadcast::survives_every_kind_of_disconnect(program!());
 }
 
+/// WRITABLE is turned on for every client except the sender.
 #[test]
 fn writable_is_on_where_bytes_are_queued() {
     let server = Server::start(program!());
@@ -110,22 +111,19 @@ fn writable_is_on_where_bytes_are_queued() {
         (&carol, Interest::READABLE_AND_WRITABLE),
     ] {
         let interest = server.interest(client.token());
-        assert_eq!(
-            interest,
-            Some(expected),
-            "what {} is watched for",
-            client.name()
-        );
+        let what = format!("the interest registered for {}", client.name());
+        assert_eq!(interest, Some(expected), "{what}");
     }
 }
 
+/// This step queues lines and sends nothing.
 #[test]
 fn nothing_is_sent_yet() {
     let mut server = Server::start(program!());
     let mut alice = server.client("alice");
     let mut bob = server.client("bob");
 
-    // The second line is taken in a later turn: by then bob's socket was told to be writable.
+    // The second line is read in a later turn: by then bob's socket has been reported writable.
     for line in ["Hello from A", "Hello again"] {
         alice.send_line(line);
         server.expect_line(&format!("Broadcast {} bytes from Token(1)", line.len() + 1));
@@ -137,6 +135,7 @@ fn nothing_is_sent_yet() {
     server.expect_no_more_lines();
 }
 
+/// Room to write is reported once, so interest in it does not keep the server busy.
 #[test]
 fn interest_in_writable_does_not_spin() {
     let server = Server::start(program!());

@@ -1,4 +1,4 @@
-//! What the article promises of its last step: whoever is connected gets every line of all others.
+//! What the article promises for its last step: every client receives every line of the others.
 
 use std::thread;
 
@@ -97,7 +97,7 @@ fn survives_every_kind_of_disconnect() {
     broadcast::survives_every_kind_of_disconnect(program!());
 }
 
-/// "Testing the Complete Broadcast Server", with everything that the server says.
+/// The article's final chat, with every line that the server prints.
 #[test]
 fn three_clients_chat() {
     let server = Server::start(program!());
@@ -127,6 +127,7 @@ fn three_clients_chat() {
     server.expect_no_more_lines();
 }
 
+/// When one client disconnects, the others chat on.
 #[test]
 fn the_others_chat_on_when_one_disconnects() {
     let server = Server::start(program!());
@@ -150,6 +151,7 @@ fn the_others_chat_on_when_one_disconnects() {
     server.expect_no_more_lines();
 }
 
+/// A sender does not receive its own line.
 #[test]
 fn the_sender_does_not_get_its_own_line() {
     let server = Server::start(program!());
@@ -159,10 +161,11 @@ fn the_sender_does_not_get_its_own_line() {
     alice.send_line("from alice");
     bob.expect_line("from alice");
     bob.send_line("from bob");
-    // Were alice's own line sent back, it would come before this one.
+    // If alice's own line were sent back, it would come before this one.
     alice.expect_line("from bob");
 }
 
+/// Pieces of lines are put together before they are sent.
 #[test]
 fn fragments_become_lines() {
     let server = Server::start(program!());
@@ -177,6 +180,7 @@ fn fragments_become_lines() {
     bob.expect_line("world");
 }
 
+/// Lines that arrive byte by byte are sent complete, empty lines too.
 #[test]
 fn single_bytes_become_lines() {
     let server = Server::start(program!());
@@ -191,6 +195,7 @@ fn single_bytes_become_lines() {
     }
 }
 
+/// Half a line whose sender disconnects reaches nobody.
 #[test]
 fn half_a_line_is_not_broadcast() {
     let server = Server::start(program!());
@@ -202,7 +207,7 @@ fn half_a_line_is_not_broadcast() {
     server.expect_line("Buffering partial message from Token(1)");
     bob.send_line("whole");
     carol.expect_line("whole");
-    // Who leaves with something unread sends a reset instead of an end of file.
+    // A client that leaves with bytes unread sends a reset instead of an end of file.
     alice.expect_line("whole");
     alice.leave();
     server.expect_line("Client Token(1) disconnected");
@@ -210,6 +215,7 @@ fn half_a_line_is_not_broadcast() {
     carol.expect_line("after it");
 }
 
+/// Twenty thousand lines sent at once all arrive, in order.
 #[test]
 fn twenty_thousand_lines_in_one_write() {
     let lines: String = (0..20_000).map(|n| format!("line {n}\n")).collect();
@@ -223,6 +229,7 @@ fn twenty_thousand_lines_in_one_write() {
     });
 }
 
+/// Bytes that are not text arrive unchanged.
 #[test]
 fn every_byte_value_arrives_unchanged() {
     let mut every_byte: Vec<u8> = (0..=255).collect();
@@ -248,10 +255,11 @@ fn white_space_arrives_unchanged() {
     }
 }
 
+/// A slow reader receives 17 MB complete and in order.
 #[test]
 fn a_long_queue_arrives_complete_and_in_order() {
-    // Numbered, so that a byte lost, doubled or moved shows
-    let backlog: String = (0..800_000)
+    // Numbered, so that a lost, doubled or moved byte shows.
+    let lines: String = (0..800_000)
         .map(|n| format!("line number {n:8}\n"))
         .collect();
     let server = Server::start(program!());
@@ -259,17 +267,18 @@ fn a_long_queue_arrives_complete_and_in_order() {
     let mut bob = server.client_with_receive_buffer("bob", 4096);
 
     thread::scope(|scope| {
-        scope.spawn(|| alice.send(&backlog));
-        // While bytes wait, so does the wish to be told of room for them.
-        server.wait_until("bytes wait for bob", || {
+        scope.spawn(|| alice.send(&lines));
+        // WRITABLE is on while bytes are queued.
+        server.wait_until("bytes are queued for bob", || {
             server.interest(bob.token()) == Some(Interest::READABLE_AND_WRITABLE)
         });
-        bob.expect_bytes(&backlog);
+        bob.expect_bytes(&lines);
     });
     alice.send_line("the last one");
     bob.expect_line("the last one");
 }
 
+/// A client that does not read holds up nobody else, and loses nothing.
 #[test]
 fn a_stalled_reader_does_not_hold_up_the_others() {
     let server = Server::start(program!());
@@ -277,7 +286,7 @@ fn a_stalled_reader_does_not_hold_up_the_others() {
     let mut bob = server.client_with_receive_buffer("bob", 4096);
     let mut carol = server.client("carol");
 
-    // When something waits for bob, his socket is full.
+    // As soon as something is queued for bob, his socket is full.
     let piece = "a line for everybody\n".repeat(780);
     let mut pieces = 0;
     while server.interest(bob.token()) != Some(Interest::READABLE_AND_WRITABLE) {
@@ -292,12 +301,13 @@ fn a_stalled_reader_does_not_hold_up_the_others() {
     carol.send_line("here too");
     alice.expect_line("here too");
 
-    // What came while bob's socket was full waits behind what he had not read.
+    // The lines that came while bob's socket was full follow those that he had not read.
     bob.expect_bytes(piece.repeat(pieces));
     bob.expect_line("still in time");
     bob.expect_line("here too");
 }
 
+/// The lines of eight writers stay whole, and each writer's in order.
 #[test]
 fn eight_writers_at_once() {
     const WRITERS: usize = 8;
@@ -313,7 +323,7 @@ fn eight_writers_at_once() {
         for (id, writer) in writers.iter_mut().enumerate() {
             scope.spawn(move || {
                 for n in 0..LINES {
-                    // Two pieces, so that lines of several writers are under way half done.
+                    // Two pieces, so that half lines of several writers arrive together.
                     writer.send(format!("{id} "));
                     writer.send(format!("{n}\n"));
                 }
@@ -335,13 +345,14 @@ fn eight_writers_at_once() {
     });
 }
 
+/// WRITABLE is off again as soon as a client's queue is empty.
 #[test]
 fn writable_is_on_only_while_bytes_are_queued() {
     let server = Server::start(program!());
     let mut alice = server.client("alice");
     let mut bob = server.client("bob");
 
-    // More than once: it has to come on again after it was turned off.
+    // More than once: it must come on again after it was turned off.
     for line in ["first", "second", "third"] {
         alice.send_line(line);
         bob.expect_line(line);
@@ -351,6 +362,7 @@ fn writable_is_on_only_while_bytes_are_queued() {
     }
 }
 
+/// After a line to a hundred clients the server sleeps.
 #[test]
 fn a_hundred_idle_clients_cost_no_cpu() {
     let server = Server::start(program!());
@@ -364,6 +376,7 @@ fn a_hundred_idle_clients_cost_no_cpu() {
     server.expect_idle();
 }
 
+/// The last lines before a half-close are broadcast, and the client is closed.
 #[test]
 fn half_close_delivers_the_last_lines() {
     let server = Server::start(program!());
@@ -378,11 +391,12 @@ fn half_close_delivers_the_last_lines() {
         reader.expect_line("one");
         reader.expect_line("two");
     }
-    // The half line is gone with its sender.
+    // The half line is gone, like its sender.
     bob.send_line("three");
     carol.expect_line("three");
 }
 
+/// Guests that come and go, some of them by a reset, do no harm.
 #[test]
 fn clients_come_and_go_while_others_chat() {
     let mut server = Server::start(program!());

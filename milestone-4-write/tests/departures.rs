@@ -1,6 +1,6 @@
-//! Where this step does better than the article's listing; the rows are those of the table of
-//! departures in `docs/src/departures.md`. What is staged here by stopping and continuing the server, the
-//! article's listing does not live to see (row 1).
+//! Where this step does better than the article's listing. The rows are those of the table in
+//! `docs/src/departures.md`. Tests that stop and continue the server would end the article's
+//! listing before they get to their point (row 1).
 
 use std::fs;
 use std::path::Path;
@@ -101,40 +101,39 @@ fn sends_queued_bytes_after_end_of_file() {
 }
 
 /// More than a socket takes for a client that does not read.
-const BACKLOG: usize = 8 << 20;
+const QUEUE: usize = 8 << 20;
 
-/// Rows 6 and 7: what the kernel tells of one client in one event, that it can be read and that it
-/// can be written to.
+/// Rows 6 and 7: one event reports a client both readable and writable.
 struct Staged {
     server: Server,
     alice: Client,
     carol: Client,
-    /// Has a backlog, of which it has received all that was under way.
+    /// Has a queue, and has received everything that was in flight.
     bob: Client,
-    /// What bob has still to receive.
+    /// What is still queued for bob.
     rest: Vec<u8>,
 }
 
-/// Stops a server at the moment when bob's socket has become writable. What bob does next is told
-/// with it, in one event, as soon as the server goes on.
+/// Stops a server at the moment when bob's socket has become writable. Whatever bob does next is
+/// reported with it, in one event, as soon as the server continues.
 fn stop_when_bob_is_writable() -> Staged {
-    let backlog = "a line for everybody\n".repeat(BACKLOG / 21);
+    let lines = "a line for everybody\n".repeat(QUEUE / 21);
     let server = Server::start(program!());
     let mut alice = server.client("alice");
     let mut bob = server.client_with_receive_buffer("bob", 4096);
     let mut carol = server.client("carol");
 
-    // When carol has it all, it was queued for bob as well, and his socket was filled.
-    alice.send(&backlog);
-    carol.expect_bytes(&backlog);
+    // When carol has everything, it has been queued for bob as well, and has filled his socket.
+    alice.send(&lines);
+    carol.expect_bytes(&lines);
     wait_until_bob_is_held_up(&server);
 
     server.stop();
-    let (under_way, rest) = backlog
+    let (in_flight, rest) = lines
         .as_bytes()
         .split_at(server.bytes_written_to("Token(2)"));
-    bob.expect_bytes(under_way);
-    assert!(!rest.is_empty(), "bob's socket took the whole backlog");
+    bob.expect_bytes(in_flight);
+    assert!(!rest.is_empty(), "bob's socket took everything");
     Staged {
         rest: rest.to_vec(),
         server,
@@ -144,14 +143,15 @@ fn stop_when_bob_is_writable() -> Staged {
     }
 }
 
-/// When the server is at rest and still wants to write to bob, his socket is full.
+/// If the server sleeps while WRITABLE is on for bob, his socket is full.
 fn wait_until_bob_is_held_up(server: &Server) {
     server.wait_until_asleep();
-    server.wait_until("bob's queue waits for room", || {
+    server.wait_until("bytes are queued for bob", || {
         server.interest("Token(2)") == Some(Interest::READABLE_AND_WRITABLE)
     });
 }
 
+/// Row 6: a line, end of file and room to write may be reported by one event.
 #[test]
 fn row_6_a_client_with_a_queue_sends_and_closes() {
     let mut staged = stop_when_bob_is_writable();
@@ -167,25 +167,26 @@ fn row_6_a_client_with_a_queue_sends_and_closes() {
     staged.server.expect_running();
 }
 
+/// Row 7: after half a line the write half of the same event still runs.
 #[test]
 fn row_7_half_a_line_does_not_hold_up_the_queue() {
     let mut staged = stop_when_bob_is_writable();
     staged.bob.send("half a li");
     staged.server.resume();
 
-    // Nobody speaks any more: the one event has to be enough to go on writing.
+    // Nobody sends any more: the one event must be enough to go on writing.
     staged.bob.expect_bytes(&staged.rest);
 }
 
-/// A full socket is no error: the rest waits, and goes out when there is room. The newline sets all
-/// of the line free at once, so this one write must find the socket full.
+/// A full socket is no error: the remaining bytes are sent when there is room. The newline releases
+/// the whole line at once, so its write must find the socket full.
 #[test]
 fn a_line_larger_than_the_socket_buffer_arrives_complete() {
     let server = Server::start(program!());
     let mut alice = server.client("alice");
     let mut bob = server.client_with_receive_buffer("bob", 4096);
 
-    let line = "x".repeat(2 * BACKLOG) + "\n";
+    let line = "x".repeat(2 * QUEUE) + "\n";
     alice.send(&line);
     server.expect_line("Write would block for Token(2)");
     bob.expect_bytes(&line);
@@ -209,6 +210,7 @@ fn retries_an_interrupted_write() {
     server.expect_no_errors();
 }
 
+/// A reset by a client with a queue closes that client and no other.
 #[test]
 fn a_stalled_reader_that_resets_closes_only_itself() {
     let Staged {
@@ -226,9 +228,9 @@ fn a_stalled_reader_that_resets_closes_only_itself() {
     carol.expect_line("still here");
 }
 
-/// Row 9: a client that waits to be written to already is not registered again for every line.
+/// Row 9: a client for which WRITABLE is on already is not registered again for every line.
 ///
-/// Looks at the system calls, because nothing else tells: without `strace` it is passed over.
+/// Checks the system calls, because nothing else shows it: without `strace` the test is skipped.
 #[test]
 fn row_9_turns_writable_on_once() {
     let log =
@@ -242,34 +244,34 @@ fn row_9_turns_writable_on_once() {
     let of_bob = descriptor_added_last(&log).expect("bob is registered");
     let mut carol = server.client("carol");
 
-    let backlog = "a line for everybody\n".repeat(BACKLOG / 21);
-    alice.send(&backlog);
-    carol.expect_bytes(&backlog);
+    let lines = "a line for everybody\n".repeat(QUEUE / 21);
+    alice.send(&lines);
+    carol.expect_bytes(&lines);
     wait_until_bob_is_held_up(&server);
-    let before = writable_asked_for(&of_bob, &log);
+    let before = writable_turned_on(&of_bob, &log);
     for _ in 0..100 {
         alice.send_line("one more");
         carol.expect_line("one more");
     }
 
-    assert!(before > 0, "WRITABLE was never asked for");
+    assert!(before > 0, "WRITABLE was never turned on");
     assert_eq!(
-        writable_asked_for(&of_bob, &log) - before,
+        writable_turned_on(&of_bob, &log) - before,
         0,
         "times while it was on already"
     );
 }
 
-/// The server's descriptor for whoever was registered last, by what `strace` has written: the third
-/// argument of `epoll_ctl(2)`.
+/// The server's descriptor for the client registered last, from the calls that `strace` has written:
+/// the third argument of `epoll_ctl(2)`.
 fn descriptor_added_last(log: &Path) -> Option<String> {
     let calls = fs::read_to_string(log).unwrap_or_default();
     let added = calls.lines().rfind(|call| call.contains("EPOLL_CTL_ADD"))?;
     Some(added.split(", ").nth(2)?.to_owned())
 }
 
-/// How often WRITABLE was asked for on behalf of a descriptor up to now.
-fn writable_asked_for(descriptor: &str, log: &Path) -> usize {
+/// How often WRITABLE has been turned on for a descriptor so far.
+fn writable_turned_on(descriptor: &str, log: &Path) -> usize {
     let of_descriptor = format!("EPOLL_CTL_MOD, {descriptor}, ");
     let calls = fs::read_to_string(log).unwrap_or_default();
     let asked = calls
