@@ -110,7 +110,7 @@ fn writable_is_on_where_bytes_are_queued() {
         (&bob, Interest::READABLE_AND_WRITABLE),
         (&carol, Interest::READABLE_AND_WRITABLE),
     ] {
-        let interest = server.interest(client.token());
+        let interest = server.interest(client);
         let what = format!("the interest registered for {}", client.name());
         assert_eq!(interest, Some(expected), "{what}");
     }

@@ -270,7 +270,7 @@ fn a_long_queue_arrives_complete_and_in_order() {
         scope.spawn(|| alice.send(&lines));
         // WRITABLE is on while bytes are queued.
         server.wait_until("bytes are queued for bob", || {
-            server.interest(bob.token()) == Some(Interest::READABLE_AND_WRITABLE)
+            server.interest(&bob) == Some(Interest::READABLE_AND_WRITABLE)
         });
         bob.expect_bytes(&lines);
     });
@@ -289,7 +289,7 @@ fn a_stalled_reader_does_not_hold_up_the_others() {
     // As soon as something is queued for bob, his socket is full.
     let piece = "a line for everybody\n".repeat(780);
     let mut pieces = 0;
-    while server.interest(bob.token()) != Some(Interest::READABLE_AND_WRITABLE) {
+    while server.interest(&bob) != Some(Interest::READABLE_AND_WRITABLE) {
         alice.send(&piece);
         carol.expect_bytes(&piece);
         server.wait_until_asleep();
@@ -357,7 +357,7 @@ fn writable_is_on_only_while_bytes_are_queued() {
         alice.send_line(line);
         bob.expect_line(line);
         server.wait_until("WRITABLE is off again", || {
-            server.interest(bob.token()) == Some(Interest::READABLE)
+            server.interest(&bob) == Some(Interest::READABLE)
         });
     }
 }

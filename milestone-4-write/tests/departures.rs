@@ -2,13 +2,9 @@
 //! `docs/src/departures.md`. Tests that stop and continue the server would end the article's
 //! listing before they get to their point (row 1).
 
-use std::fs;
-use std::path::Path;
-use std::process;
-
 use shared_testkit::Interest;
 use shared_testkit::behaviour::{accept, broadcast, register, start};
-use shared_testkit::{Client, Server, program};
+use shared_testkit::{Builder, Client, Server, program};
 
 /// A signal that interrupts `poll` is no error: Ctrl-Z, then `fg`.
 #[test]
@@ -126,7 +122,7 @@ fn stop_when_bob_is_writable() -> Staged {
     // When carol has everything, it has been queued for bob as well, and has filled his socket.
     alice.send(&lines);
     carol.expect_bytes(&lines);
-    wait_until_bob_is_held_up(&server);
+    wait_until_held_up(&server, &bob);
 
     server.stop();
     let (in_flight, rest) = lines
@@ -144,10 +140,10 @@ fn stop_when_bob_is_writable() -> Staged {
 }
 
 /// If the server sleeps while WRITABLE is on for bob, his socket is full.
-fn wait_until_bob_is_held_up(server: &Server) {
+fn wait_until_held_up(server: &Server, bob: &Client) {
     server.wait_until_asleep();
     server.wait_until("bytes are queued for bob", || {
-        server.interest("Token(2)") == Some(Interest::READABLE_AND_WRITABLE)
+        server.interest(bob) == Some(Interest::READABLE_AND_WRITABLE)
     });
 }
 
@@ -191,7 +187,7 @@ fn a_line_larger_than_the_socket_buffer_arrives_complete() {
     server.expect_line("Write would block for Token(2)");
     bob.expect_bytes(&line);
     server.wait_until("WRITABLE is off again", || {
-        server.interest(bob.token()) == Some(Interest::READABLE)
+        server.interest(&bob) == Some(Interest::READABLE)
     });
 }
 
@@ -199,10 +195,11 @@ fn a_line_larger_than_the_socket_buffer_arrives_complete() {
 /// fail: on Linux a non-blocking call is not interrupted, but POSIX allows it.
 #[test]
 fn retries_an_interrupted_write() {
-    let Some(builder) = Server::builder(program!()).fail_first("sendto", "EINTR") else {
+    let inject = "--inject=sendto:error=EINTR:when=1";
+    let traced = Server::builder(program!()).under_strace(&[inject, "--output=/dev/null"]);
+    let Some(server) = traced.map(Builder::start) else {
         return;
     };
-    let server = builder.start();
     let mut alice = server.client("alice");
     let mut bob = server.client("bob");
     alice.send_line("Hello from A");
@@ -233,49 +230,48 @@ fn a_stalled_reader_that_resets_closes_only_itself() {
 /// Checks the system calls, because nothing else shows it: without `strace` the test is skipped.
 #[test]
 fn row_9_turns_writable_on_once() {
-    let log =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("epoll_ctl-{}.log", process::id()));
-    let Some(builder) = Server::builder(program!()).traced(&log) else {
+    let traced = Server::builder(program!()).under_strace(&["--trace=epoll_ctl"]);
+    let Some(server) = traced.map(Builder::start) else {
         return;
     };
-    let server = builder.start();
     let mut alice = server.client("alice");
-    let _bob = server.client_with_receive_buffer("bob", 4096);
-    let of_bob = descriptor_added_last(&log).expect("bob is registered");
+    let bob = server.client_with_receive_buffer("bob", 4096);
+    let of_bob = descriptor_added_last(&server).expect("bob is registered");
     let mut carol = server.client("carol");
 
     let lines = "a line for everybody\n".repeat(QUEUE / 21);
     alice.send(&lines);
     carol.expect_bytes(&lines);
-    wait_until_bob_is_held_up(&server);
-    let before = writable_turned_on(&of_bob, &log);
+    wait_until_held_up(&server, &bob);
+    let before = writable_turned_on(&of_bob, &server);
     for _ in 0..100 {
         alice.send_line("one more");
         carol.expect_line("one more");
     }
 
     assert!(before > 0, "WRITABLE was never turned on");
-    assert_eq!(
-        writable_turned_on(&of_bob, &log) - before,
-        0,
-        "times while it was on already"
-    );
+    let more = writable_turned_on(&of_bob, &server) - before;
+    assert_eq!(more, 0, "times while it was on already");
 }
 
-/// The server's descriptor for the client registered last, from the calls that `strace` has written:
-/// the third argument of `epoll_ctl(2)`.
-fn descriptor_added_last(log: &Path) -> Option<String> {
-    let calls = fs::read_to_string(log).unwrap_or_default();
-    let added = calls.lines().rfind(|call| call.contains("EPOLL_CTL_ADD"))?;
+/// The server's descriptor for the client registered last: the third argument of `epoll_ctl(2)`.
+fn descriptor_added_last(server: &Server) -> Option<String> {
+    let calls = calls(server);
+    let added = calls.iter().rfind(|call| call.contains("EPOLL_CTL_ADD"))?;
     Some(added.split(", ").nth(2)?.to_owned())
 }
 
 /// How often WRITABLE has been turned on for a descriptor so far.
-fn writable_turned_on(descriptor: &str, log: &Path) -> usize {
+fn writable_turned_on(descriptor: &str, server: &Server) -> usize {
     let of_descriptor = format!("EPOLL_CTL_MOD, {descriptor}, ");
-    let calls = fs::read_to_string(log).unwrap_or_default();
-    let asked = calls
-        .lines()
-        .filter(|call| call.contains(&of_descriptor) && call.contains("EPOLLOUT"));
-    asked.count()
+    let calls = calls(server).into_iter();
+    calls
+        .filter(|call| call.contains(&of_descriptor) && call.contains("EPOLLOUT"))
+        .count()
+}
+
+/// What `strace` has written so far.
+fn calls(server: &Server) -> Vec<String> {
+    server.wait_until_asleep();
+    server.stderr_lines()
 }

@@ -3,16 +3,13 @@
 
 #![allow(clippy::expect_used, reason = "the helpers are part of the tests")]
 
-use std::fs;
-use std::path::Path;
-use std::process;
 use std::thread;
 use std::time::Duration;
 
 use shared_testkit::behaviour::{accept, broadcast, register, start};
 use shared_testkit::predicates::prelude::PredicateBooleanExt;
 use shared_testkit::predicates::str::{contains, ends_with, starts_with};
-use shared_testkit::{Client, Server, flood_lines, has_descriptors, program, run_to_exit};
+use shared_testkit::{Builder, Client, Server, flood_lines, has_descriptors, program, run_to_exit};
 
 /// A signal that interrupts `poll` is no error: Ctrl-Z, then `fg`.
 #[test]
@@ -384,19 +381,18 @@ fn the_descriptor_limit_is_told_once() {
 /// Milestone 4 asks for WRITABLE and turns it off again for every line and reader.
 #[test]
 fn writable_is_not_asked_for_in_a_chat() {
-    let log =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("hardened-{}.log", process::id()));
-    let Some(builder) = Server::builder(program!()).traced(&log) else {
+    let traced = Server::builder(program!()).under_strace(&["--trace=epoll_ctl"]);
+    let Some(server) = traced.map(Builder::start) else {
         return;
     };
-    let server = builder.start();
     let mut alice = server.client("alice");
     let mut bob = server.client("bob");
     for _ in 0..10 {
         alice.send_line("a line");
         bob.expect_line("a line");
     }
-    let calls = fs::read_to_string(log).expect("strace writes its log");
+    server.wait_until_asleep();
+    let calls = server.stderr_lines().join("\n");
     assert!(calls.contains("EPOLL_CTL_ADD"), "{calls}");
     assert!(!calls.contains("EPOLL_CTL_MOD"), "{calls}");
 }
@@ -446,9 +442,7 @@ fn unlogged() -> (Server, Client, Client) {
     let server = Server::builder(program!()).leave_stdout_unread().start();
     let alice = server.connect("alice");
     let bob = server.connect("bob");
-    server.wait_until("bob is registered", || {
-        server.interest("Token(2)").is_some()
-    });
+    server.wait_until("bob is registered", || server.interest(&bob).is_some());
     (server, alice, bob)
 }
 

@@ -14,7 +14,7 @@ use rustix::io::{ioctl_fionread, retry_on_intr};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use crate::lines::LISTENING;
-use crate::wait::{PAUSE, patience};
+use crate::wait::{patience, wait_at_most};
 
 /// The name of the server in the log.
 pub(crate) const SERVER: &str = "server";
@@ -32,8 +32,8 @@ const SHOWN_BYTES: usize = 36;
 /// How many of its last lines on stderr a failure shows for a server that has ended.
 const LAST_WORDS: usize = 3;
 
-/// How often a failure checks whether the server has ended: its connections close a little earlier.
-const CHECKS: u32 = 10;
+/// How long a failure waits for the end of a server: its connections close a little earlier.
+const MOMENT: Duration = Duration::from_millis(20);
 
 /// The indentation of a further line of what was expected or received.
 pub(crate) const INDENT: &str = "            ";
@@ -41,30 +41,19 @@ pub(crate) const INDENT: &str = "            ";
 /// How a failure describes a server that has not ended.
 const RUNS: &str = "still runs";
 
-/// What kind of event this is.
+/// What kind of event this is, by its mark in the log.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Kind {
-    Stdout,
-    Stderr,
-    Sent,
-    Received,
-    Done,
+    Stdout = b'|' as isize,
+    Stderr = b'!' as isize,
+    Sent = b'>' as isize,
+    Received = b'<' as isize,
+    Done = b'.' as isize,
 }
 
 impl Kind {
-    /// The mark of its events in the log.
     pub(crate) fn mark(self) -> char {
-        match self {
-            Kind::Stdout => '|',
-            Kind::Stderr => '!',
-            Kind::Sent => '>',
-            Kind::Received => '<',
-            Kind::Done => '.',
-        }
-    }
-
-    fn is_line(self) -> bool {
-        matches!(self, Kind::Stdout | Kind::Stderr)
+        char::from(self as u8)
     }
 }
 
@@ -186,13 +175,8 @@ impl Log {
 
     /// Waits for a line of the server's that no assertion has asked for yet, and returns it.
     /// `None` at the deadline, or as soon as the server can print nothing more.
-    pub(crate) fn take_line(&self, kind: Kind, wanted: &impl Predicate<str>) -> Option<String> {
-        self.take(0, |k| k == kind, wanted).map(|(_, line)| line)
-    }
-
-    /// The same for a line on stdout or on stderr.
-    pub(crate) fn take_line_of_either(&self, wanted: &impl Predicate<str>) -> Option<String> {
-        self.take(0, Kind::is_line, wanted).map(|(_, line)| line)
+    pub(crate) fn take_line(&self, kinds: &[Kind], wanted: &impl Predicate<str>) -> Option<String> {
+        self.take(0, kinds, wanted).map(|(_, line)| line)
     }
 
     /// Waits for two lines of stdout, the second one anywhere after the first, and returns the
@@ -202,15 +186,15 @@ impl Log {
         first: &impl Predicate<str>,
         second: &impl Predicate<str>,
     ) -> Option<String> {
-        let (index, _) = self.take(0, |k| k == Kind::Stdout, first)?;
-        let (_, line) = self.take(index + 1, |k| k == Kind::Stdout, second)?;
+        let (index, _) = self.take(0, &[Kind::Stdout], first)?;
+        let (_, line) = self.take(index + 1, &[Kind::Stdout], second)?;
         Some(line)
     }
 
     fn take(
         &self,
         mut from: usize,
-        is_on: impl Fn(Kind) -> bool,
+        kinds: &[Kind],
         wanted: &impl Predicate<str>,
     ) -> Option<(usize, String)> {
         let end = Instant::now() + patience();
@@ -220,7 +204,7 @@ impl Log {
             let found = events
                 .iter_mut()
                 .enumerate()
-                .find(|(_, e)| is_on(e.kind) && !e.expected && wanted.eval(&e.text));
+                .find(|(_, e)| kinds.contains(&e.kind) && !e.expected && wanted.eval(&e.text));
             if let Some((index, event)) = found {
                 event.expected = true;
                 return Some((from + index, event.text.clone()));
@@ -244,7 +228,7 @@ impl Log {
         self.lock()
             .events
             .iter()
-            .filter(|e| e.kind.is_line() && !e.expected)
+            .filter(|e| [Kind::Stdout, Kind::Stderr].contains(&e.kind) && !e.expected)
             // With `SERVER_ADDR` nothing waits for it, and it may come all the same.
             .filter(|e| !e.text.starts_with(LISTENING))
             .map(|e| format!("{} {}", e.kind.mark(), shorten(&e.text)))
@@ -303,34 +287,26 @@ impl Log {
         text
     }
 
-    /// Whether the server still runs, or how it has ended. It stays a zombie for whoever waits for
+    /// Whether the server still runs, or how it has ended. It stays a zombie for whatever waits for
     /// it (`WNOWAIT`, waitid(2)).
     fn fate(&self) -> String {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        for _ in 0..CHECKS {
-            match waitid(WaitId::Pid(self.server), options) {
-                Err(_) => return "has ended".to_owned(),
-                Ok(Some(status)) => {
-                    self.wait_for_last_words();
-                    return match (status.exit_status(), status.terminating_signal()) {
-                        (Some(code), _) => format!("has ended, exit status {code}"),
-                        (_, Some(signal)) => format!("has ended, by signal {signal}"),
-                        _ => "has ended".to_owned(),
-                    };
-                }
-                Ok(None) => thread::sleep(PAUSE),
-            }
+        let mut status = None;
+        let has_ended = wait_at_most(MOMENT, || {
+            let result = waitid(WaitId::Pid(self.server), options);
+            status = result.as_ref().ok().cloned().flatten();
+            result.is_err() || status.is_some()
+        });
+        if !has_ended {
+            return RUNS.to_owned();
         }
-        RUNS.to_owned()
-    }
-
-    /// Its last lines may still be in the pipes. A child of its own could keep them open.
-    fn wait_for_last_words(&self) {
-        for _ in 0..CHECKS {
-            if !self.is_open() {
-                return;
-            }
-            thread::sleep(PAUSE);
+        // Its last lines may still be in the pipes. A child of its own could keep them open.
+        wait_at_most(MOMENT, || !self.is_open());
+        let status = status.map(|status| (status.exit_status(), status.terminating_signal()));
+        match status {
+            Some((Some(code), _)) => format!("has ended, exit status {code}"),
+            Some((_, Some(signal))) => format!("has ended, by signal {signal}"),
+            _ => "has ended".to_owned(),
         }
     }
 

@@ -28,10 +28,9 @@ pub fn skip(why: &str) {
 #[must_use]
 pub fn has_ipv6() -> bool {
     let result = TcpListener::bind("[::1]:0");
-    if let Err(e) = &result {
-        skip(&format!("there is no IPv6 here: {e}"));
-    }
-    result.is_ok()
+    result
+        .map_err(|e| skip(&format!("there is no IPv6 here: {e}")))
+        .is_ok()
 }
 
 /// Raises the limit on open file descriptors for this process and the servers that it starts: to

@@ -1,6 +1,6 @@
 //! Accepting, from milestone 1 on.
 
-use crate::{Program, Server};
+use crate::{Builder, Program, Server};
 
 /// No client is lost and none is accepted twice, a thousand times in a row.
 pub fn accepts_a_thousand_clients_in_a_row(program: Program) {
@@ -49,10 +49,11 @@ pub fn skips_an_aborted_connection(program: Program) {
 }
 
 fn accepts_although_the_first_call_fails(program: Program, error: &str) {
-    let Some(builder) = Server::builder(program).fail_first("accept,accept4", error) else {
+    let inject = format!("--inject=accept,accept4:error={error}:when=1");
+    let traced = Server::builder(program).under_strace(&[&inject, "--output=/dev/null"]);
+    let Some(server) = traced.map(Builder::start) else {
         return;
     };
-    let server = builder.start();
     let alice = server.connect("alice");
     server.expect_line(&format!("Accepted connection from {}", alice.address()));
     server.expect_no_errors();

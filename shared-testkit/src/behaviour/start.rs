@@ -83,7 +83,7 @@ pub fn refuses_a_malformed_address(program: Program) {
     }
     let malformed = ["", "8080", "127.0.0.1", "localhost:8080", "127.0.0.1:99999"];
     for address in malformed {
-        run_to_exit(&program, [address])
+        run_to_exit(program.clone(), [address])
             .code(1)
             .stdout(is_empty())
             .stderr(is_an_error_that_names(address));

@@ -1,8 +1,7 @@
 //! Starting a server, and programs that exit by themselves.
 
 use std::ffi::{OsStr, OsString};
-use std::net::SocketAddr;
-use std::path::Path;
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
 
 use assert_cmd::assert::Assert;
@@ -68,7 +67,7 @@ impl Builder {
     pub fn descriptor_limit(mut self, descriptors: u32) -> Builder {
         // The shell lowers its own limit and then becomes the server.
         let script = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
-        self.program = self.program.started_by(["sh", "-c", &script]);
+        self.program = self.program.started_by(&["sh", "-c", &script]);
         self
     }
 
@@ -80,30 +79,12 @@ impl Builder {
         self
     }
 
-    /// Writes the server's calls of `epoll_ctl(2)` to the file `calls`, one a line and each before
-    /// the server goes on. `None` where `strace` is not installed or not allowed: the calling test
-    /// is reported as skipped.
+    /// Runs the server under strace(1) with these options, to trace its system calls or to make them
+    /// fail. Without `--output`, the calls are lines on the server's stderr, each written before the
+    /// server continues. `None` where `strace` is not installed or not allowed: the calling test is
+    /// reported as skipped.
     #[must_use]
-    pub fn traced(self, calls: &Path) -> Option<Builder> {
-        self.under_strace([
-            "--trace=epoll_ctl".as_ref(),
-            "--output".as_ref(),
-            calls.as_os_str(),
-        ])
-    }
-
-    /// Makes the server's first use of a system call fail with an error, `EINTR` for example, and
-    /// leaves the others alone (`--inject`, strace(1)). Several names are separated by commas:
-    /// whichever of them the server uses. `None` as for [`Builder::traced`].
-    #[must_use]
-    pub fn fail_first(self, calls: &str, error: &str) -> Option<Builder> {
-        let trace = format!("--trace={calls}");
-        let inject = format!("--inject={calls}:error={error}:when=1");
-        let quiet = ["--output", "/dev/null"].map(OsStr::new);
-        self.under_strace([trace.as_ref(), inject.as_ref()].into_iter().chain(quiet))
-    }
-
-    fn under_strace<'a>(mut self, options: impl IntoIterator<Item = &'a OsStr>) -> Option<Builder> {
+    pub fn under_strace(mut self, options: &[&str]) -> Option<Builder> {
         let attempt = Command::new("strace")
             .args(["--daemonize", "--output", "/dev/null", "true"])
             .output();
@@ -112,8 +93,8 @@ impl Builder {
             return None;
         }
         // `--daemonize` makes strace a child of the server, which stays the process we started.
-        let strace = ["strace", "--daemonize"].map(OsStr::new);
-        self.program = self.program.started_by(strace.into_iter().chain(options));
+        let strace = ["strace", "--daemonize", "--follow-forks"];
+        self.program = self.program.started_by(strace.iter().chain(options));
         Some(self)
     }
 
@@ -131,8 +112,11 @@ impl Builder {
         lessons::server_starts();
         let fixed_address = self.program.fixed_address;
         let lock = fixed_address.map(lock_port);
-        let child = self
-            .command()
+        let mut command = self.program.command();
+        if fixed_address.is_none() {
+            command.arg(&self.address);
+        }
+        let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -146,20 +130,12 @@ impl Builder {
         lessons::server_is_ready();
         server
     }
-
-    fn command(&self) -> Command {
-        let mut command = self.program.command();
-        if self.program.fixed_address.is_none() {
-            command.arg(&self.address);
-        }
-        command
-    }
 }
 
 fn lock_port(address: SocketAddr) -> PortLock {
     let lock = port_lock::lock_port(address);
-    if let Some(holder) = port_lock::holder(address) {
-        panic!("no server can be started at {address}: {holder} has it already");
+    if let Err(e) = TcpListener::bind(address) {
+        panic!("no server can be started at {address}: {e}");
     }
     lock
 }

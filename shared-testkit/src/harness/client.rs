@@ -1,5 +1,6 @@
 //! A client of the server under test.
 
+use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use crate::harness::flood::Flooder;
 use crate::harness::received::Received;
 use crate::log::{Kind, Log, escape};
+use crate::proc::socket;
 use crate::wait::patience;
 
 /// A connected client with a name, made by [`Server::client`](crate::Server::client) and its like.
@@ -21,12 +23,16 @@ pub struct Client {
     name: String,
     reader: BufReader<Timed>,
     address: SocketAddr,
-    token: Option<String>,
+    server: SocketAddr,
+    /// Looked up only once, because the kernel's table of sockets may be long.
+    server_socket: Cell<Option<u64>>,
+    pub(crate) token: Option<String>,
     log: Arc<Log>,
 }
 
-/// Connecting.
 impl Client {
+    // Connecting.
+
     #[track_caller]
     pub(crate) fn connect(
         name: &str,
@@ -49,6 +55,8 @@ impl Client {
                 end: Instant::now(),
             }),
             address,
+            server,
+            server_socket: Cell::new(None),
             token: None,
             log,
         }
@@ -79,13 +87,16 @@ impl Client {
             .expect("the server has registered this client")
     }
 
-    pub(crate) fn set_token(&mut self, token: &str) {
-        self.token = Some(token.to_owned());
+    /// The inode of the server's end of the connection, if the server has accepted it.
+    pub(crate) fn server_socket(&self) -> Option<u64> {
+        let look_up = || Some(socket::connection(self.server, self.address)?.inode);
+        self.server_socket
+            .set(self.server_socket.get().or_else(look_up));
+        self.server_socket.get()
     }
-}
 
-/// Sending.
-impl Client {
+    // Sending.
+
     /// Sends bytes as they are.
     ///
     /// # Panics
@@ -96,28 +107,24 @@ impl Client {
         let bytes = bytes.as_ref();
         self.log(Kind::Sent, &escape(bytes));
         let end = Instant::now() + patience();
-        let mut remaining = bytes;
-        while !remaining.is_empty() {
-            match self.stream().write(remaining) {
-                Ok(n) => remaining = &remaining[n..],
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => self.fail_to_send(bytes, remaining.len(), &e.to_string()),
-            }
-            // A server that takes a little now and then must not make this wait forever.
-            if !remaining.is_empty() && Instant::now() > end {
-                self.fail_to_send(bytes, remaining.len(), "the time was up");
-            }
+        let mut sent = 0;
+        while sent < bytes.len() {
+            let error = match self.stream().write(&bytes[sent..]) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => e.to_string(),
+                Ok(n) => {
+                    sent += n;
+                    // A server that takes a little now and then must not make this wait forever.
+                    if sent == bytes.len() || Instant::now() < end {
+                        continue;
+                    }
+                    "the time was up".to_owned()
+                }
+            };
+            let expected = format!("{}, all of it", escape(bytes));
+            let received = format!("{sent} bytes were sent, then: {error}");
+            self.fail("could not send", &expected, &received);
         }
-    }
-
-    #[track_caller]
-    fn fail_to_send(&self, bytes: &[u8], remaining: usize, why: &str) -> ! {
-        let sent = bytes.len() - remaining;
-        self.fail(
-            "could not send",
-            &format!("{}, all of it", escape(bytes)),
-            &format!("{sent} bytes were sent, then: {why}"),
-        );
     }
 
     /// Sends a line and its newline.
@@ -170,10 +177,9 @@ impl Client {
         sockopt::set_socket_linger(self.stream(), Some(Duration::ZERO))
             .expect("SO_LINGER is supported");
     }
-}
 
-/// Receiving.
-impl Client {
+    // Receiving.
+
     /// Reads exactly this line and its newline; later bytes stay unread.
     ///
     /// # Panics

@@ -1,6 +1,5 @@
 //! A client that never stops sending.
 
-use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
@@ -31,22 +30,16 @@ pub fn flood_lines(places: Range<u64>) -> String {
 pub struct Flooder {
     stream: TcpStream,
     sent: Arc<AtomicU64>,
-    sender: Option<JoinHandle<()>>,
+    sender: Option<JoinHandle<io::Result<u64>>>,
     receiver: Option<JoinHandle<io::Result<u64>>>,
 }
 
 impl Flooder {
     pub(crate) fn start(stream: TcpStream) -> Flooder {
         let sent = Arc::new(AtomicU64::new(0));
-        let of_thread = (
-            stream.try_clone().expect("a second handle"),
-            Arc::clone(&sent),
-        );
-        let sender = thread::spawn(move || {
-            let (stream, sent) = of_thread;
-            // Ends with an error when either side closes the connection.
-            let _ = send_without_pause(stream, &sent);
-        });
+        let second = stream.try_clone().expect("a second handle");
+        let counter = Arc::clone(&sent);
+        let sender = thread::spawn(move || send_without_pause(second, &counter));
         Flooder {
             stream,
             sent,
@@ -88,7 +81,8 @@ impl Flooder {
     }
 }
 
-fn send_without_pause(mut stream: TcpStream, sent: &AtomicU64) -> io::Result<Infallible> {
+/// Ends with an error, when either side closes the connection.
+fn send_without_pause(mut stream: TcpStream, sent: &AtomicU64) -> io::Result<u64> {
     // Being held back for long is no reason to give up.
     stream.set_write_timeout(None)?;
     let round = flood_lines(0..ROUND);
@@ -102,11 +96,11 @@ impl Drop for Flooder {
     fn drop(&mut self) {
         // Wakes the threads if they wait. The connection may be closed already.
         let _ = self.stream.shutdown(Shutdown::Both);
-        if let Some(sender) = self.sender.take() {
-            let _ = sender.join();
-        }
-        if let Some(receiver) = self.receiver.take() {
-            let _ = receiver.join();
+        for thread in [self.sender.take(), self.receiver.take()]
+            .into_iter()
+            .flatten()
+        {
+            let _ = thread.join();
         }
     }
 }

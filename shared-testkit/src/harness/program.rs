@@ -78,11 +78,8 @@ impl Program {
 
     /// The same program, started by another one: the words of a command line to which its own are
     /// appended.
-    pub(crate) fn started_by<W: Into<OsString>>(
-        self,
-        words: impl IntoIterator<Item = W>,
-    ) -> Program {
-        let mut words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+    pub(crate) fn started_by<'a>(self, words: impl IntoIterator<Item = &'a &'a str>) -> Program {
+        let mut words: Vec<OsString> = words.into_iter().map(OsString::from).collect();
         words.push(self.path);
         words.extend(self.arguments);
         Program {
@@ -93,32 +90,14 @@ impl Program {
     }
 }
 
-impl From<OsString> for Program {
-    fn from(path: OsString) -> Program {
+impl<P: AsRef<OsStr>> From<P> for Program {
+    fn from(path: P) -> Program {
         Program {
-            path,
+            path: path.as_ref().to_owned(),
             arguments: Vec::new(),
             directory: None,
             fixed_address: None,
         }
-    }
-}
-
-impl From<&str> for Program {
-    fn from(path: &str) -> Program {
-        Program::from(OsString::from(path))
-    }
-}
-
-impl From<PathBuf> for Program {
-    fn from(path: PathBuf) -> Program {
-        Program::from(path.into_os_string())
-    }
-}
-
-impl From<&Program> for Program {
-    fn from(program: &Program) -> Program {
-        program.clone()
     }
 }
 

@@ -6,7 +6,7 @@ use std::io;
 use crate::log::{INDENT, escape};
 use crate::wait::patience;
 
-/// How much of the equal part a failure shows before the first difference, in columns.
+/// How many equal bytes a failure shows before the first difference.
 const CONTEXT: usize = 14;
 
 /// How many columns of bytes leave room for the end of the connection on the same line.
@@ -36,7 +36,11 @@ impl Received {
     pub fn compare(mut self, expected: &[u8]) -> (String, String) {
         let pairs = expected.iter().zip(&self.bytes);
         let equal = pairs.take_while(|(e, r)| e == r).count();
-        let from = start_of_context(&expected[..equal]);
+        // Deep inside a long message its beginning says nothing.
+        let from = match equal {
+            0..CONTEXT => 0,
+            _ => equal - CONTEXT,
+        };
         let place = match from {
             0 => format!("they differ at byte {equal}"),
             _ => format!("they differ at byte {equal}; shown from {from} on"),
@@ -68,18 +72,6 @@ impl fmt::Display for Received {
             Some(end) => write!(f, "{bytes},\n{INDENT}then {end}"),
         }
     }
-}
-
-/// Deep inside a long message its beginning says nothing: starts a little before the difference.
-fn start_of_context(equal: &[u8]) -> usize {
-    if width(equal) < CONTEXT * 2 {
-        return 0;
-    }
-    let mut from = equal.len();
-    while width(&equal[from..]) < CONTEXT {
-        from -= 1;
-    }
-    from
 }
 
 fn width(bytes: &[u8]) -> usize {

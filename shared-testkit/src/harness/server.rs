@@ -1,10 +1,8 @@
 //! A server under test: started, watched, and killed with the test.
 
-use std::collections::HashMap;
-use std::io;
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdout};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -20,8 +18,7 @@ use crate::lessons;
 use crate::lines::{ACCEPTED, LISTENING, REGISTERED};
 use crate::log::{INDENT, Kind, Log, SERVER};
 use crate::proc::port_lock::PortLock;
-use crate::proc::{Interest, interest_in_socket, interest_under_token, process, socket};
-use crate::skip::skip;
+use crate::proc::{Interest, epoll, process, socket};
 use crate::wait::{patience, wait_at_most, wait_until};
 
 /// How often [`Server::expect_idle`] looks.
@@ -44,21 +41,12 @@ pub struct Server {
     log: Arc<Log>,
     readers: Vec<JoinHandle<()>>,
     unread_stdout: Option<ChildStdout>,
-    /// By the tokens that the server has printed.
-    clients: Mutex<HashMap<String, Registered>>,
     _lock: Option<PortLock>,
 }
 
-/// What is known of a client that the server has registered.
-struct Registered {
-    address: SocketAddr,
-    /// The inode of the server's end of the connection. Looked up only once, because the kernel's
-    /// table of sockets may be long.
-    socket: Option<u64>,
-}
-
-/// Starting.
 impl Server {
+    // Starting.
+
     /// Starts a program with `127.0.0.1:0` as its only argument, so that the kernel chooses a free
     /// port, and waits until it prints where it listens, on stderr or on stdout.
     ///
@@ -90,7 +78,6 @@ impl Server {
             readers: vec![log.read_pipe(stderr, Kind::Stderr)],
             log,
             unread_stdout: stdout,
-            clients: Mutex::default(),
             _lock: lock,
         }
     }
@@ -104,7 +91,10 @@ impl Server {
     }
 
     fn printed_address(&self) -> SocketAddr {
-        let Some(line) = self.log.take_line_of_either(&starts_with(LISTENING)) else {
+        let Some(line) = self
+            .log
+            .take_line(&[Kind::Stderr, Kind::Stdout], &starts_with(LISTENING))
+        else {
             self.fail(
                 "the server did not report where it listens",
                 &format!("{LISTENING}ADDRESS, on stdout or stderr"),
@@ -144,10 +134,9 @@ impl Server {
     pub fn address(&self) -> SocketAddr {
         self.address
     }
-}
 
-/// Clients.
-impl Server {
+    // Clients.
+
     /// Connects a client, and does not wait until the server notices.
     ///
     /// # Panics
@@ -198,21 +187,12 @@ impl Server {
             let expected = format!("| {accepted}\n{INDENT}| {REGISTERED}Token(…)");
             self.fail(&title, &expected);
         };
-        let token = line.trim_start_matches(REGISTERED);
-        client.set_token(token);
-        let registered = Registered {
-            address: client.address(),
-            socket: None,
-        };
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.insert(token.to_owned(), registered);
-        drop(clients);
+        client.token = Some(line.trim_start_matches(REGISTERED).to_owned());
         client
     }
-}
 
-/// What it prints.
-impl Server {
+    // What it prints.
+
     /// Waits for exactly this line on stdout.
     ///
     /// # Panics
@@ -220,12 +200,7 @@ impl Server {
     /// If it does not come until the deadline.
     #[track_caller]
     pub fn expect_line(&self, line: &str) {
-        if self.log.take_line(Kind::Stdout, &eq(line)).is_none() {
-            self.fail(
-                "the server did not print what was expected",
-                &format!("| {line}"),
-            );
-        }
+        self.take(Kind::Stdout, &eq(line), line);
     }
 
     /// Waits for these lines on stdout, in any order.
@@ -247,7 +222,7 @@ impl Server {
     /// If none comes until the deadline.
     #[track_caller]
     pub fn expect_match(&self, wanted: impl Predicate<str>) -> String {
-        self.take_match(Kind::Stdout, &wanted)
+        self.take(Kind::Stdout, &wanted, &format!("a line with {wanted}"))
     }
 
     /// Waits for a line on stderr that matches the predicate, and returns it.
@@ -257,15 +232,14 @@ impl Server {
     /// If none comes until the deadline.
     #[track_caller]
     pub fn expect_stderr(&self, wanted: impl Predicate<str>) -> String {
-        self.take_match(Kind::Stderr, &wanted)
+        self.take(Kind::Stderr, &wanted, &format!("a line with {wanted}"))
     }
 
     #[track_caller]
-    fn take_match(&self, kind: Kind, wanted: &impl Predicate<str>) -> String {
-        let line = self.log.take_line(kind, wanted);
-        line.unwrap_or_else(|| {
-            let expected = format!("{} a line with {wanted}", kind.mark());
-            self.fail("the server did not print what was expected", &expected)
+    fn take(&self, kind: Kind, wanted: &impl Predicate<str>, expected: &str) -> String {
+        self.log.take_line(&[kind], wanted).unwrap_or_else(|| {
+            let title = "the server did not print what was expected";
+            self.fail(title, &format!("{} {expected}", kind.mark()))
         })
     }
 
@@ -277,7 +251,7 @@ impl Server {
     /// If one was not, or if the server is busy until the deadline.
     #[track_caller]
     pub fn expect_no_more_lines(&self) {
-        self.wait_until_at_rest();
+        self.wait_until_asleep();
         if !self.log.unexpected_lines().is_empty() {
             self.fail("the server printed more than was expected", "nothing more");
         }
@@ -290,23 +264,12 @@ impl Server {
     /// As [`Server::expect_no_more_lines`].
     #[track_caller]
     pub fn expect_no_errors(&self) {
-        self.wait_until_at_rest();
-        let lines = self.log.unexpected_lines();
-        if let Some(line) = lines
-            .iter()
-            .find(|line| line.starts_with(Kind::Stderr.mark()))
-        {
+        self.wait_until_asleep();
+        let mut lines = self.log.unexpected_lines().into_iter();
+        if let Some(error) = lines.find(|line| line.starts_with(Kind::Stderr.mark())) {
             let title = "the server printed an error";
-            self.fail_with(title, "nothing more on stderr", line);
+            self.log.fail(title, "nothing more on stderr", &error);
         }
-    }
-
-    /// Until it sleeps, and everything that it has printed is logged; or until it has ended.
-    #[track_caller]
-    fn wait_until_at_rest(&self) {
-        self.wait_until("the server is at rest", || {
-            !self.log.is_open() || process::is_asleep(self.pid) && self.log.is_up_to_date()
-        });
     }
 
     /// Everything that the server has printed on stdout, asked for or not.
@@ -331,18 +294,20 @@ impl Server {
             .filter_map(|line| line.strip_prefix("Wrote ")?.strip_suffix(&after));
         counts.filter_map(|count| count.parse::<usize>().ok()).sum()
     }
-}
 
-/// What it does.
-impl Server {
-    /// Waits until every thread of the server sleeps: it has nothing to do until something comes.
+    // What it does.
+
+    /// Waits until the server is at rest: every thread of it sleeps until something comes, and
+    /// everything that it has printed is logged. Or until it has ended.
     ///
     /// # Panics
     ///
-    /// If the server has ended, or is busy until the deadline.
+    /// If the server is busy until the deadline.
     #[track_caller]
     pub fn wait_until_asleep(&self) {
-        self.wait_until("the server sleeps", || process::is_asleep(self.pid));
+        self.wait_until("the server sleeps", || {
+            !self.log.is_open() || process::is_asleep(self.pid) && self.log.is_up_to_date()
+        });
     }
 
     /// The server has nothing to do, and must sleep instead of looking for work all the time.
@@ -369,7 +334,8 @@ impl Server {
                 "asleep {asleep} times of {LOOKS}, {} ms of CPU time",
                 used.as_millis()
             );
-            self.fail_with("the server does not sleep", "a server at rest", &received);
+            self.log
+                .fail("the server does not sleep", "a server at rest", &received);
         }
     }
 
@@ -383,7 +349,8 @@ impl Server {
         let status = self.child.try_wait().expect("the server is our child");
         if let Some(status) = status {
             let received = format!("its end, with {status}");
-            self.fail_with("the server has ended", "a running server", &received);
+            self.log
+                .fail("the server has ended", "a running server", &received);
         }
     }
 
@@ -421,10 +388,9 @@ impl Server {
             self.fail("what was waited for did not happen", what);
         }
     }
-}
 
-/// Signals.
-impl Server {
+    // Signals.
+
     /// Stops the server (`SIGSTOP`), so that whatever happens until [`Server::resume`] reaches it
     /// as one batch of events.
     ///
@@ -508,10 +474,9 @@ impl Server {
             let _ = reader.join();
         }
     }
-}
 
-/// What the kernel knows about it. All of these panic if the server has ended.
-impl Server {
+    // What the kernel knows about it. All of these panic if the server has ended.
+
     /// The CPU time that the server has used so far, in steps of a clock tick (10 ms on Linux).
     #[must_use]
     pub fn cpu_time(&self) -> Duration {
@@ -530,45 +495,15 @@ impl Server {
         process::descriptors(self.pid).len()
     }
 
-    /// The interest registered for a client, as the kernel has it. `None` if the client's socket is
-    /// closed or not registered.
-    ///
-    /// A client of [`Server::client`] is looked up by its socket, whatever library the server uses.
-    /// If the server has not printed the token, because its stdout is not read, it must use mio.
+    /// The interest registered for a client, as the kernel has it, whatever library the server uses.
+    /// `None` if the client's socket is closed or not registered.
     ///
     /// # Panics
     ///
     /// If the server has no epoll instance as well.
     #[must_use]
-    pub fn interest(&self, token: &str) -> Option<Interest> {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(client) = clients.get_mut(token) else {
-            return interest_under_token(self.pid, token);
-        };
-        if client.socket.is_none() {
-            let connection = socket::connection(self.address, client.address);
-            client.socket = connection.map(|connection| connection.inode);
-        }
-        interest_in_socket(self.pid, client.socket?)
-    }
-
-    /// Whether the server's socket for a client sends small pieces at once (`TCP_NODELAY`, tcp(7)).
-    /// `None` where the kernel does not allow a look at it (`pidfd_getfd(2)`, as in many
-    /// containers): the calling test is reported as skipped.
-    ///
-    /// # Panics
-    ///
-    /// If the server has no connection with this client as well.
-    #[must_use]
-    pub fn has_nodelay(&self, client: &Client) -> Option<bool> {
-        match socket::has_nodelay(self.pid, client.address()) {
-            Ok(nodelay) => Some(nodelay),
-            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-                skip(&format!("the server's socket cannot be inspected: {e}"));
-                None
-            }
-            Err(e) => panic!("the server's socket for {}: {e}", client.name()),
-        }
+    pub fn interest(&self, client: &Client) -> Option<Interest> {
+        epoll::interest(self.pid, client.server_socket()?)
     }
 
     /// How many bytes are in the server's socket for a client and have not been read.
@@ -581,10 +516,9 @@ impl Server {
         let connection = socket::connection(self.address, client.address());
         connection.expect("the connection is open").rx_queue as usize
     }
-}
 
-/// Failures.
-impl Server {
+    // Failures.
+
     fn note(&self, text: &str) {
         self.log.add(SERVER, Kind::Done, text);
     }
@@ -600,7 +534,8 @@ impl Server {
         if received.is_empty() {
             received.push(self.silence());
         }
-        self.fail_with(title, expected, &received.join(&format!("\n{INDENT}")));
+        let received = received.join(&format!("\n{INDENT}"));
+        self.log.fail(title, expected, &received);
     }
 
     fn silence(&self) -> String {
@@ -613,11 +548,6 @@ impl Server {
             return format!("{silence}, and no line on stdout yet: does it flush them?");
         }
         silence
-    }
-
-    #[track_caller]
-    fn fail_with(&self, title: &str, expected: &str, received: &str) -> ! {
-        self.log.fail(title, expected, received);
     }
 }
 

@@ -1,9 +1,8 @@
 //! What only the kernel knows about a running server, read from proc(5).
 
-mod epoll;
+pub(crate) mod epoll;
 pub(crate) mod port_lock;
 pub(crate) mod process;
 pub(crate) mod socket;
 
 pub use crate::proc::epoll::Interest;
-pub(crate) use crate::proc::epoll::{interest_in_socket, interest_under_token};

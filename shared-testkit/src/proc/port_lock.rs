@@ -2,13 +2,10 @@
 
 use std::env;
 use std::fs::File;
-use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::retry_on_intr;
-
-use crate::proc::socket;
 
 /// The right to run a server at an address, until it is dropped.
 pub(crate) struct PortLock {
@@ -31,15 +28,4 @@ pub(crate) fn lock_port(address: SocketAddr) -> PortLock {
     retry_on_intr(|| flock(&file, FlockOperation::LockExclusive))
         .unwrap_or_else(|e| panic!("cannot lock {}: {e}", path.display()));
     PortLock { _file: file }
-}
-
-/// Who listens at an address already, so that no server can. `None` if it is free.
-pub(crate) fn holder(address: SocketAddr) -> Option<String> {
-    match TcpListener::bind(address) {
-        Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
-            let unknown = || "a process that cannot be inspected".to_owned();
-            Some(socket::listening_process(address).unwrap_or_else(unknown))
-        }
-        _ => None,
-    }
 }
