@@ -56,7 +56,7 @@ class Server:
 
     def run(self):
         while True:
-            # A signal is no error: Python calls again by itself (PEP 475).
+            # A signal is not an error: Python calls again by itself (PEP 475).
             for descriptor, events in self.epoll.poll():
                 if descriptor == self.listener.fileno():
                     self.accept()

@@ -1,13 +1,13 @@
 //! What the tests of every milestone are written with: a [`Server`] that runs the milestone's
-//! binary, [`Client`]s that talk to it, and assertions that say what they saw when they fail.
+//! binary, [`Client`]s that talk to it, and assertions that show what they saw when they fail.
 //!
 //! Everything here is ordinary blocking code over [`std::net`] and [`std::process`]. Nothing sleeps
 //! and hopes: every wait is for a fact (a line in the server's log, bytes at a client) and ends at
 //! a deadline of 20 seconds. On a machine so slow that this is not enough, set the environment
 //! variable `TESTKIT_DEADLINE_SCALE` to the factor by which to wait longer.
 //!
-//! What a machine does not allow (IPv6, `strace`, a look at another process's sockets) is passed
-//! over, and that is said on stderr. With `TESTKIT_STRICT` set, such a test fails instead.
+//! A test that a machine does not allow (no IPv6, no `strace`, too few file descriptors) is skipped,
+//! and reports that on stderr. With `TESTKIT_STRICT` set, it fails instead.
 //!
 //! # A whole example
 //!
@@ -44,10 +44,10 @@
 //! #     return Ok(serve(&address)?);
 //! # }
 //! # let program = std::env::current_exe()?;
-//! // Runs `PROGRAM 127.0.0.1:0` and waits until it says `Listening on …`.
+//! // Runs `PROGRAM 127.0.0.1:0` and waits until it prints `Listening on …`.
 //! let server = Server::start(program);
 //!
-//! // Each returns when the server has said that it has registered this client.
+//! // Each returns when the server has reported this client as registered.
 //! let mut alice = server.client("alice");
 //! let mut bob = server.client("bob");
 //!
@@ -59,21 +59,21 @@
 //! alice.leave();
 //! server.expect_line("Client Token(1) disconnected");
 //! server.expect_no_more_lines();
-//! // The server is dropped here, and so killed: no test leaves one behind.
+//! // The server is dropped here, and thereby killed: no test leaves one behind.
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
 //! # Reading a failure
 //!
 //! A failed assertion panics with what was expected, what came instead (bytes escaped as in a Rust
-//! string, and a mark where they part), the last events of both sides with their time in
-//! milliseconds, and how the server is. If the test has a [`Lesson`], that follows:
+//! string, and a mark at the first difference), the last events of both sides with their time in
+//! milliseconds, and the state of the server. If the test has a [`Lesson`], that follows:
 //!
 //! ```text
 //! bob did not receive what was expected
 //!   expected: "Hello from A\n"
 //!   received: "Hello f", then nothing more in 20 s
-//!                     ^ they part at byte 7
+//!                     ^ they differ at byte 7
 //!
 //! what happened, in milliseconds since the start:
 //!       3  server !  Listening on 127.0.0.1:40123
@@ -88,8 +88,8 @@
 //!
 //! # Another server
 //!
-//! With the environment variable `SERVER_CMD` the milestones' tests run against any command, see
-//! [`Program::under_test`] and [`suite`].
+//! With the environment variable `SERVER_CMD` the milestones' tests run against any command: see
+//! [`Program::under_test`].
 
 #![allow(
     clippy::expect_used,

@@ -47,7 +47,7 @@ pub const LESSONS: &[Lesson] = &[
         (ACCEPT, "Start, or say why not")),
     lesson("row_1_survives_stop_and_continue", "Ctrl-Z and then `fg` do no harm",
         "Waiting for events ends with the error EINTR (\"interrupted\"), and that is taken as fatal. Just wait again.",
-        (ACCEPT, "A signal is no error")),
+        (ACCEPT, "A signal is not an error")),
 
     // Accepting.
     lesson("accepts_a_thousand_clients_in_a_row", "every client is accepted and announced, a thousand in a row",
@@ -60,7 +60,7 @@ pub const LESSONS: &[Lesson] = &[
         "Each event accepts one client only; or a line is said twice.",
         (ACCEPT, "Accept until WouldBlock")),
     lesson("accepts_a_burst_behind_one_event", "five clients who wait behind one event are all accepted",
-        "Accept is called once for each event. The event comes once for all who wait: go on until WouldBlock. If the server has ended, see 'A signal is no error'.",
+        "Accept is called once for each event. The event comes once for all who wait: go on until WouldBlock. If the server has ended, see 'A signal is not an error'.",
         (ACCEPT, "Accept until WouldBlock")),
     lesson("retries_an_interrupted_accept", "a signal that interrupts accept loses no connection",
         "The error EINTR of accept is taken for the end of the accept loop, or ends the server. Call accept again.",
@@ -70,9 +70,9 @@ pub const LESSONS: &[Lesson] = &[
         (ACCEPT, "Accept until WouldBlock")),
     lesson("sleeps_when_nothing_happens", "a server with nothing to do uses no CPU",
         "The loop polls with a time-out of zero, or is told of something again and again that it does not take.",
-        (ACCEPT, "Told once: edge-triggered readiness")),
+        (ACCEPT, "Reported once: edge-triggered readiness")),
     lesson("a_client_that_sends_before_it_is_accepted_does_no_harm", "bytes and resets of clients that wait do no harm",
-        "Each event accepts one client only; or, if the server has ended, it was an error of accept or of EINTR (see 'A signal is no error').",
+        "Each event accepts one client only; or, if the server has ended, it was an error of accept or of EINTR (see 'A signal is not an error').",
         (ACCEPT, "Accept until WouldBlock")),
 
     // Registering.
@@ -93,7 +93,7 @@ pub const LESSONS: &[Lesson] = &[
         (REGISTER, "The kernel knows the descriptor")),
     lesson("row_3_small_lines_are_not_delayed", "TCP_NODELAY is on: small lines are sent at once",
         "The option is not set on the accepted stream, so that a small line may wait until the one before is acknowledged.",
-        (REGISTER, "Small writes at once")),
+        (REGISTER, "Small writes without delay")),
 
     // Reading and queueing.
     lesson("keeps_half_lines", "half a line waits in the buffer until its newline comes",
@@ -121,7 +121,7 @@ pub const LESSONS: &[Lesson] = &[
         "The client is removed before its last lines are passed on, or the half line is passed on as well, or end of file is overlooked.",
         (BROADCAST, "One way out")),
     lesson("takes_lines_and_end_of_file_from_one_event", "lines and end of file in one event: both are taken",
-        "The read loop stops at end of file and forgets what it has read before. If the server has ended, see '1. Accept', 'A signal is no error'.",
+        "The read loop stops at end of file and forgets what it has read before. If the server has ended, see '1. Accept', 'A signal is not an error'.",
         (BROADCAST, "One way out")),
     lesson("survives_every_kind_of_disconnect", "leaving, half-closing and resetting clients do not end the server",
         "An error of one client's socket (a reset, say) is unwrapped or returned, and ends the server for all.",
@@ -150,7 +150,7 @@ pub const LESSONS: &[Lesson] = &[
 
     // Writing.
     lesson("sends_queued_bytes_after_end_of_file", "who has half-closed gets what waits for it before it is closed",
-        "A client whose end of file was read is dropped together with its queue. If the server has ended, see '1. Accept', 'A signal is no error'.",
+        "A client whose end of file was read is dropped together with its queue. If the server has ended, see '1. Accept', 'A signal is not an error'.",
         (WRITE, "The last write")),
     lesson("three_clients_chat", "a line reaches all but its sender, and every step is said",
         "The sender gets its own line, a client is left out, or the queue is not written when WRITABLE comes.",
@@ -204,7 +204,7 @@ pub const LESSONS: &[Lesson] = &[
         "The argument is split at the first colon, or only IPv4 addresses are parsed.",
         (ACCEPT, "Start, or say why not")),
     lesson("row_6_a_client_with_a_queue_sends_and_closes", "one event can tell of a line, the end and room to write",
-        "The read half removes the client, and the write half of the same event expects it. If the server has ended of EINTR, see '1. Accept', 'A signal is no error'.",
+        "The read half removes the client, and the write half of the same event expects it. If the server has ended of EINTR, see '1. Accept', 'A signal is not an error'.",
         (WRITE, "One event, two halves")),
     lesson("row_7_half_a_line_does_not_hold_up_the_queue", "half a line does not keep the same event from writing",
         "After an incomplete line the handler continues with the next event and skips the write half: that edge is spent.",
@@ -216,7 +216,7 @@ pub const LESSONS: &[Lesson] = &[
         "The error EINTR of write is taken for a full socket, or for an error of the client. Call write again.",
         (WRITE, "A write takes what fits")),
     lesson("a_stalled_reader_that_resets_closes_only_itself", "a client that resets with a backlog ends only itself",
-        "An error of write ends the server (in C the signal SIGPIPE, 13, does), or the client is not removed. If the server has ended of EINTR, see '1. Accept', 'A signal is no error'.",
+        "An error of write ends the server (in C the signal SIGPIPE, 13, does), or the client is not removed. If the server has ended of EINTR, see '1. Accept', 'A signal is not an error'.",
         (WRITE, "The last write")),
     lesson("row_9_turns_writable_on_once", "a client that waits for room is not registered again for each line",
         "Every line calls reregister for every client, though WRITABLE is on already.",
