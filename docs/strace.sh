@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Shows the system calls of a milestone while two clients come, one speaks, and both leave: what
-# docs/src/kernel.md is made of. Needs strace.
+# Shows the system calls of a milestone while two clients connect, one sends a line, and both
+# disconnect. docs/src/kernel.md shows this output. Needs strace.
 #
 #     docs/strace.sh milestone-1-accept
 #
-# The output is shortened: what comes before the first call of epoll, rounds of the loop in which
-# nothing happened, stderr, port numbers, and the addresses of buffers are left out.
+# The output is abridged: it leaves out what precedes the first call to epoll, iterations in which
+# nothing happened, writes to stderr, port numbers, and the addresses of buffers.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,23 +17,23 @@ work=$(mktemp -d)
 trap 'kill "$server" 2>/dev/null || true; rm -r "$work"' EXIT
 
 calls=epoll_create1,epoll_ctl,epoll_wait,socket,bind,listen,accept4,setsockopt,read,recvfrom,write,pwritev2,sendto,close
-# `--daemonize` makes strace a child of the server, which stays the process that is started here.
+# With `--daemonize`, the process started here is the server, not strace: `$!` is the server's.
 strace --daemonize --output="$work/calls" --trace="$calls" --string-limit=60 \
     "$target/debug/$milestone" 127.0.0.1:0 >"$work/stdout" 2>"$work/stderr" &
 server=$!
 
-# Waits until a file has so many lines with this pattern.
+# await FILE PATTERN COUNT: waits until COUNT lines of FILE match PATTERN.
 await() {
     for _ in {1..2000}; do
         if [ "$(grep --count --extended-regexp "$2" "$work/$1" || true)" -ge "$3" ]; then return; fi
         sleep 0.01
     done
-    echo "no $3 lines with '$2' came in 20 s" >&2
+    echo "fewer than $3 lines of $1 matched '$2' within 20 s" >&2
     exit 1
 }
 
-# What the server says of a client that has come, of one line of a client's, and of a client that has
-# left. Milestone 1 says nothing of the last two, and milestone 2 the same of both.
+# What the server prints when a client connects, when it sends a line, and when it disconnects.
+# Milestone 1 prints nothing for the last two, and milestone 2 prints the same for both.
 first_gone=1
 case $milestone in
 milestone-1-*) come='^Accepted' spoken='' gone='' ;;
@@ -57,11 +57,11 @@ exec {alice}>&-
 if [ -n "$gone" ]; then await stdout "$gone" "$first_gone"; fi
 exec {bob}>&-
 if [ -n "$gone" ]; then await stdout "$gone" $((first_gone + 1)); fi
-# The loop waits again when all is done.
+# Once everything has been handled, the loop waits again.
 rounds=$(grep --count epoll_wait "$work/calls")
 await calls epoll_wait $((rounds + 1))
 
-# A call that is under way while this is written has no result yet.
+# A call that is still in progress has no result yet.
 sed --quiet '/^epoll_create1/,$p' "$work/calls" |
     grep ' = ' |
     grep --invert-match --extended-regexp '^epoll_wait.* = 0$|^write\(2,' |

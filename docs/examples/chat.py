@@ -3,9 +3,9 @@
 
     python3 chat.py [--chapter N] [ADDRESS]
 
-N is the chapter, 1 to 4, whose end this server stands at; 4 where it is left out. The module
-`selectors` would be shorter, but it is level-triggered, and chapters 2 and 3 leave bytes unread and
-sockets writable on purpose: there it would never sleep. So this is `select.epoll`, edge-triggered.
+N, from 1 to 4, selects the chapter; the default is 4. The module `selectors` would be shorter, but
+it is level-triggered. Chapters 2 and 3 leave bytes unread and sockets writable on purpose, so with
+it the server would never sleep. Hence `select.epoll`, edge-triggered.
 """
 
 import ipaddress
@@ -23,7 +23,7 @@ def complain(text):
 
 
 def parse(address):
-    """Host, port and family of an address such as 127.0.0.1:8080 or [::1]:8080."""
+    """Return the host, port and family of an address such as 127.0.0.1:8080 or [::1]:8080."""
     host, _, port = address.rpartition(":")
     is_ipv6 = host.startswith("[") and host.endswith("]")
     ip = ipaddress.IPv6Address(host[1:-1]) if is_ipv6 else ipaddress.IPv4Address(host)
@@ -41,22 +41,22 @@ class Client:
     def __init__(self, connection, token):
         self.connection = connection
         self.token = token
-        self.half_line = bytearray()  # what came since the last newline
-        self.queue = bytearray()  # what waits to be sent
+        self.half_line = bytearray()  # the bytes since the last newline
+        self.queue = bytearray()  # the bytes to be sent
 
 
 class Server:
     def __init__(self, listener, chapter):
         self.listener = listener
         self.chapter = chapter
-        self.clients = {}  # by descriptor, which is what epoll tells
+        self.clients = {}  # by file descriptor, which is what epoll reports
         self.next_token = 1
         self.epoll = select.epoll()
         self.epoll.register(listener, READABLE)
 
     def run(self):
         while True:
-            # A signal is not an error: Python calls again by itself (PEP 475).
+            # A signal is not an error: Python retries the call by itself (PEP 475).
             for descriptor, events in self.epoll.poll():
                 if descriptor == self.listener.fileno():
                     self.accept()
@@ -74,7 +74,7 @@ class Server:
             self.write(client)
 
     def accept(self):
-        """Until nobody waits: an event comes once, however many stand behind it."""
+        """Accept until no connection is pending: one event may cover several."""
         while True:
             try:
                 connection, address = self.listener.accept()
@@ -109,7 +109,7 @@ class Server:
                 break
             except OSError as error:
                 complain(f"Read error from {client.token}: {error}")
-                client.queue.clear()  # nothing can be sent any more
+                client.queue.clear()  # nothing more can be sent
                 ended = True
                 break
             ended = not chunk
@@ -124,7 +124,7 @@ class Server:
         elif len(client.half_line) > before:
             print(f"Buffering partial message from {client.token}")
         if ended:
-            # It may have closed its sending half only, and want what waits for it.
+            # The client may have closed only its sending half: send what is queued for it.
             self.write(client)
             self.disconnect(client)
 
@@ -144,7 +144,7 @@ class Server:
             try:
                 sent = client.connection.send(client.queue)
             except BlockingIOError:
-                # WRITABLE stays on: it is told again when there is room.
+                # WRITABLE stays on: an event reports when there is room.
                 return print(f"Write would block for {client.token}")
             except OSError as error:
                 complain(f"Write error for {client.token}: {error}")
@@ -159,7 +159,8 @@ class Server:
         self.epoll.unregister(client.connection)
         client.connection.close()
         print(f"Client {client.token} disconnected")
-        # Somebody may wait for the descriptor that is free now, and no event tells of them again.
+        # At the descriptor limit `accept` has failed, and no event will report the pending
+        # connections again. A descriptor is free now: try to accept one of them.
         self.accept()
 
 
@@ -167,7 +168,7 @@ def listen(address):
     try:
         at, family = parse(address)
     except ValueError:
-        sys.exit(f'Error: "{address}" is not an address')
+        sys.exit(f'Error: "{address}" is not an address such as "127.0.0.1:8080"')
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -180,14 +181,14 @@ def listen(address):
 
 
 def main(arguments):
-    # A line must be out when it is said, to a pipe as well.
+    # Each line must be written at once, even to a pipe.
     sys.stdout.reconfigure(line_buffering=True)
     chapter = 4
     if arguments[:1] == ["--chapter"]:
         chapter = int(arguments[1])
         arguments = arguments[2:]
     if len(arguments) > 1:
-        sys.exit(f'Error: expected one address, but "{arguments[1]}" follows')
+        sys.exit(f'Error: expected at most one address, but "{arguments[1]}" follows')
     listener = listen(arguments[0] if arguments else "127.0.0.1:8080")
     complain(f"Listening on {show(listener.getsockname())}")
     Server(listener, chapter).run()
