@@ -243,8 +243,8 @@ fn a_failure_fits_a_terminal_and_teaches() {
                 "earlier events left out",
                 "the server: has ended, exit status 3",
                 "its last words: cannot go on",
-                "the test: half a line waits in the buffer until its newline comes",
-                "a likely cause: What stands after the last newline",
+                "the test: half a line stays in the buffer until its newline arrives",
+                "a likely cause: What follows the last newline",
                 "read: docs/src/3-broadcast.md, 'A stream has no messages'",
             ],
         );
