@@ -11,6 +11,12 @@ fn row_1_survives_stop_and_continue() {
     start::row_1_survives_stop_and_continue(program!());
 }
 
+/// Any other error of `poll` ends the server, which could only spin otherwise.
+#[test]
+fn ends_when_polling_fails() {
+    start::ends_when_polling_fails(program!());
+}
+
 /// A port in use is one clear error that names the address and the cause, with exit status 1.
 #[test]
 fn row_2_a_port_in_use_is_a_clear_error() {

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 
 use crate::proc::port_lock::lock_port;
 use crate::wait::patience;
-use crate::{Program, Server, has_ipv6, run_to_exit};
+use crate::{Builder, Program, Server, has_ipv6, run_to_exit};
 
 /// Port 0 lets the kernel choose, and the first line reports what it chose.
 pub fn reports_the_port_that_the_kernel_chose(program: Program) {
@@ -148,4 +148,15 @@ pub fn row_1_survives_stop_and_continue(program: Program) {
     }
     server.expect_running();
     server.expect_no_errors();
+}
+
+/// An error of `poll` that is not an interruption ends the server, which could only spin otherwise.
+/// `strace` makes the calls fail.
+pub fn ends_when_polling_fails(program: Program) {
+    let inject = "--inject=epoll_wait,epoll_pwait:error=EBADF";
+    let traced = Server::builder(program).under_strace(&[inject, "--output=/dev/null"]);
+    let Some(mut server) = traced.map(Builder::start) else {
+        return;
+    };
+    assert_ne!(server.expect_exit(), Some(0), "its exit status");
 }

@@ -48,6 +48,9 @@ pub const LESSONS: &[Lesson] = &[
     lesson("row_1_survives_stop_and_continue", "Ctrl-Z followed by `fg` does no harm",
         "Waiting for events fails with EINTR (\"interrupted\"), and the server treats that as fatal. It should wait again.",
         (ACCEPT, "A signal is not an error")),
+    lesson("ends_when_polling_fails", "an error from poll that is no interruption ends the server",
+        "Every error from waiting for events is ignored, so the loop spins. Only EINTR means: wait again.",
+        (ACCEPT, "A signal is not an error")),
 
     // Accepting.
     lesson("accepts_a_thousand_clients_in_a_row", "each of a thousand clients in a row is accepted and printed",
