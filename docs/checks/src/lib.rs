@@ -1,151 +1,162 @@
-//! What keeps the book and the code together.
+//! Keeps the book and the code together.
 //!
-//! [`Book`] reads the pages and checks what can be checked without running anything: code, diffs,
-//! links, and the names of packages, targets, tests and files. [`replay`] runs the transcripts, for
-//! which it needs a milestone's binary.
+//! [`Book`] holds the pages. Its methods check them and return everything that is not true, each with
+//! its file and line. [`suite`] runs a chapter's tests the way a learner does.
 //!
-//! How a block is checked is said by what follows its opening fence:
+//! The info string of a fenced block says what the block is. The first word is the language, which
+//! is all that GitHub and mdBook look at.
 //!
-//! | block | what holds |
+//! In the chapters the reader types a program, and so does [`Book::check_typing`]: from an empty
+//! `src/main.rs`, chapter by chapter and block by block. `FILE` is `src/main.rs` unless the info
+//! string has `file=FILE`.
+//!
+//! | block | what happens with it |
 //! | --- | --- |
-//! | `rust` | its lines stand in the chapter's milestone one after the other; on a page that is no chapter, in any source file. A lone `// …` stands for left-out lines |
-//! | `rust,wrong` | they stand nowhere there |
+//! | `rust` | is added to the end of the file, after a blank line |
+//! | `rust,after=NAME` | is added after the end of the item `NAME`: a function, a constant or a type (after its `impl`, if it has one) |
+//! | `rust,append=FILE` | is added to the end of another file |
+//! | `rust,new=FILE` | becomes a new file |
+//! | `diff`, `diff,file=FILE` | each hunk is applied to the one place that has its context and its removed lines; a lone `…` separates hunks |
+//! | `rust,shown` | is in the program as typed so far |
+//! | `rust,wrong` | is not in the milestone's source |
 //! | `rust,sketch` | nothing: it is nobody's code |
-//! | `diff` | it is a piece of the step from the milestone before. A lone `…` stands for left-out lines |
-//! | `transcript` | it is replayed: see [`replay`] |
-//! | `transcript,needs=TOOL` | the same, and passed over where the tool is missing |
-//! | `sh`, `bash`, `console` | the packages, targets, tests and files that its commands name exist |
+//! | `sh,checkpoint,red=TEST,green=TEST` | the program typed so far can be built and tested, see [`Book::check_checkpoints`] |
+//!
+//! On all other pages a `rust` block is in some source file, and one that is `wrong` in no server's.
+//! There and in a block that is `shown`, a lone `…` or `// …` stands for any number of lines.
+//!
+//! | block | what is checked |
+//! | --- | --- |
+//! | `transcript`, `transcript,needs=TOOL` | it is replayed, see [`Book::check_transcripts`] |
+//! | `sh`, `bash`, `console` | what its commands name exists, see [`Book::check_names`] |
 
 #![allow(
     clippy::expect_used,
     clippy::panic,
-    clippy::unwrap_used,
     reason = "panicking is how a check fails"
 )]
 
-mod code;
+mod checkpoint;
 mod links;
 mod names;
 mod page;
-mod script;
+mod quote;
 mod transcript;
+mod typing;
 
 pub mod suite;
 
-use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 pub use crate::page::Page;
-pub use crate::transcript::replay;
 
-/// Where the book's chapters lie in the workspace.
-const CHAPTERS: &str = "docs/src";
+use crate::page::Block;
 
-/// Something in the book that is not as the code has it.
-#[derive(Debug)]
-pub struct Problem {
-    file: PathBuf,
-    line: usize,
-    what: String,
-}
+/// The book's pages, relative to the workspace's root.
+const PAGES: &str = "docs/src";
 
-impl Problem {
-    fn new(page: &Page, line: usize, what: impl Into<String>) -> Problem {
-        Problem {
-            file: page.path.clone(),
-            line,
-            what: what.into(),
-        }
-    }
-}
+/// The table of contents, as mdBook reads it.
+const SUMMARY: &str = "SUMMARY.md";
 
-/// `FILE:LINE: what is wrong`, further lines indented.
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = self.what.trim_end().replace('\n', "\n    ");
-        write!(f, "{}:{}: {what}", self.file.display(), self.line)
-    }
-}
+type CheckBlock = fn(&Page, &Block) -> Result<(), String>;
 
-/// The pages, and the workspace that they are about.
+/// The pages, in the order of the table of contents.
 pub struct Book {
-    root: PathBuf,
     pages: Vec<Page>,
 }
 
 impl Book {
-    /// Reads `README.md`, `docs/README.md` and every page in `docs/src` of this workspace.
+    /// Reads `README.md`, `docs/README.md` and every page in `docs/src`.
     ///
     /// # Panics
     ///
     /// If one of them cannot be read.
     #[must_use]
     pub fn read() -> Book {
-        let mut book = Book::of_pages(Vec::new());
-        let mut paths = vec![PathBuf::from("README.md"), PathBuf::from("docs/README.md")];
-        paths.extend(
-            files(&book.root.join(CHAPTERS), "md")
-                .into_iter()
-                .map(|path| {
-                    let path = path
-                        .strip_prefix(&book.root)
-                        .expect("it lies below the root");
-                    path.to_owned()
-                }),
-        );
-        for path in paths {
-            let text = read(&book.root.join(&path));
-            book.pages.push(Page::new(path, &text));
-        }
-        book
+        let mut paths = vec!["README.md".to_owned(), "docs/README.md".to_owned()];
+        paths.extend(files(PAGES, "md"));
+        let pages = paths.iter().map(|path| Page::new(path, &read(path)));
+        Book::of_pages(pages.collect())
     }
 
-    /// A book of these pages about this workspace, to check the checks with.
+    /// A book of these pages about this workspace: the tests of the checks make such books.
     #[must_use]
-    pub fn of_pages(pages: Vec<Page>) -> Book {
-        Book {
-            root: root(),
-            pages,
-        }
+    pub fn of_pages(mut pages: Vec<Page>) -> Book {
+        let summary = pages.iter().find(|page| page.name() == SUMMARY);
+        let links = summary.map_or(Vec::new(), |summary| summary.links.clone());
+        pages.sort_by_key(|page| links.iter().position(|link| link.text == page.name()));
+        Book { pages }
     }
 
-    /// Checks that `rust` and `diff` blocks are what stands in the source.
+    /// Types each chapter's program and compares it with the milestone's source files, byte for byte.
+    /// On the other pages, checks that `rust` blocks are in the sources.
     #[must_use]
-    pub fn check_code(&self) -> Vec<Problem> {
-        self.check_pages(|page| code::check(&self.root, page))
+    pub fn check_typing(&self) -> Vec<String> {
+        let (mut problems, _) = typing::type_book(&self.pages);
+        problems.extend(self.check_blocks("rust", quote::check));
+        problems.extend(self.check_blocks("diff", quote::check));
+        problems
     }
 
-    /// Checks that links lead somewhere, that their anchors exist, and that `SUMMARY.md` names every
-    /// page.
+    /// Builds the program at each checkpoint, where a warning is an error, and runs the tests that
+    /// the checkpoint names: `red` ones must fail with the program of the checkpoint before (or the
+    /// end of the chapter before), `green` ones must pass with this one.
+    ///
+    /// The end of a chapter needs no checkpoint: the program is the milestone's, and that is built
+    /// and tested anyway.
     #[must_use]
-    pub fn check_links(&self) -> Vec<Problem> {
-        links::check(&self.root, &self.pages)
+    pub fn check_checkpoints(&self) -> Vec<String> {
+        checkpoint::check(&typing::type_book(&self.pages).1)
     }
 
-    /// Checks that the packages, targets, tests and files that the text names exist.
+    /// Checks that links lead somewhere, that their anchors exist, and that the table of contents
+    /// has every page.
+    #[must_use]
+    pub fn check_links(&self) -> Vec<String> {
+        links::check(&self.pages)
+    }
+
+    /// Checks that what the text names exists: packages and targets (`-p`, `--test`, `--bench`,
+    /// `--bin`), files, and tests and functions. A snake-case name is checked if it begins with
+    /// `row_` or has three words.
     ///
     /// # Panics
     ///
-    /// If `cargo metadata` cannot be run.
+    /// If `cargo metadata` fails.
     #[must_use]
-    pub fn check_names(&self) -> Vec<Problem> {
-        let workspace = names::Workspace::read(&self.root);
-        self.check_pages(|page| workspace.check(page))
+    pub fn check_names(&self) -> Vec<String> {
+        let names = names::Names::read();
+        let problems = self.pages.iter().flat_map(|page| names.check(page));
+        problems.collect()
     }
 
-    /// Checks that `transcript` blocks can be read, and are replayed by a milestone.
+    /// Replays every `transcript` block against the real servers.
+    ///
+    /// The steps are taken one after the other. Before each of them, the server has printed the lines
+    /// of the transcript up to there (in any order since the last step) and no other. Clients have
+    /// received what the transcript says, and at the end nothing else. `xxxxx` is any port. Servers
+    /// listen on a port that the kernel chooses; it is compared as if it were the written one.
+    ///
+    /// # Panics
+    ///
+    /// If a milestone's program cannot be built.
     #[must_use]
-    pub fn check_transcripts(&self) -> Vec<Problem> {
-        self.check_pages(|page| script::check(&self.root, page))
+    pub fn check_transcripts(&self) -> Vec<String> {
+        self.check_blocks("transcript", transcript::replay)
     }
 
-    fn check_pages(&self, check: impl Fn(&Page) -> Vec<Problem>) -> Vec<Problem> {
-        self.pages.iter().flat_map(check).collect()
+    fn check_blocks(&self, language: &str, check: CheckBlock) -> Vec<String> {
+        let mut problems = Vec::new();
+        for page in &self.pages {
+            let blocks = page.blocks.iter().filter(|b| b.language == language);
+            problems.extend(blocks.filter_map(|block| check(page, block).err()));
+        }
+        problems
     }
 }
 
-/// The folder of the workspace.
+/// The workspace's root folder.
 ///
 /// # Panics
 ///
@@ -157,51 +168,44 @@ pub fn root() -> PathBuf {
     root.expect("this package is in docs/checks").to_owned()
 }
 
-/// Fails with all problems, if there are any.
-///
-/// # Panics
-///
-/// If there is one.
-#[track_caller]
-pub fn assert_sound(problems: &[Problem]) {
-    let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
-    assert!(
-        problems.is_empty(),
-        "the book and the code have parted in {} places:\n\n{}\n",
-        problems.len(),
-        lines.join("\n\n")
-    );
-}
-
-/// The files with this ending in a folder and its subfolders, sorted.
-fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+/// The files with this extension in a folder and its subfolders, sorted. All paths are relative to
+/// the workspace's root.
+fn files(folder: &str, extension: &str) -> Vec<String> {
     let mut found = Vec::new();
-    let entries =
-        fs::read_dir(folder).unwrap_or_else(|e| panic!("cannot list {}: {e}", folder.display()));
-    for entry in entries {
-        let path = entry.expect("the folder can be listed").path();
-        if path.is_dir() {
-            found.extend(files(&path, ending));
-        } else if path.extension().is_some_and(|e| e == ending) {
+    for name in names_in(folder) {
+        let path = format!("{folder}/{name}");
+        if root().join(&path).is_dir() {
+            found.extend(files(&path, extension));
+        } else if name.ends_with(&format!(".{extension}")) {
             found.push(path);
         }
     }
-    found.sort();
     found
 }
 
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_else(|e| panic!("cannot read {}: {e}", path.display()))
-}
-
-/// The milestones' folders, in their order.
-pub fn milestones(root: &Path) -> Vec<String> {
-    let entries = fs::read_dir(root).expect("the workspace can be listed");
-    let names = entries.map(|e| e.expect("the workspace can be listed").file_name());
-    let mut names: Vec<_> = names
-        .map(|name| name.to_string_lossy().into_owned())
-        .filter(|name| name.starts_with("milestone-"))
-        .collect();
+fn names_in(folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(root().join(folder)).expect("the folder can be listed");
+    let names = entries.map(|entry| entry.expect("the folder can be listed").file_name());
+    let names = names.map(|name| name.into_string().expect("names are Unicode"));
+    let mut names: Vec<_> = names.collect();
     names.sort();
     names
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("cannot read {path}: {e}"))
+}
+
+/// The folders of the milestones, from the first to the last.
+fn milestones() -> Vec<String> {
+    let mut names = names_in("");
+    names.retain(|name| name.starts_with("milestone-"));
+    names
+}
+
+/// All Rust source files.
+fn source_files() -> Vec<String> {
+    let others = ["docs".to_owned(), "shared-testkit".to_owned()];
+    let folders = milestones().into_iter().chain(others);
+    folders.flat_map(|folder| files(&folder, "rs")).collect()
 }

@@ -1,50 +1,48 @@
-//! Links, the anchors that they lead to, and the table of contents.
+//! Links, the anchors that they point to, and the table of contents.
 
-use std::path::{Component, Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use crate::page::Page;
-use crate::{CHAPTERS, Problem};
+use crate::{PAGES, SUMMARY, root};
 
-/// The table of contents as mdBook reads it.
-const SUMMARY: &str = "SUMMARY.md";
-
-pub(crate) fn check(root: &Path, pages: &[Page]) -> Vec<Problem> {
+pub(crate) fn check(pages: &[Page]) -> Vec<String> {
+    let summary = pages.iter().find(|page| page.name() == SUMMARY);
     let mut problems = Vec::new();
     for page in pages {
+        let is_listed = |summary: &Page| summary.links.iter().any(|l| l.text == page.name());
+        let is_in_book = page.folder() == Path::new(PAGES) && page.name() != SUMMARY;
+        if is_in_book && !summary.is_none_or(is_listed) {
+            problems.push(page.problem(1, "this page is not in SUMMARY.md"));
+        }
         problems.extend(check_headings(page));
         for link in &page.links {
-            if let Err(what) = check_link(root, pages, page, &link.target) {
-                problems.push(Problem::new(page, link.line, what));
+            if let Err(what) = check_link(pages, page, &link.text) {
+                let what = format!("the link {:?} {what}", link.text);
+                problems.push(page.problem(link.line, &what));
             }
         }
     }
-    problems.extend(check_summary(pages));
     problems
 }
 
-/// GitHub and mdBook make the same anchor of a heading, as long as it is plain ASCII and the only
-/// one of its kind on the page.
-fn check_headings(page: &Page) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    let mut anchors: Vec<String> = Vec::new();
-    for heading in &page.headings {
-        let text = &heading.text;
-        let anchor = anchor(text);
-        let what = if !text.is_ascii() {
-            "has more than ASCII"
-        } else if anchors.contains(&anchor) {
-            "is on this page already"
-        } else {
-            anchors.push(anchor);
-            continue;
+/// GitHub and mdBook derive the same anchor from a heading, as long as it is ASCII and unique on its
+/// page.
+fn check_headings(page: &Page) -> Vec<String> {
+    let mut anchors = BTreeSet::new();
+    let problems = page.headings.iter().filter_map(|heading| {
+        let why = match &heading.text {
+            text if !text.is_ascii() => "is not ASCII, so its anchor depends on the tool",
+            text if !anchors.insert(anchor(text)) => "is on this page already",
+            _ => return None,
         };
-        let what = format!("the heading {text:?} {what}: its anchor depends on who renders it");
-        problems.push(Problem::new(page, heading.line, what));
-    }
-    problems
+        let what = format!("the heading {:?} {why}", heading.text);
+        Some(page.problem(heading.line, &what))
+    });
+    problems.collect()
 }
 
-/// The anchor of an ASCII heading, by the rule of GitHub and of mdBook.
+/// The anchor of an ASCII heading.
 fn anchor(heading: &str) -> String {
     let kept = heading.trim().chars().filter_map(|c| match c {
         ' ' => Some('-'),
@@ -54,83 +52,40 @@ fn anchor(heading: &str) -> String {
     kept.collect()
 }
 
-fn check_link(root: &Path, pages: &[Page], page: &Page, target: &str) -> Result<(), String> {
+fn check_link(pages: &[Page], page: &Page, target: &str) -> Result<(), String> {
     if target.contains("://") || target.starts_with("mailto:") {
         return Ok(());
     }
-    let (path, fragment) = target.split_once('#').unwrap_or((target, ""));
-    let path = match path {
+    let (file, fragment) = target.split_once('#').unwrap_or((target, ""));
+    let path = match file {
         "" => page.path.clone(),
-        path => resolve(&page.folder().join(path))
-            .ok_or_else(|| format!("the link {target:?} leads out of the workspace"))?,
+        file => resolve(page.folder(), file).ok_or("points out of the workspace")?,
     };
-    let in_book = page.folder() == Path::new(CHAPTERS);
-    if in_book && !path.starts_with(CHAPTERS) {
-        return Err(format!(
-            "the link {target:?} leads out of the book, so it is dead where mdBook has built it: \
-             name the file as `{}` instead",
-            path.display()
-        ));
+    let name = path.display();
+    if page.folder() == Path::new(PAGES) && !path.starts_with(PAGES) {
+        return Err(format!("points out of the book: write `{name}` instead"));
     }
-
     let other = pages.iter().find(|other| other.path == path);
-    if other.is_none() && !root.join(&path).exists() {
-        return Err(format!(
-            "the link {target:?} is dead: there is no {}",
-            path.display()
-        ));
+    if other.is_none() && !root().join(&path).exists() {
+        return Err(format!("is dead: there is no {name}"));
     }
-    if fragment.is_empty() {
+    let headings = other.map_or(&[][..], |other| &other.headings);
+    let anchors: Vec<_> = headings.iter().map(|h| anchor(&h.text)).collect();
+    if fragment.is_empty() || anchors.iter().any(|anchor| anchor == fragment) {
         return Ok(());
     }
-    let Some(other) = other else {
-        return Err(format!(
-            "the link {target:?} has an anchor, but {} is no page with headings",
-            path.display()
-        ));
-    };
-    let anchors: Vec<_> = other.headings.iter().map(|h| anchor(&h.text)).collect();
-    if anchors.iter().any(|anchor| anchor == fragment) {
-        return Ok(());
-    }
-    Err(format!(
-        "the link {target:?} is dead: {} has no such heading, only\n#{}",
-        path.display(),
-        anchors.join("\n#")
-    ))
+    Err(format!("is dead: the anchors of {name} are {anchors:?}"))
 }
 
-/// Takes `.` and `..` out of a path. `None` if it leaves the workspace.
-fn resolve(path: &Path) -> Option<PathBuf> {
-    let mut resolved = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::Normal(name) => resolved.push(name),
-            Component::CurDir => {}
-            Component::ParentDir => {
-                if !resolved.pop() {
-                    return None;
-                }
-            }
-            Component::RootDir | Component::Prefix(_) => return None,
+/// Follows a relative path. `None` if it leads out of the workspace.
+fn resolve(folder: &Path, relative: &str) -> Option<PathBuf> {
+    let mut path = folder.to_owned();
+    for part in relative.split('/') {
+        if part != ".." {
+            path.push(part);
+        } else if !path.pop() {
+            return None;
         }
     }
-    Some(resolved)
-}
-
-/// Every page stands in the table of contents. That what stands there exists, `check_link` sees.
-fn check_summary(pages: &[Page]) -> Vec<Problem> {
-    let Some(summary) = pages.iter().find(|page| page.name() == SUMMARY) else {
-        return Vec::new();
-    };
-    let is_listed = |page: &Page| {
-        let mut links = summary.links.iter();
-        links.any(|link| resolve(&summary.folder().join(&link.target)).as_ref() == Some(&page.path))
-    };
-    let forgotten = pages.iter().filter(|page| {
-        page.folder() == summary.folder() && page.name() != SUMMARY && !is_listed(page)
-    });
-    forgotten
-        .map(|page| Problem::new(page, 1, format!("this page does not stand in {SUMMARY}")))
-        .collect()
+    Some(path)
 }

@@ -1,81 +1,85 @@
-//! A page of the book, as far as the checks look at it.
+//! A page of the book, reduced to what the checks look at.
 
 use std::path::{Path, PathBuf};
 
-use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
+use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag};
 
 /// A page of the book.
+#[derive(Default)]
 pub struct Page {
-    /// From the workspace's root on.
+    /// Relative to the workspace's root.
     pub(crate) path: PathBuf,
     pub(crate) blocks: Vec<Block>,
-    pub(crate) headings: Vec<Heading>,
-    pub(crate) links: Vec<Link>,
-    pub(crate) codes: Vec<Code>,
+    pub(crate) headings: Vec<Text>,
+    /// Where links and pictures point.
+    pub(crate) links: Vec<Text>,
+    /// Code in a sentence or a table.
+    pub(crate) spans: Vec<Text>,
+}
+
+/// A piece of text and the number of its line on the page.
+#[derive(Clone)]
+pub(crate) struct Text {
+    pub line: usize,
+    pub text: String,
 }
 
 /// A fenced block.
 pub(crate) struct Block {
-    /// The line of the page that its first line is.
+    /// The line of the opening fence.
     pub line: usize,
     pub language: String,
-    /// What follows the language, after commas.
-    pub flags: Vec<String>,
-    pub lines: Vec<String>,
-}
-
-pub(crate) struct Heading {
-    pub line: usize,
-    pub text: String,
-}
-
-/// A link or the place of a picture.
-pub(crate) struct Link {
-    pub line: usize,
-    pub target: String,
-}
-
-/// Code within a sentence or a table.
-pub(crate) struct Code {
-    pub line: usize,
-    pub text: String,
-    /// Whether the text around it says that this is a test.
-    pub is_test: bool,
+    /// What follows the language in the info string, separated by commas.
+    flags: Vec<String>,
+    pub lines: Vec<Text>,
 }
 
 impl Page {
-    /// Reads a page's text. The path is where it lies in the workspace.
+    /// Parses a page. `path` is relative to the workspace's root.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>, text: &str) -> Page {
-        let mut reader = Reader {
-            page: Page {
-                path: path.into(),
-                blocks: Vec::new(),
-                headings: Vec::new(),
-                links: Vec::new(),
-                codes: Vec::new(),
-            },
-            block: None,
-            heading: None,
-            before: String::new(),
-            last_was_test: false,
-            in_table_head: false,
-            column: 0,
-            columns: Vec::new(),
+        let mut page = Page {
+            path: path.into(),
+            ..Page::default()
         };
-        let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
-        let line_ends: Vec<_> = text.match_indices('\n').map(|(at, _)| at).collect();
-        for (event, range) in Parser::new_ext(text, options).into_offset_iter() {
-            let line = line_ends.partition_point(|end| *end < range.start) + 1;
-            reader.take(event, line);
+        for (event, range) in Parser::new(text).into_offset_iter() {
+            let line = text[..range.start].matches('\n').count() + 1;
+            match event {
+                Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(info))) => {
+                    page.blocks.push(Block::new(line, &info, &text[range]));
+                }
+                Event::Start(Tag::Heading { .. }) => {
+                    let heading = text[range].trim_matches(['#', ' ', '\n']);
+                    page.headings.push(Text::new(line, heading));
+                }
+                Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
+                    page.links.push(Text::new(line, &dest_url));
+                }
+                // Markdown cannot give a picture a size, so it may be an `<img src="…">`.
+                Event::Html(html) | Event::InlineHtml(html) => {
+                    let targets = html.split("src=\"").skip(1);
+                    let targets = targets.filter_map(|rest| rest.split('"').next());
+                    let links = targets.map(|target| Text::new(line, target));
+                    page.links.extend(links);
+                }
+                Event::Code(code) => page.spans.push(Text::new(line, &code)),
+                _ => {}
+            }
         }
-        reader.page
+        page
     }
 
-    /// The number of the milestone that this page is the chapter of, if it is one.
+    /// Describes a problem: `FILE:LINE: what is wrong`, with further lines indented.
+    pub(crate) fn problem(&self, line: usize, what: &str) -> String {
+        let what = what.trim_end().replace('\n', "\n    ");
+        format!("{}:{line}: {what}", self.path.display())
+    }
+
+    /// The milestone whose chapter this page belongs to: `3-broadcast.md` and `3.1-read.md` both
+    /// belong to 3.
     pub(crate) fn milestone(&self) -> Option<usize> {
-        let name = self.name();
-        name.split_once('-')?.0.parse().ok()
+        let (number, _) = self.name().split_once('-')?;
+        number.split('.').next()?.parse().ok()
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -88,140 +92,35 @@ impl Page {
     }
 }
 
+impl Text {
+    pub fn new(line: usize, text: &str) -> Text {
+        let text = text.to_owned();
+        Text { line, text }
+    }
+}
+
 impl Block {
+    /// A block whose source begins with the opening fence.
+    fn new(line: usize, info: &str, source: &str) -> Block {
+        let mut words = info.split(',').map(|word| word.trim().to_owned());
+        let lines = (line..).zip(source.lines()).skip(1);
+        let lines = lines.take_while(|(_, text)| !text.starts_with("```"));
+        Block {
+            line,
+            language: words.next().unwrap_or_default(),
+            flags: words.collect(),
+            lines: lines.map(|(line, text)| Text::new(line, text)).collect(),
+        }
+    }
+
     pub fn has_flag(&self, flag: &str) -> bool {
         self.flags.iter().any(|f| f == flag)
     }
-}
 
-struct Reader {
-    page: Page,
-    block: Option<(Block, String)>,
-    heading: Option<Heading>,
-    /// The text since the paragraph, cell or item began, or since the last code in it.
-    before: String,
-    last_was_test: bool,
-    in_table_head: bool,
-    column: usize,
-    /// For each column of the table whether its head says that tests stand in it.
-    columns: Vec<bool>,
-}
-
-impl Reader {
-    fn take(&mut self, event: Event<'_>, line: usize) {
-        match event {
-            Event::Start(Tag::CodeBlock(kind)) => self.start_block(&kind, line),
-            Event::End(TagEnd::CodeBlock) => self.end_block(),
-            Event::Start(Tag::Heading { .. }) => {
-                let text = String::new();
-                self.heading = Some(Heading { line, text });
-            }
-            Event::End(TagEnd::Heading(_)) => self.page.headings.extend(self.heading.take()),
-            Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
-                self.add_link(line, &dest_url);
-            }
-            Event::Start(Tag::Paragraph | Tag::Item) => self.forget_before(),
-            Event::Start(Tag::Table(_)) | Event::End(TagEnd::Table) => self.columns.clear(),
-            Event::Start(Tag::TableHead) => {
-                self.in_table_head = true;
-                self.column = 0;
-            }
-            Event::End(TagEnd::TableHead) => self.in_table_head = false,
-            Event::Start(Tag::TableRow) => self.column = 0,
-            Event::Start(Tag::TableCell) => self.forget_before(),
-            Event::End(TagEnd::TableCell) => self.end_cell(),
-            Event::Text(text) => self.text(&text),
-            Event::Code(text) => self.code(&text, line),
-            Event::Html(html) | Event::InlineHtml(html) => self.html(&html, line),
-            Event::SoftBreak | Event::HardBreak => self.text(" "),
-            _ => {}
-        }
-    }
-
-    fn start_block(&mut self, kind: &CodeBlockKind<'_>, line: usize) {
-        let (info, line) = match kind {
-            CodeBlockKind::Fenced(info) => (info.as_ref(), line + 1),
-            CodeBlockKind::Indented => ("", line),
-        };
-        let mut words = info.split([',', ' ']).map(|word| word.trim().to_owned());
-        let block = Block {
-            line,
-            language: words.next().unwrap_or_default(),
-            flags: words.filter(|word| !word.is_empty()).collect(),
-            lines: Vec::new(),
-        };
-        self.block = Some((block, String::new()));
-    }
-
-    fn end_block(&mut self) {
-        if let Some((mut block, text)) = self.block.take() {
-            block.lines = text.lines().map(str::to_owned).collect();
-            self.page.blocks.push(block);
-        }
-    }
-
-    fn text(&mut self, text: &str) {
-        if let Some((_, block)) = &mut self.block {
-            block.push_str(text);
-            return;
-        }
-        if let Some(heading) = &mut self.heading {
-            heading.text.push_str(text);
-        }
-        self.before.push_str(text);
-    }
-
-    fn code(&mut self, text: &str, line: usize) {
-        if let Some(heading) = &mut self.heading {
-            heading.text.push_str(text);
-        }
-        let before = self.before.trim();
-        let word = before
-            .rsplit(char::is_whitespace)
-            .next()
-            .unwrap_or_default();
-        let goes_on = matches!(before, "," | "and" | ", and" | "or");
-        let is_test = matches!(word, "test" | "Test" | "tests" | "Tests")
-            || (goes_on && self.last_was_test)
-            || (!self.in_table_head && self.columns.get(self.column) == Some(&true));
-        self.last_was_test = is_test;
-        self.before.clear();
-        self.page.codes.push(Code {
-            line,
-            text: text.to_owned(),
-            is_test,
-        });
-    }
-
-    fn forget_before(&mut self) {
-        self.before.clear();
-        self.last_was_test = false;
-    }
-
-    fn end_cell(&mut self) {
-        if self.in_table_head {
-            let head = self.before.trim().to_lowercase();
-            let is_test = head == "test" || head == "tests" || head.ends_with("the test");
-            self.columns.push(is_test);
-        }
-        self.column += 1;
-    }
-
-    /// Markdown has no size for a picture, so some are `<img src="…">`.
-    fn html(&mut self, html: &str, line: usize) {
-        for attribute in ["src=\"", "href=\""] {
-            for (at, _) in html.match_indices(attribute) {
-                let rest = &html[at + attribute.len()..];
-                let target = rest.split('"').next().unwrap_or_default();
-                self.add_link(line, target);
-            }
-        }
-    }
-
-    fn add_link(&mut self, line: usize, target: &str) {
-        self.page.links.push(Link {
-            line,
-            target: target.to_owned(),
-        });
+    /// The values of `KEY=VALUE`, of which there may be several.
+    pub fn values(&self, key: &str) -> impl Iterator<Item = &str> {
+        let pairs = self.flags.iter().filter_map(|flag| flag.split_once('='));
+        let wanted = pairs.filter(move |(k, _)| *k == key);
+        wanted.map(|(_, value)| value)
     }
 }

@@ -13,15 +13,15 @@
 use std::collections::VecDeque;
 use std::env;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use crate::root;
 use serde_json::Value;
-
 use shared_testkit::env::{DEADLINE_SCALE, SERVER_ADDR, SERVER_CMD};
+
+use crate::root;
 
 /// How many tests run at once. A test that fails mostly waits, so they may be more than the cores.
 const AT_ONCE: usize = 24;
@@ -71,7 +71,9 @@ impl Suite {
                 arguments.extend(["--test", target]);
             }
         }
-        let tests = built_by_cargo(&arguments, package, "test")
+        let root = root();
+        let tests = built_by_cargo(&arguments, &root, package, "test")
+            .unwrap_or_else(|e| panic!("{e}"))
             .into_iter()
             .flat_map(tests_in)
             .collect();
@@ -165,8 +167,22 @@ impl Suite {
 /// If it cannot be built.
 #[must_use]
 pub fn program(package: &str) -> PathBuf {
-    let mut programs = built_by_cargo(&["build", "--bins"], package, "bin");
+    let programs = built_by_cargo(&["build", "--bins"], &root(), package, "bin");
+    let mut programs = programs.unwrap_or_else(|e| panic!("{e}"));
     programs.pop().expect("the package has a binary")
+}
+
+/// A program as a command line for [`Suite::run`].
+///
+/// # Panics
+///
+/// If its path is not Unicode.
+#[must_use]
+pub fn command(program: &Path) -> String {
+    let path = program.to_str().expect("the path is Unicode");
+    shlex::try_quote(path)
+        .expect("a path has no NUL")
+        .into_owned()
 }
 
 fn tests_in(binary: PathBuf) -> Vec<Test> {
@@ -185,24 +201,31 @@ fn tests_in(binary: PathBuf) -> Vec<Test> {
     tests.collect()
 }
 
-/// Asks cargo instead of looking into its target folder: what lies there may be of yesterday.
-fn built_by_cargo(arguments: &[&str], package: &str, kind: &str) -> Vec<PathBuf> {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+/// Has cargo build a package of the workspace in this folder, and returns what it has built. That is
+/// not looked for in the target folder: what is there may be out of date.
+///
+/// An error is what the compiler says.
+pub(crate) fn built_by_cargo(
+    arguments: &[&str],
+    workspace: &Path,
+    package: &str,
+    kind: &str,
+) -> Result<Vec<PathBuf>, String> {
+    let mut cargo = cargo();
     cargo.args(arguments).args(["--package", package]);
     // As this test itself was built, so that what is there already can be used.
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }
     let output = cargo
-        .args(["--quiet", "--message-format", "json"])
-        .current_dir(root())
+        .args(["--quiet", "--message-format", "json-render-diagnostics"])
+        .current_dir(workspace)
         .output()
         .expect("cargo can be run");
-    assert!(
-        output.status.success(),
-        "cargo cannot build {package}:\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    if !output.status.success() {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("cargo cannot build {package}:\n{errors}"));
+    }
 
     let messages = String::from_utf8_lossy(&output.stdout).into_owned();
     let messages = messages
@@ -213,5 +236,10 @@ fn built_by_cargo(arguments: &[&str], package: &str, kind: &str) -> Vec<PathBuf>
         let executable = message["executable"].as_str().filter(|_| is_of_kind)?;
         Some(PathBuf::from(executable))
     });
-    built.collect()
+    Ok(built.collect())
+}
+
+/// The cargo that runs this test.
+pub(crate) fn cargo() -> Command {
+    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }

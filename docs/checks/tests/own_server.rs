@@ -126,6 +126,7 @@ fn a_program_with_an_address_of_its_own() {
     assert_eq!(
         skipped,
         [
+            "ends_when_polling_fails",
             "listens_on_ipv6",
             "listens_on_port_8080_by_default",
             "refuses_a_malformed_address",

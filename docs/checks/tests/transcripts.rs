@@ -1,10 +1,10 @@
-//! What the book's transcripts show is what happens. And if it were not, that would be noticed.
+//! The transcripts in the book come true, and one that does not is found.
 
-#![allow(clippy::expect_used, reason = "the helper is part of the tests")]
+mod common;
 
-use book_checks::{Book, Page, suite};
+use book_checks::{Book, Page};
 
-const PACKAGE: &str = "milestone-4-write";
+use crate::common::{assert_none, assert_one};
 
 /// A page whose transcript comes true.
 const CHAT: &str = "\
@@ -41,94 +41,113 @@ server| Client Token(1) disconnected
 
 #[test]
 fn the_transcripts_come_true() {
-    for package in book_checks::milestones(&book_checks::root()) {
-        book_checks::replay(&package, &program(&package));
-    }
-}
-
-fn program(package: &str) -> String {
-    let path = suite::program(package);
-    path.into_os_string().into_string().expect("text")
-}
-
-/// What the replay says of the page after this change to it.
-#[track_caller]
-fn problems_after(from: &str, to: &str) -> String {
-    assert!(CHAT.contains(from), "{from:?} is not on the page");
-    let page = Page::new("docs/src/chat.md", &CHAT.replacen(from, to, 1));
-    let problems = Book::of_pages(vec![page]).replay(PACKAGE, &program(PACKAGE));
-    problems.iter().map(ToString::to_string).collect()
-}
-
-#[track_caller]
-fn assert_has(message: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(message.contains(part), "no {part:?} in:\n{message}");
-    }
+    assert_none(&Book::read().check_transcripts());
 }
 
 #[test]
 fn a_true_transcript_has_no_problem() {
-    assert_eq!(problems_after("", ""), "");
+    let page = Page::new("docs/src/chat.md", CHAT);
+    assert_none(&Book::of_pages(vec![page]).check_transcripts());
+}
+
+/// The transcript with this change must be a problem.
+#[track_caller]
+fn assert_is_found(from: &str, to: &str, parts: &[&str]) {
+    assert!(CHAT.contains(from), "{from:?} is not on the page");
+    let page = Page::new("docs/src/chat.md", &CHAT.replacen(from, to, 1));
+    assert_one(&Book::of_pages(vec![page]).check_transcripts(), parts);
 }
 
 #[test]
-fn a_wrong_byte_count_is_a_problem() {
-    let message = problems_after("Broadcast 13", "Broadcast 14");
-    assert_has(
-        &message,
-        &[
-            "docs/src/chat.md:15: ",
-            "- server| Broadcast 14 bytes from Token(1)",
-            "+ server| Broadcast 13 bytes from Token(1)",
-        ],
-    );
+fn a_wrong_byte_count_is_found() {
+    let parts = ["docs/src/chat.md:15: ", "Broadcast 14", "Broadcast 13"];
+    assert_is_found("Broadcast 13", "Broadcast 14", &parts);
 }
 
 #[test]
-fn a_line_of_the_servers_that_is_left_out_is_a_problem() {
-    let message = problems_after("server| Wrote 13 bytes to Token(2)\n", "");
-    assert_has(
-        &message,
-        &["docs/src/chat.md:", "+ server| Wrote 13 bytes to Token(2)"],
-    );
+fn a_line_of_the_servers_that_is_left_out_is_found() {
+    for (line, place) in [
+        (
+            "server| Wrote 13 bytes to Token(2)\n",
+            "docs/src/chat.md:16: ",
+        ),
+        (
+            "server| Client Token(1) disconnected\n",
+            "docs/src/chat.md:27: ",
+        ),
+        // In another place: it comes before alice leaves.
+        (
+            "server| Wrote 4 bytes to Token(1)\n",
+            "docs/src/chat.md:25: ",
+        ),
+    ] {
+        let what = line.trim_start_matches("server| ").trim_end();
+        assert_is_found(line, "", &[place, "printed more than was expected", what]);
+    }
 }
 
 #[test]
-fn the_last_line_left_out_is_a_problem() {
-    let message = problems_after("server| Client Token(1) disconnected\n", "");
-    assert_has(&message, &["+ server| Client Token(1) disconnected"]);
+fn another_text_received_is_found() {
+    let received = [
+        r#"expected: "Hello from B\n""#,
+        r#"received: "Hello from A\n""#,
+    ];
+    let parts = ["docs/src/chat.md:17: ", received[0], received[1]];
+    assert_is_found("bob< Hello from A", "bob< Hello from B", &parts);
 }
 
 #[test]
-fn another_text_received_is_a_problem() {
-    let message = problems_after("bob< Hello from A", "bob< Hello from B");
-    assert_has(
-        &message,
-        &[
-            "docs/src/chat.md:17: ",
-            r#"expected: "Hello from B\n""#,
-            r#"received: "Hello from A\n""#,
-        ],
-    );
+fn a_text_received_that_is_left_out_is_found() {
+    let parts = ["docs/src/chat.md:26: ", "bytes left for alice"];
+    assert_is_found("alice< bye\n", "", &parts);
+    let parts = [
+        "docs/src/chat.md:25: ",
+        "bob was not closed",
+        "Hello from A",
+    ];
+    assert_is_found("bob< Hello from A\n", "", &parts);
 }
 
 #[test]
-fn a_text_received_that_is_left_out_is_a_problem() {
-    let message = problems_after("alice< bye\n", "");
-    assert_has(
-        &message,
-        &[
-            "docs/src/chat.md:26: ",
-            "bytes that alice has received, and that stand nowhere\n      left: 4",
-        ],
-    );
-    let message = problems_after("bob< Hello from A\n", "");
-    assert_has(&message, &["bob was not closed", "Hello from A"]);
-}
-
-#[test]
-fn a_line_that_is_none_of_a_transcript_is_a_problem() {
-    let message = problems_after("alice leaves", "alice dances");
-    assert_has(&message, &["docs/src/chat.md:27: ", "\"alice dances\""]);
+fn a_line_that_cannot_be_read_is_found() {
+    let first = "127.0.0.1:8080\nalice connects\n";
+    for (from, to, parts) in [
+        (
+            "alice leaves",
+            "alice dances",
+            ["docs/src/chat.md:27: ", "\"alice dances\""],
+        ),
+        (
+            "alice leaves",
+            "carol leaves",
+            ["docs/src/chat.md:27: ", "client of this name"],
+        ),
+        (
+            "server stops",
+            "server sings",
+            ["docs/src/chat.md:18: ", "\"server sings\""],
+        ),
+        (
+            "server stops",
+            "other stops",
+            ["docs/src/chat.md:18: ", "server of this name"],
+        ),
+        (
+            "milestone-4-write",
+            "milestone-9",
+            ["docs/src/chat.md:4: ", "milestone-9"],
+        ),
+        (
+            "server! Listening on 127.0.0.1:8080\n",
+            "",
+            ["docs/src/chat.md:4: ", "127.0.0.1:8080"],
+        ),
+        (
+            first,
+            "127.0.0.1:9000\nalice connects\n",
+            ["docs/src/chat.md:5: ", "another address"],
+        ),
+    ] {
+        assert_is_found(from, to, &parts);
+    }
 }

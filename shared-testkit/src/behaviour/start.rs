@@ -153,6 +153,10 @@ pub fn row_1_survives_stop_and_continue(program: Program) {
 /// An error of `poll` that is not an interruption ends the server, which could only spin otherwise.
 /// `strace` makes the calls fail.
 pub fn ends_when_polling_fails(program: Program) {
+    // It ends as soon as it listens, so only what it prints shows that it did.
+    if !program.takes_an_address() {
+        return;
+    }
     let inject = "--inject=epoll_wait,epoll_pwait:error=EBADF";
     let traced = Server::builder(program).under_strace(&[inject, "--output=/dev/null"]);
     let Some(mut server) = traced.map(Builder::start) else {
