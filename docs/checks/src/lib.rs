@@ -56,6 +56,14 @@ use crate::page::Block;
 /// The book's pages, relative to the workspace's root.
 const PAGES: &str = "docs/src";
 
+/// The pages that are not in the book, but speak of it.
+const OUTSIDE: [&str; 4] = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/README.md",
+];
+
 /// The table of contents, as mdBook reads it.
 const SUMMARY: &str = "SUMMARY.md";
 
@@ -67,14 +75,14 @@ pub struct Book {
 }
 
 impl Book {
-    /// Reads `README.md`, `docs/README.md` and every page in `docs/src`.
+    /// Reads every page in `docs/src`, and the pages outside it.
     ///
     /// # Panics
     ///
     /// If one of them cannot be read.
     #[must_use]
     pub fn read() -> Book {
-        let mut paths = vec!["README.md".to_owned(), "docs/README.md".to_owned()];
+        let mut paths = OUTSIDE.map(str::to_owned).to_vec();
         paths.extend(files(PAGES, "md"));
         let pages = paths.iter().map(|path| Page::new(path, &read(path)));
         Book::of_pages(pages.collect())

@@ -127,7 +127,7 @@ fn a_block_without_a_place_is_found() {
     let page = "2-register.md";
     let register = "```rust,after=accept\n";
     for (to, part) in [
-        ("```rust,after=acept\n", "there is no acept"),
+        ("```rust,after=nothing\n", "there is no nothing"),
         (
             "```rust\nfn accept() {}\n```\n```rust,after=accept\n",
             "more than one",
