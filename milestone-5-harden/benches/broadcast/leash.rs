@@ -1,37 +1,31 @@
-//! Starts a server so that it cannot outlive the benchmark, not even one that was killed.
+//! Starts a server such that it ends with the benchmark, even if the benchmark is killed.
 
 use std::env;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-/// The first argument that puts this executable into the role.
+/// The first argument that gives this program the role.
 pub(crate) const ROLE: &str = "--leash";
 
-/// A command that runs `program`, silent, until this process ends at the latest.
-pub(crate) fn command(program: &OsString) -> Result<Command> {
-    let myself = env::current_exe().context("cannot tell the path of the benchmark")?;
+/// A command that runs `program` on the leash. Takes the program's arguments.
+pub(crate) fn command(program: &Path) -> Result<Command> {
+    let myself = env::current_exe().context("cannot find the benchmark's own program")?;
     let mut command = Command::new(myself);
-    command
-        .arg(ROLE)
-        .arg(program)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    command.arg(ROLE).arg(program);
     Ok(command)
 }
 
-/// Asks the kernel for `SIGKILL` when the parent ends, and becomes the program. Does not return
-/// unless that fails.
-pub(crate) fn run(command: &[OsString]) -> Result<()> {
-    let (program, arguments) = command
-        .split_first()
-        .context("expected a program to become")?;
+/// Asks the kernel for `SIGKILL` at the end of the parent, then becomes the program: the request
+/// survives `execve`, but not `fork` (`PR_SET_PDEATHSIG`, prctl(2)). Returns only on an error.
+pub(crate) fn run(mut command: impl Iterator<Item = OsString>) -> Result<()> {
+    let program = command.next().context("expected a program to run")?;
     set_parent_process_death_signal(Some(Signal::KILL))
-        .context("cannot ask for a signal when the benchmark ends")?;
-    let error = Command::new(program).args(arguments).exec();
-    Err(error).with_context(|| format!("cannot become {program:?}"))
+        .context("cannot request a signal for the end of the benchmark")?;
+    let error = Command::new(&program).args(command).exec();
+    Err(error).with_context(|| format!("cannot run {program:?}"))
 }
