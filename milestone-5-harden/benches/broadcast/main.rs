@@ -31,6 +31,7 @@ mod plot;
 mod protocol;
 mod report;
 mod server;
+mod tokio_chat;
 mod workload;
 
 use std::env;
@@ -51,10 +52,11 @@ use crate::workload::Workload;
 const SPARE_DESCRIPTORS: usize = 100;
 
 fn main() -> Result<()> {
-    // The benchmark also runs itself in two other roles, selected by the first argument.
+    // The benchmark also runs itself in three other roles, selected by the first argument.
     let mut arguments = env::args_os().skip(1);
     match arguments.next() {
         Some(role) if role == floor::ROLE => floor::run(address(arguments.next())?),
+        Some(role) if role == tokio_chat::ROLE => tokio_chat::run(address(arguments.next())?),
         Some(role) if role == leash::ROLE => leash::run(arguments),
         _ => benchmark(),
     }

@@ -21,11 +21,15 @@ pub(crate) const FLOOR: &str = "floor";
 /// The server that this benchmark is about.
 pub(crate) const OURS: &str = "milestone 5";
 
+/// The Tokio chat.
+const TOKIO: &str = "tokio";
+
 /// The name, protocol and arguments of each server. `PORT` is replaced by the port to listen on.
-const SERVERS: [(&str, Protocol, &str); 6] = [
+const SERVERS: [(&str, Protocol, &str); 7] = [
     (FLOOR, Lines, "--floor 127.0.0.1:PORT"),
     ("milestone 4", Lines, "127.0.0.1:PORT"),
     (OURS, Lines, "127.0.0.1:PORT"),
+    (TOKIO, Lines, "--tokio 127.0.0.1:PORT"),
     ("ncat", Lines, "--broker -l 127.0.0.1 PORT -m 10000"),
     ("redis-server", Redis, "--bind 127.0.0.1 --port PORT"),
     ("nats-server", Nats, "-a 127.0.0.1 -p PORT"),
@@ -67,7 +71,7 @@ pub(crate) fn contestants() -> Result<Vec<Contestant>> {
 fn program(server: &str) -> Result<Option<PathBuf>> {
     let milestone_5 = Path::new(env!("CARGO_BIN_EXE_milestone-5-harden"));
     Ok(match server {
-        FLOOR => Some(env::current_exe()?),
+        FLOOR | TOKIO => Some(env::current_exe()?),
         "milestone 4" => Some(build_milestone_4(milestone_5)?),
         OURS => Some(milestone_5.to_owned()),
         peer => installed(peer),
