@@ -28,7 +28,7 @@ pub(crate) fn run(address: SocketAddr) -> Result<()> {
     let listener_data = EventData::new_u64(LISTENER);
     epoll::add(&epoll, &listener, listener_data, EventFlags::IN)?;
 
-    // A client that disconnects leaves its place empty.
+    // A client that disconnects leaves its place to the next one.
     let mut clients: Vec<Option<TcpStream>> = Vec::new();
     let mut events = Vec::with_capacity(1024);
     let mut buffer = vec![0; BUFFER];
@@ -43,9 +43,16 @@ pub(crate) fn run(address: SocketAddr) -> Result<()> {
             client.set_nonblocking(true)?;
             // As the milestones do: a short line is sent at once.
             client.set_nodelay(true)?;
-            let data = EventData::new_u64(clients.len() as u64);
-            epoll::add(&epoll, &client, data, EventFlags::IN)?;
-            clients.push(Some(client));
+            let free = clients.iter().position(Option::is_none);
+            let index = free.unwrap_or(clients.len());
+            epoll::add(
+                &epoll,
+                &client,
+                EventData::new_u64(index as u64),
+                EventFlags::IN,
+            )?;
+            clients.resize_with(clients.len().max(index + 1), || None);
+            clients[index] = Some(client);
         }
     }
 }

@@ -23,8 +23,8 @@
 //! quartiles. A smaller difference may be chance.
 
 mod arguments;
+mod client;
 mod floor;
-mod leash;
 mod load;
 mod measure;
 mod plot;
@@ -42,7 +42,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::measure::Measured;
 use crate::server::Contestant;
@@ -52,12 +52,11 @@ use crate::workload::Workload;
 const SPARE_DESCRIPTORS: usize = 100;
 
 fn main() -> Result<()> {
-    // The benchmark also runs itself in three other roles, selected by the first argument.
+    // The benchmark also runs itself in two other roles, selected by the first argument.
     let mut arguments = env::args_os().skip(1);
     match arguments.next() {
         Some(role) if role == floor::ROLE => floor::run(address(arguments.next())?),
         Some(role) if role == tokio_chat::ROLE => tokio_chat::run(address(arguments.next())?),
-        Some(role) if role == leash::ROLE => leash::run(arguments),
         _ => benchmark(),
     }
 }
@@ -117,14 +116,10 @@ fn run(workloads: &[Workload]) -> Result<Vec<Measured>> {
 
 /// Raises the soft limit to the hard limit, for this process and the servers that it starts.
 fn raise_descriptor_limit(workloads: &[Workload], contestants: &[Contestant]) -> Result<()> {
-    let hard = getrlimit(Resource::Nofile).maximum;
-    let limit = Rlimit {
-        current: hard,
-        maximum: hard,
-    };
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let hard = limit.maximum.unwrap_or(u64::MAX);
     setrlimit(Resource::Nofile, limit).context("cannot raise the limit on file descriptors")?;
-
-    let hard = hard.unwrap_or(u64::MAX);
     for workload in workloads {
         let servers = contestants.iter().filter(|c| c.check(workload).is_ok());
         let needed = servers.count() * workload.clients() + SPARE_DESCRIPTORS;

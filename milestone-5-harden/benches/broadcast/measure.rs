@@ -43,7 +43,7 @@ pub(crate) struct Figures {
     pub(crate) deliveries_per_second: f64,
     /// Messages delivered in a round.
     pub(crate) deliveries_per_round: usize,
-    /// Memory growth per client from before they connect until after the warm-up, in KiB.
+    /// Memory growth per client from before they connect until after the first warm-up, in KiB.
     pub(crate) client_kib: f64,
 }
 
@@ -103,8 +103,9 @@ struct Lane {
     // Dropped first: the clients disconnect before the server is killed.
     load: Load,
     server: Server,
+    /// The server's memory before the clients connected.
+    idle_kib: f64,
     client_kib: f64,
-    deliveries_per_round: usize,
     /// CPU time per delivery, for each block.
     cpu_us: Vec<f64>,
     /// Deliveries per second, for each block.
@@ -117,16 +118,13 @@ impl Lane {
     fn open(contestant: &Contestant, workload: &Workload) -> Result<Lane> {
         contestant.check(workload)?;
         let mut server = contestant.start()?;
-        let before = server.memory_kib()? as f64;
+        let idle_kib = server.memory_kib()?;
         let load = Load::connect(server.address, contestant.protocol, workload);
-        let mut load = load.map_err(|e| server.explain(e))?;
-        warm_up(&mut load, workload).map_err(|e| server.explain(e))?;
-        let growth = server.memory_kib()? as f64 - before;
         Ok(Lane {
-            load,
+            load: load.map_err(|e| server.explain(e))?,
             server,
-            client_kib: growth / workload.clients() as f64,
-            deliveries_per_round: 0,
+            idle_kib,
+            client_kib: 0.0,
             cpu_us: Vec::new(),
             per_second: Vec::new(),
             round_us: Vec::new(),
@@ -134,23 +132,30 @@ impl Lane {
     }
 
     fn run_block(&mut self, workload: &Workload) -> Result<()> {
-        // The caches still hold another server's data.
-        warm_up(&mut self.load, workload)?;
+        // The caches hold another server's data.
+        for _ in 0..=workload.rounds_per_block / 10 {
+            self.load.round()?;
+        }
+        self.load.fall_behind()?;
+        thread::sleep(SETTLE);
+        if self.cpu_us.is_empty() {
+            let growth = self.server.memory_kib()? - self.idle_kib;
+            self.client_kib = growth / workload.clients() as f64;
+        }
+
         let before = self.server.cpu_time()?;
         let mut time = Duration::ZERO;
-        let mut deliveries = 0;
         for _ in 0..workload.rounds_per_block {
             let round = self.load.round()?;
-            self.round_us.push(micros(round.time));
-            self.deliveries_per_round = round.deliveries;
-            time += round.time;
-            deliveries += round.deliveries;
+            self.round_us.push(micros(round));
+            time += round;
         }
         thread::sleep(SETTLE);
         let cpu = self.server.cpu_time()? - before;
-        self.load.expect_silence()?;
-        self.cpu_us.push(micros(cpu) / deliveries as f64);
-        self.per_second.push(deliveries as f64 / time.as_secs_f64());
+        self.load.finish()?;
+        let deliveries = (self.load.deliveries * workload.rounds_per_block) as f64;
+        self.cpu_us.push(micros(cpu) / deliveries);
+        self.per_second.push(deliveries / time.as_secs_f64());
         Ok(())
     }
 
@@ -165,18 +170,10 @@ impl Lane {
             round_us: round(0.5),
             slow_round_us: round(0.99),
             deliveries_per_second: quantile(&self.per_second, 0.5),
-            deliveries_per_round: self.deliveries_per_round,
+            deliveries_per_round: self.load.deliveries,
             client_kib: self.client_kib,
         }
     }
-}
-
-fn warm_up(load: &mut Load, workload: &Workload) -> Result<()> {
-    for _ in 0..=workload.rounds_per_block / 10 {
-        load.round()?;
-    }
-    thread::sleep(SETTLE);
-    Ok(())
 }
 
 fn micros(duration: Duration) -> f64 {

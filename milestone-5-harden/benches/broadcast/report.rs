@@ -9,23 +9,18 @@ const HEADER: &str = "server        CPU µs/delivery   ± %  × floor  round µs
 /// The table of a workload, followed by a comparison of milestone 5 with the others.
 pub(crate) fn render(measured: &Measured) -> String {
     let workload = &measured.workload;
-    let mut lines = vec![
-        String::new(),
-        format!(
-            "{workload} ({} blocks of {} rounds)",
-            workload.blocks, workload.rounds_per_block
-        ),
-        HEADER.to_owned(),
-    ];
-    lines.extend(measured.servers.iter().map(row));
-    let cpu = ratios(measured, |figures| figures.cpu_us);
-    lines.push(format!("{OURS}, CPU per delivery: {cpu}"));
-    let round = ratios(measured, |figures| figures.round_us);
-    lines.push(format!("{OURS}, median round:     {round}"));
-    for failure in &measured.failures {
-        lines.push(format!("No figures for {failure}"));
-    }
-    lines.join("\n")
+    let rows: Vec<String> = measured.servers.iter().map(row).collect();
+    let failures = measured.failures.iter();
+    let failures: String = failures.map(|f| format!("\nNo figures for {f}")).collect();
+    format!(
+        "\n{workload} ({} blocks of {} rounds)\n{HEADER}\n{}\n\
+         {OURS}, CPU per delivery: {}\n{OURS}, median round:     {}{failures}",
+        workload.blocks,
+        workload.rounds_per_block,
+        rows.join("\n"),
+        ratios(measured, |figures| figures.cpu_us),
+        ratios(measured, |figures| figures.round_us),
+    )
 }
 
 fn row(figures: &Figures) -> String {

@@ -2,16 +2,15 @@
 
 use std::env;
 use std::io::Read;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Error, Result, anyhow, ensure};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use procfs::process::Process;
 
-use crate::leash;
 use crate::protocol::Protocol::{self, Lines, Nats, Redis};
 use crate::workload::Workload;
 
@@ -21,15 +20,12 @@ pub(crate) const FLOOR: &str = "floor";
 /// The server that this benchmark is about.
 pub(crate) const OURS: &str = "milestone 5";
 
-/// The Tokio chat.
-const TOKIO: &str = "tokio";
-
 /// The name, protocol and arguments of each server. `PORT` is replaced by the port to listen on.
 const SERVERS: [(&str, Protocol, &str); 7] = [
     (FLOOR, Lines, "--floor 127.0.0.1:PORT"),
     ("milestone 4", Lines, "127.0.0.1:PORT"),
     (OURS, Lines, "127.0.0.1:PORT"),
-    (TOKIO, Lines, "--tokio 127.0.0.1:PORT"),
+    ("tokio", Lines, "--tokio 127.0.0.1:PORT"),
     ("ncat", Lines, "--broker -l 127.0.0.1 PORT -m 10000"),
     ("redis-server", Redis, "--bind 127.0.0.1 --port PORT"),
     ("nats-server", Nats, "-a 127.0.0.1 -p PORT"),
@@ -69,24 +65,20 @@ pub(crate) fn contestants() -> Result<Vec<Contestant>> {
 }
 
 fn program(server: &str) -> Result<Option<PathBuf>> {
-    let milestone_5 = Path::new(env!("CARGO_BIN_EXE_milestone-5-harden"));
+    let milestone_5 = PathBuf::from(env!("CARGO_BIN_EXE_milestone-5-harden"));
     Ok(match server {
-        FLOOR | TOKIO => Some(env::current_exe()?),
-        "milestone 4" => Some(build_milestone_4(milestone_5)?),
-        OURS => Some(milestone_5.to_owned()),
+        FLOOR | "tokio" => Some(env::current_exe()?),
+        "milestone 4" => Some(build_milestone_4(&milestone_5)?),
+        OURS => Some(milestone_5),
         peer => installed(peer),
     })
 }
 
-/// Builds milestone 4 and returns the path of its program. For a benchmark, cargo builds only the
+/// Builds milestone 4, and returns the path of its program. For a benchmark, cargo builds only the
 /// programs of the same package.
 fn build_milestone_4(milestone_5: &Path) -> Result<PathBuf> {
-    // TARGET/release/milestone-5-harden
-    let target = milestone_5.ancestors().nth(2);
     let status = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--release", "-p", "milestone-4-write"])
-        .arg("--target-dir")
-        .arg(target.context("cannot find the target folder")?)
         .status()
         .context("cannot run cargo")?;
     ensure!(status.success(), "cannot build milestone 4: {status}");
@@ -110,39 +102,38 @@ impl Contestant {
 
     /// Fails with the reason if this server cannot take part in a workload.
     pub(crate) fn check(&self, workload: &Workload) -> Result<()> {
-        // ncat uses select(2), which accepts no descriptor above 1,023. With more, it aborts.
-        ensure!(
-            self.name != "ncat" || workload.clients() <= 1_000,
-            "it serves at most 1,000 clients"
-        );
-        Ok(())
+        let reason = match self.name {
+            FLOOR if workload.slow_readers > 0 => "it has no queue for a slow reader",
+            "ncat" if workload.slow_readers > 0 => "it serves nobody while one reader is slow",
+            // It uses select(2), which accepts no descriptor above 1,023. With more, it aborts.
+            "ncat" if workload.clients() > 1_000 => "it serves at most 1,000 clients",
+            _ => return Ok(()),
+        };
+        bail!(reason)
     }
 
     /// Starts the server and waits until it accepts connections.
     pub(crate) fn start(&self) -> Result<Server> {
-        let address = free_address()?;
+        // The kernel chooses a free port, and does not soon choose it again.
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let arguments = self.arguments.replace("PORT", &address.port().to_string());
-        let child = leash::command(&self.program)?
+        // The kernel kills the server at the end of the benchmark, even if that is killed.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(&self.program)
             .args(arguments.split(' '))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             // Read only after a failure. The few lines written until then fit in the pipe.
             .stderr(Stdio::piped())
             .spawn()
-            .context("cannot start it")?;
+            .context("cannot run `setpriv`, a part of util-linux")?;
         let mut server = Server { child, address };
         match server.wait_for_listener() {
             Ok(()) => Ok(server),
             Err(e) => Err(server.explain(e)),
         }
     }
-}
-
-/// A loopback address with a free port: the kernel has just chosen it.
-fn free_address() -> Result<SocketAddr> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .context("cannot find a free port")
 }
 
 /// A running server. Dropping it kills it.
@@ -189,9 +180,9 @@ impl Server {
     }
 
     /// The resident memory in KiB (`VmRSS`, proc_pid_status(5)).
-    pub(crate) fn memory_kib(&self) -> Result<u64> {
+    pub(crate) fn memory_kib(&self) -> Result<f64> {
         let status = self.process()?.status()?;
-        status.vmrss.context("the server has ended")
+        Ok(status.vmrss.context("the server has ended")? as f64)
     }
 
     fn process(&self) -> Result<Process> {

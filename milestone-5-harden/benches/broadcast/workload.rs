@@ -5,7 +5,15 @@ use std::fmt;
 use serde::Serialize;
 
 /// A workload is played in rounds. In a round each sender sends its lines, and the round is over
-/// when every client has received what the others sent.
+/// when every client has received what the others sent. Two workloads differ:
+///
+/// - *churn*: in each round a new client connects, sends a line and leaves. It half-closes its
+///   connection, so the round is over when the readers have the line and the server has closed the
+///   connection as well.
+/// - *slow*: the first reader receives at most 64 KiB/s. A round does not wait for it, and its lines
+///   do not count as deliveries. Before a block, the load sends until the server cannot write to that
+///   reader any more. After the block, the reader receives the rest at full speed: it must not lose
+///   a byte, and no block begins with the queue of another.
 #[derive(Clone, Copy, Serialize)]
 pub(crate) struct Workload {
     /// The name on the command line and in the report.
@@ -18,6 +26,10 @@ pub(crate) struct Workload {
     pub(crate) line_bytes: usize,
     /// Lines that a sender sends at once.
     pub(crate) lines_per_sender: usize,
+    /// Whether a sender connects for each round, and leaves after it. There can be only one.
+    pub(crate) visitor: bool,
+    /// Readers that receive at most 64 KiB/s: the first ones.
+    pub(crate) slow_readers: usize,
     /// Rounds in a block. Blocks are short and numerous: other activity on the machine disturbs
     /// some of them, and the median ignores those.
     pub(crate) rounds_per_block: usize,
@@ -26,13 +38,22 @@ pub(crate) struct Workload {
 }
 
 /// All workloads, in the order in which they run.
-pub(crate) const ALL: [Workload; 5] = [
+pub(crate) const ALL: [Workload; 7] = [
     // name, senders, readers, bytes of a line, lines of each sender, rounds in a block
     workload("lone", 1, 100, 64, 1, 180),
     workload("overlap", 10, 100, 64, 1, 30),
     workload("burst", 1, 100, 64, 256, 40),
     workload("big", 1, 100, 16 * 1024, 1, 90),
     workload("crowd", 1, 3_000, 64, 1, 10),
+    Workload {
+        visitor: true,
+        ..workload("churn", 1, 10, 64, 1, 180)
+    },
+    Workload {
+        slow_readers: 1,
+        blocks: 5,
+        ..workload("slow", 1, 100, 16 * 1024, 1, 10)
+    },
 ];
 
 const fn workload(
@@ -49,6 +70,8 @@ const fn workload(
         readers,
         line_bytes,
         lines_per_sender,
+        visitor: false,
+        slow_readers: 0,
         rounds_per_block,
         blocks: 25,
     }
@@ -62,6 +85,11 @@ impl Workload {
             blocks: 2,
             ..self
         }
+    }
+
+    /// Clients that stay connected.
+    pub(crate) fn permanent_clients(&self) -> usize {
+        self.readers + if self.visitor { 0 } else { self.senders }
     }
 
     /// Senders and readers together.
