@@ -51,8 +51,6 @@ fn named(name: &str) -> Result<Workload> {
     let known = workload::ALL.iter().find(|workload| workload.name == name);
     known.copied().with_context(|| {
         let names = workload::ALL.map(|workload| workload.name).join(", ");
-        format!(
-            "{name:?} is neither a workload ({names}) nor one of --quick, --json FILE, --svg FILE"
-        )
+        format!("{name:?} is not one of {names}, --quick, --json FILE, --svg FILE")
     })
 }

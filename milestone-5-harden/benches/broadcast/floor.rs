@@ -3,6 +3,7 @@
 //! write. A server that makes a system call for each delivery cannot need less, so the others are
 //! compared with it. A server that gathers the lines of several senders into one write can.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
@@ -14,8 +15,8 @@ use rustix::io::retry_on_intr;
 /// The first argument that selects this role.
 pub(crate) const ROLE: &str = "--floor";
 
-/// The listener in epoll. A client is known by its index.
-const LISTENER: u64 = u64::MAX;
+/// The listener in epoll. Clients count up from 1.
+const LISTENER: u64 = 0;
 
 /// Bytes that one read takes: more than any workload has in flight.
 const BUFFER: usize = 64 * 1024;
@@ -25,54 +26,43 @@ pub(crate) fn run(address: SocketAddr) -> Result<()> {
     let listener = TcpListener::bind(address)?;
     // Level-triggered: what is still ready is reported again, so one call per event is enough.
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-    let listener_data = EventData::new_u64(LISTENER);
-    epoll::add(&epoll, &listener, listener_data, EventFlags::IN)?;
+    let data = EventData::new_u64(LISTENER);
+    epoll::add(&epoll, &listener, data, EventFlags::IN)?;
 
-    // A client that disconnects leaves its place to the next one.
-    let mut clients: Vec<Option<TcpStream>> = Vec::new();
+    let mut clients = BTreeMap::new();
+    let mut last_id = LISTENER;
     let mut events = Vec::with_capacity(1024);
     let mut buffer = vec![0; BUFFER];
     loop {
         retry_on_intr(|| epoll::wait(&epoll, spare_capacity(&mut events), None))?;
         for event in events.drain(..) {
             if event.data.u64() != LISTENER {
-                forward(&mut clients, event.data.u64() as usize, &mut buffer)?;
+                forward(&mut clients, event.data.u64(), &mut buffer)?;
                 continue;
             }
             let (client, _) = listener.accept()?;
             client.set_nonblocking(true)?;
             // As the milestones do: a short line is sent at once.
             client.set_nodelay(true)?;
-            let free = clients.iter().position(Option::is_none);
-            let index = free.unwrap_or(clients.len());
-            epoll::add(
-                &epoll,
-                &client,
-                EventData::new_u64(index as u64),
-                EventFlags::IN,
-            )?;
-            clients.resize_with(clients.len().max(index + 1), || None);
-            clients[index] = Some(client);
+            last_id += 1;
+            let data = EventData::new_u64(last_id);
+            epoll::add(&epoll, &client, data, EventFlags::IN)?;
+            clients.insert(last_id, client);
         }
     }
 }
 
 /// Reads from a client once, and sends what it has read to the others.
-fn forward(clients: &mut [Option<TcpStream>], sender: usize, buffer: &mut [u8]) -> Result<()> {
-    let Some(stream) = &mut clients[sender] else {
-        return Ok(());
-    };
-    let n = stream.read(buffer).context("cannot read")?;
+fn forward(clients: &mut BTreeMap<u64, TcpStream>, sender: u64, buffer: &mut [u8]) -> Result<()> {
+    let n = (&clients[&sender]).read(buffer).context("cannot read")?;
     if n == 0 {
         // Dropping the stream closes it, which removes it from epoll.
-        clients[sender] = None;
+        clients.remove(&sender);
         return Ok(());
     }
-    for (index, client) in clients.iter_mut().enumerate() {
-        if index != sender
-            && let Some(receiver) = client
-        {
-            let written = receiver.write(&buffer[..n]).context("cannot write")?;
+    for (id, client) in clients {
+        if *id != sender {
+            let written = client.write(&buffer[..n]).context("cannot write")?;
             ensure!(written == n, "a socket took only {written} of {n} bytes");
         }
     }

@@ -74,7 +74,13 @@ impl Load {
             last_sip: Instant::now(),
             deliveries: 0,
         };
-        for index in 0..workload.permanent_clients() {
+        // A visitor connects later.
+        let senders = if workload.visitor {
+            0
+        } else {
+            workload.senders
+        };
+        for index in 0..workload.readers + senders {
             load.add(index)
                 .with_context(|| format!("client {index} cannot connect"))?;
         }

@@ -8,16 +8,16 @@
 //! cargo bench -p milestone-5-harden -- --json FILE --svg FILE
 //! ```
 //!
-//! Each server is a process of its own. This process is the load: one thread, in a closed loop. It
-//! sends, waits until every client has received everything, and only then sends again. So nothing
-//! queues up, and the result is the work for a line, not the depth of a buffer. All servers of a
-//! workload run at the same time and are measured in turns, a block of rounds each, so that other
-//! activity on the machine affects all of them alike.
+//! Each server is a process of its own. This process is the load: one thread, in a closed loop. In a
+//! *round* it sends, and waits until every client has received everything; only then does it send
+//! again. So nothing queues up, and the result is the work for a line, not the depth of a buffer. All
+//! servers of a workload run at the same time and are measured in turns, a block of rounds each, so
+//! that other activity on the machine affects all of them alike.
 //!
 //! A *delivery* is a message that this process has received and verified byte by byte: a line that
 //! has reached a client other than its sender. Senders receive each other's lines too, except with
-//! Redis, where a round with several senders therefore has fewer deliveries; Redis's replies to
-//! senders do not count.
+//! Redis, where a round with several senders therefore has fewer deliveries. [`workload::Workload`]
+//! says what a round and a delivery are where clients come and go, and where one is slow.
 //!
 //! CPU time is the median of the blocks, and `± %` is their spread: half the distance between the
 //! quartiles. A smaller difference may be chance.
@@ -125,8 +125,7 @@ fn raise_descriptor_limit(workloads: &[Workload], contestants: &[Contestant]) ->
         let needed = servers.count() * workload.clients() + SPARE_DESCRIPTORS;
         ensure!(
             needed as u64 <= hard,
-            "{} needs {needed} file descriptors, and the hard limit (`ulimit -Hn`) is {hard}: \
-             raise it, or name the workloads to run",
+            "{} needs {needed} file descriptors, and the hard limit (`ulimit -Hn`) is {hard}",
             workload.name
         );
     }

@@ -95,11 +95,6 @@ fn installed(program: &str) -> Option<PathBuf> {
 }
 
 impl Contestant {
-    /// Whether the benchmark fails if this server does.
-    pub(crate) fn is_required(&self) -> bool {
-        self.name.starts_with("milestone")
-    }
-
     /// Fails with the reason if this server cannot take part in a workload.
     pub(crate) fn check(&self, workload: &Workload) -> Result<()> {
         let reason = match self.name {
@@ -129,10 +124,9 @@ impl Contestant {
             .spawn()
             .context("cannot run `setpriv`, a part of util-linux")?;
         let mut server = Server { child, address };
-        match server.wait_for_listener() {
-            Ok(()) => Ok(server),
-            Err(e) => Err(server.explain(e)),
-        }
+        let listens = server.wait_for_listener();
+        listens.map_err(|e| server.explain(e))?;
+        Ok(server)
     }
 }
 

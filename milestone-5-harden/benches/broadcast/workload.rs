@@ -87,11 +87,6 @@ impl Workload {
         }
     }
 
-    /// Clients that stay connected.
-    pub(crate) fn permanent_clients(&self) -> usize {
-        self.readers + if self.visitor { 0 } else { self.senders }
-    }
-
     /// Senders and readers together.
     pub(crate) fn clients(&self) -> usize {
         self.senders + self.readers
