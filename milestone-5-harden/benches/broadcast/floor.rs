@@ -1,137 +1,70 @@
-//! The least that a single-threaded server must do: one read, and then one write straight to each
-//! receiver. There is no queue, no log, no search for newlines, and no patience: a socket that does
-//! not take a whole write ends the server. No server that makes a system call for each delivery can
-//! do with less, so the others are measured by it. A server that gathers several lines into one
-//! write can, where several senders give it the chance.
+//! The least that a single-threaded server must do: one read, then one write to each receiver. It
+//! has no queue, no log and no search for newlines, and it ends if a socket does not take a whole
+//! write. A server that makes a system call for each delivery cannot need less, so the others are
+//! compared with it. A server that gathers the lines of several senders into one write can.
 
-use std::ffi::OsString;
-use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use anyhow::{Context, Result, bail};
-use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token};
+use anyhow::{Context, Result, ensure};
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::io::retry_on_intr;
 
-/// The first argument that puts this executable into the role.
+/// The first argument that selects this role.
 pub(crate) const ROLE: &str = "--floor";
 
-/// Clients have the tokens from 0 on: their places in [`Floor::clients`].
-const LISTENER: Token = Token(usize::MAX);
+/// The listener in epoll. Clients count up from 1.
+const LISTENER: u64 = 0;
 
-/// What one read can take: more than any workload has in flight.
+/// Bytes that one read takes: more than any workload has in flight.
 const BUFFER: usize = 64 * 1024;
 
-/// Serves at the address that is the only argument, until it is killed.
-pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
-    let [address] = arguments else {
-        bail!("expected {ROLE} ADDRESS");
-    };
-    let address = address.to_string_lossy();
-    let address = address
-        .parse()
-        .with_context(|| format!("{address:?} is not an address"))?;
-    Floor::bind(address)?.serve()
-}
+/// Serves until it is killed.
+pub(crate) fn run(address: SocketAddr) -> Result<()> {
+    let listener = TcpListener::bind(address)?;
+    // Level-triggered: what is still ready is reported again, so one call per event is enough.
+    let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+    let data = EventData::new_u64(LISTENER);
+    epoll::add(&epoll, &listener, data, EventFlags::IN)?;
 
-struct Floor {
-    poll: Poll,
-    listener: TcpListener,
-    /// By token. A client that has left leaves its place empty: there are no late comers to fill
-    /// it.
-    clients: Vec<Option<TcpStream>>,
-    buffer: Vec<u8>,
-}
-
-impl Floor {
-    fn bind(address: SocketAddr) -> Result<Floor> {
-        let poll = Poll::new().context("cannot create a poll")?;
-        let mut listener =
-            TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
-        poll.registry()
-            .register(&mut listener, LISTENER, Interest::READABLE)
-            .context("cannot register the listener")?;
-        let address = listener.local_addr().context("cannot tell the address")?;
-        eprintln!("Listening on {address}");
-        Ok(Floor {
-            poll,
-            listener,
-            clients: Vec::new(),
-            buffer: vec![0; BUFFER],
-        })
-    }
-
-    fn serve(&mut self) -> Result<()> {
-        let mut events = Events::with_capacity(1024);
-        loop {
-            match self.poll.poll(&mut events, None) {
-                Ok(()) => {}
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(e).context("cannot poll for events"),
-            }
-            for event in &events {
-                match event.token() {
-                    LISTENER => self.accept()?,
-                    client => self.pass_on(client.0)?,
-                }
-            }
-        }
-    }
-
-    fn accept(&mut self) -> Result<()> {
-        loop {
-            let mut stream = match self.listener.accept() {
-                Ok((stream, _)) => stream,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(e) => return Err(e).context("cannot accept"),
-            };
-            // As the milestones do: a small line is sent at once.
-            stream.set_nodelay(true)?;
-            let token = Token(self.clients.len());
-            self.poll
-                .registry()
-                .register(&mut stream, token, Interest::READABLE)
-                .context("cannot register a client")?;
-            self.clients.push(Some(stream));
-        }
-    }
-
-    fn pass_on(&mut self, sender: usize) -> Result<()> {
-        loop {
-            let Some(Some(stream)) = self.clients.get_mut(sender) else {
-                return Ok(());
-            };
-            let n = match stream.read(&mut self.buffer) {
-                // Dropping the stream closes it, and epoll forgets what is closed.
-                Ok(0) => {
-                    self.clients[sender] = None;
-                    return Ok(());
-                }
-                Ok(n) => n,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(e) => return Err(e).context("cannot read"),
-            };
-            self.send(sender, n)?;
-            // The socket had no more: what comes next is a new event.
-            if n < BUFFER {
-                return Ok(());
-            }
-        }
-    }
-
-    fn send(&mut self, sender: usize, n: usize) -> Result<()> {
-        let bytes = &self.buffer[..n];
-        for (token, client) in self.clients.iter_mut().enumerate() {
-            let Some(stream) = client else {
-                continue;
-            };
-            if token == sender {
+    let mut clients = BTreeMap::new();
+    let mut last_id = LISTENER;
+    let mut events = Vec::with_capacity(1024);
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        retry_on_intr(|| epoll::wait(&epoll, spare_capacity(&mut events), None))?;
+        for event in events.drain(..) {
+            if event.data.u64() != LISTENER {
+                forward(&mut clients, event.data.u64(), &mut buffer)?;
                 continue;
             }
-            let written = stream.write(bytes).context("cannot write")?;
-            if written < n {
-                bail!("a socket took only {written} of {n} bytes");
-            }
+            let (client, _) = listener.accept()?;
+            client.set_nonblocking(true)?;
+            // As the milestones do: a short line is sent at once.
+            client.set_nodelay(true)?;
+            last_id += 1;
+            let data = EventData::new_u64(last_id);
+            epoll::add(&epoll, &client, data, EventFlags::IN)?;
+            clients.insert(last_id, client);
         }
-        Ok(())
     }
+}
+
+/// Reads from a client once, and sends what it has read to the others.
+fn forward(clients: &mut BTreeMap<u64, TcpStream>, sender: u64, buffer: &mut [u8]) -> Result<()> {
+    let n = (&clients[&sender]).read(buffer).context("cannot read")?;
+    if n == 0 {
+        // Dropping the stream closes it, which removes it from epoll.
+        clients.remove(&sender);
+        return Ok(());
+    }
+    for (id, client) in clients {
+        if *id != sender {
+            let written = client.write(&buffer[..n]).context("cannot write")?;
+            ensure!(written == n, "a socket took only {written} of {n} bytes");
+        }
+    }
+    Ok(())
 }

@@ -1,364 +1,230 @@
-//! The clients of one server, and the rounds they play with it.
+//! The clients of one server, and the rounds that they play with it.
 
-use std::io::{self, Read, Write};
-use std::net::{self, SocketAddr};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::ops::Range;
-use std::rc::Rc;
+use std::os::fd::OwnedFd;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use anyhow::{Context, Result, ensure};
+use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::io::retry_on_intr;
 
-use crate::protocol::{Greeting, Ping, Protocol};
+use crate::client::{BUFFER, Client, Pattern};
+use crate::protocol::Protocol;
 use crate::workload::Workload;
 
-/// How long all clients together may take to connect.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(20);
+/// How long a client may take to connect, and a round to finish: far longer than either takes.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long a round may last: far longer than any does.
-const ROUND_PATIENCE: Duration = Duration::from_secs(20);
+/// Bytes that a slow reader receives at once, and how often: 64 KiB/s.
+const SIP: usize = 1024;
+const SIP_INTERVAL: Duration = Duration::from_micros(1_000_000 / 64);
 
-/// What one read can take.
-const BUFFER: usize = 64 * 1024;
+/// Enough to fill the connection of a slow reader: by default, the kernel buffers at most 4 MiB of
+/// what the server sends (`tcp_wmem`, tcp(7)).
+const FILL: usize = 5 << 20;
 
-/// All clients of one server: first the readers, then the senders.
+/// A round that takes this long has waited for a slow reader.
+const LONG_ROUND: Duration = Duration::from_millis(200);
+
+/// All clients of one server.
 pub(crate) struct Load {
-    poll: Poll,
-    events: Events,
+    workload: Workload,
+    protocol: Protocol,
+    server: SocketAddr,
+    /// First the readers, then the senders.
     clients: Vec<Client>,
-    senders: Range<usize>,
-    /// How many lines each sender sends in a round.
-    lines: usize,
-    /// Those lines, as they are sent.
+    /// Level-triggered: what is still ready is reported again, so one call per event is enough, and
+    /// the sockets may be blocking. The slow readers are not in it.
+    epoll: OwnedFd,
+    events: Vec<Event>,
+    /// What each sender sends in a round.
     request: Vec<u8>,
+    pattern: Pattern,
     buffer: Vec<u8>,
-}
-
-/// What became of a round.
-pub(crate) struct Round {
-    /// From the first write until the last client had everything.
-    pub(crate) time: Duration,
-    /// How many messages were received.
+    last_sip: Instant,
+    /// Messages that the last round has waited for.
     pub(crate) deliveries: usize,
 }
 
 impl Load {
-    /// Connects all clients of a workload. Returns when each has received a first line, or sent it.
+    /// Connects all clients of a workload. Returns when the server knows all of them.
     pub(crate) fn connect(
-        address: SocketAddr,
+        server: SocketAddr,
         protocol: Protocol,
         workload: &Workload,
     ) -> Result<Load> {
-        // The newline is the line's last byte.
+        // The newline is the last byte of the line.
         let text = "x".repeat(workload.line_bytes - 1);
-        let messages = Rc::new(Pattern::new(&protocol.received(&text), protocol.ping()));
-        let replies = protocol.reply(workload.readers);
-        let replies = Rc::new(Pattern::new(&replies, protocol.ping()));
-
-        let poll = Poll::new().context("cannot create a poll")?;
-        let deadline = Instant::now() + CONNECT_PATIENCE;
-        let mut clients = Vec::with_capacity(workload.clients());
-        for index in 0..workload.clients() {
-            let sender = index >= workload.readers;
-            let receives = protocol.receives(sender);
-            let stream = open(address, protocol.greeting(sender), deadline)
-                .and_then(|stream| register(stream, &poll, Token(index), sender))
-                .with_context(|| format!("client {index} cannot connect"))?;
-            let pattern = if receives { &messages } else { &replies };
-            clients.push(Client::new(stream, receives, Rc::clone(pattern)));
-        }
-
+        let request = protocol.sent(&text).repeat(workload.lines_per_sender);
         let mut load = Load {
-            poll,
-            events: Events::with_capacity(1024),
-            clients,
-            senders: workload.readers..workload.clients(),
-            lines: workload.lines,
-            request: protocol.sent(&text).repeat(workload.lines).into_bytes(),
+            workload: *workload,
+            protocol,
+            server,
+            clients: Vec::new(),
+            epoll: epoll::create(CreateFlags::CLOEXEC)?,
+            events: Vec::with_capacity(1024),
+            request: request.into_bytes(),
+            pattern: Pattern::new(&protocol.received(&text)),
             buffer: vec![0; BUFFER],
+            last_sip: Instant::now(),
+            deliveries: 0,
         };
-        load.greet()?;
+        // A visitor connects later.
+        let senders = if workload.visitor {
+            0
+        } else {
+            workload.senders
+        };
+        for index in 0..workload.readers + senders {
+            load.add(index)
+                .with_context(|| format!("client {index} cannot connect"))?;
+        }
+        // Servers accept in order, so the one that reads the last client's lines knows all clients.
+        load.exchange(workload.clients() - 1..workload.clients())
+            .context("the first lines, sent when all clients had connected, did not arrive")?;
         Ok(load)
     }
 
-    /// The client that connected last sends one line. A server accepts in turn, so when it reads
-    /// this line it knows everybody, and everybody gets it.
-    fn greet(&mut self) -> Result<()> {
-        let last = self.senders.end - 1..self.senders.end;
-        self.exchange(last, 1)
-            .context("the first line, sent when all were connected, did not come through")?;
-        Ok(())
-    }
-
-    /// Each sender sends its lines, and everybody receives them.
-    pub(crate) fn round(&mut self) -> Result<Round> {
-        self.exchange(self.senders.clone(), self.lines)
-    }
-
-    /// Fails if anything comes that nobody has sent.
-    pub(crate) fn expect_silence(&mut self) -> Result<()> {
-        // Nobody is waited for, so the first look is the last.
-        self.turn(Duration::ZERO, 0, &mut 0)
-    }
-
-    fn exchange(&mut self, senders: Range<usize>, lines: usize) -> Result<Round> {
-        let (mut waiting, deliveries) = self.set_targets(&senders, lines);
-        let everybody = waiting;
-        let size = self.request.len() / self.lines * lines;
-
-        let start = Instant::now();
-        for client in &mut self.clients[senders] {
-            client.unsent = size;
-            client.send(&self.request[..size])?;
+    /// Connects a client, sends what the protocol requires first, and waits for the answer.
+    fn add(&mut self, index: usize) -> Result<()> {
+        let (hello, answer) = self.protocol.greeting(index >= self.workload.readers);
+        let mut stream = connect(self.server)?;
+        stream.write_all(hello.as_bytes())?;
+        let mut received = Vec::new();
+        while !received.ends_with(answer.as_bytes()) {
+            let n = stream.read(&mut self.buffer).context("no answer arrived")?;
+            ensure!(n > 0, "the server closed the connection");
+            received.extend(&self.buffer[..n]);
         }
-        while waiting > 0 {
-            let Some(left) = ROUND_PATIENCE.checked_sub(start.elapsed()) else {
-                bail!(
-                    "{waiting} of {everybody} clients did not receive all that they wait for in \
-                     {ROUND_PATIENCE:?}"
-                );
-            };
-            self.turn(left, size, &mut waiting)?;
-        }
-        Ok(Round {
-            time: start.elapsed(),
-            deliveries,
-        })
-    }
-
-    /// Tells each client up to where it must receive. Returns how many have to wait for something,
-    /// and how many messages are to come.
-    fn set_targets(&mut self, senders: &Range<usize>, lines: usize) -> (usize, usize) {
-        let mut waiting = 0;
-        let mut deliveries = 0;
-        for (index, client) in self.clients.iter_mut().enumerate() {
-            let own = usize::from(senders.contains(&index));
-            let messages = if client.receives {
-                (senders.len() - own) * lines
-            } else {
-                own * lines
-            };
-            let bytes = messages * client.pattern.period;
-            client.target += bytes as u64;
-            waiting += usize::from(bytes > 0);
-            if client.receives {
-                deliveries += messages;
-            }
-        }
-        (waiting, deliveries)
-    }
-
-    /// Waits for events once and deals with them. Each client that has all it waits for is taken
-    /// off `waiting`.
-    fn turn(&mut self, timeout: Duration, size: usize, waiting: &mut usize) -> Result<()> {
-        match self.poll.poll(&mut self.events, Some(timeout)) {
-            Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            Err(e) => return Err(e).context("cannot poll for events"),
-        }
-        for event in &self.events {
-            let client = &mut self.clients[event.token().0];
-            if event.is_writable() {
-                client.send(&self.request[..size])?;
-            }
-            if event.is_readable() && client.receive(&mut self.buffer)? {
-                *waiting -= 1;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Connects, says what must be said and waits for the answer.
-fn open(
-    address: SocketAddr,
-    greeting: Option<Greeting>,
-    deadline: Instant,
-) -> Result<net::TcpStream> {
-    let stream = net::TcpStream::connect_timeout(&address, time_until(deadline)?)?;
-    stream.set_nodelay(true)?;
-    if let Some(greeting) = greeting {
-        introduce(&stream, &greeting, deadline)?;
-    }
-    stream.set_nonblocking(true)?;
-    Ok(stream)
-}
-
-fn introduce(mut stream: &net::TcpStream, greeting: &Greeting, deadline: Instant) -> Result<()> {
-    stream.write_all(greeting.hello.as_bytes())?;
-    let mut received = Vec::new();
-    let mut chunk = [0; 4096];
-    while !received.ends_with(greeting.answer.as_bytes()) {
-        stream.set_read_timeout(Some(time_until(deadline)?))?;
-        let n = stream
-            .read(&mut chunk)
-            .with_context(|| format!("no {:?} came", greeting.answer))?;
-        ensure!(n > 0, "the server closed it");
-        received.extend(&chunk[..n]);
-    }
-    Ok(())
-}
-
-fn time_until(deadline: Instant) -> Result<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    ensure!(!left.is_zero(), "{CONNECT_PATIENCE:?} were over");
-    Ok(left)
-}
-
-fn register(stream: net::TcpStream, poll: &Poll, token: Token, sender: bool) -> Result<TcpStream> {
-    let mut stream = TcpStream::from_std(stream);
-    let interest = if sender {
-        Interest::READABLE | Interest::WRITABLE
-    } else {
-        Interest::READABLE
-    };
-    poll.registry()
-        .register(&mut stream, token, interest)
-        .context("cannot register it")?;
-    Ok(stream)
-}
-
-/// The stream that a client must receive: one message over and over.
-struct Pattern {
-    /// The length of the message.
-    period: usize,
-    /// The message, repeated until a whole buffer can be compared with it from any place in it.
-    bytes: Vec<u8>,
-    /// What may stand between two messages.
-    ping: Option<Ping>,
-}
-
-impl Pattern {
-    fn new(message: &str, ping: Option<Ping>) -> Pattern {
-        let period = message.len();
-        // A client that gets nothing has an empty pattern.
-        let times = BUFFER.checked_div(period).map_or(0, |times| times + 2);
-        Pattern {
-            period,
-            bytes: message.repeat(times).into_bytes(),
-            ping,
-        }
-    }
-}
-
-struct Client {
-    stream: TcpStream,
-    /// Whether it receives what others send, or only replies.
-    receives: bool,
-    pattern: Rc<Pattern>,
-    /// How many bytes of the pattern have come, pings not counted.
-    received: u64,
-    /// How many must have come when the round is over.
-    target: u64,
-    /// The place in the pattern of the byte to come: the remainder of `received`.
-    place: usize,
-    /// How many bytes of a ping have come.
-    ping_place: usize,
-    /// How many bytes at the end of the request wait for the socket to take them.
-    unsent: usize,
-}
-
-impl Client {
-    fn new(stream: TcpStream, receives: bool, pattern: Rc<Pattern>) -> Client {
-        Client {
-            stream,
-            receives,
-            pattern,
-            received: 0,
-            target: 0,
-            place: 0,
-            ping_place: 0,
-            unsent: 0,
-        }
-    }
-
-    /// Sends what is left of the request, as far as the socket takes it.
-    fn send(&mut self, request: &[u8]) -> Result<()> {
-        while self.unsent > 0 {
-            match self.stream.write(&request[request.len() - self.unsent..]) {
-                Ok(n) => self.unsent -= n,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e).context("a client cannot send"),
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads all that has come. Returns whether this was what the client waited for.
-    fn receive(&mut self, buffer: &mut [u8]) -> Result<bool> {
-        let waited = self.received < self.target;
-        loop {
-            match self.stream.read(buffer) {
-                Ok(0) => bail!("the server closed the connection of a client"),
-                Ok(n) => {
-                    self.verify(&buffer[..n])?;
-                    // The socket had no more: what comes next is a new event.
-                    if n < buffer.len() {
-                        break;
-                    }
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e).context("a client cannot receive"),
-            }
-        }
-        Ok(waited && self.received == self.target)
-    }
-
-    /// Compares what has come with what must come.
-    fn verify(&mut self, chunk: &[u8]) -> Result<()> {
-        let expected = self.pattern.bytes.get(self.place..self.place + chunk.len());
-        if self.ping_place == 0 && expected == Some(chunk) {
-            self.advance(chunk.len());
+        if index < self.workload.slow_readers {
+            stream.set_nonblocking(true)?;
         } else {
-            self.verify_bytes(chunk)?;
+            let index = EventData::new_u64(index as u64);
+            epoll::add(&self.epoll, &stream, index, EventFlags::IN)?;
         }
-        ensure!(
-            self.received <= self.target,
-            "a client received {} bytes more than were sent to it",
-            self.received - self.target
-        );
+        self.clients.push(Client {
+            stream,
+            missing: 0,
+            ping: 0,
+        });
         Ok(())
     }
 
-    /// The slow way, for a chunk in which there may be a ping.
-    fn verify_bytes(&mut self, chunk: &[u8]) -> Result<()> {
-        for byte in chunk {
-            if self.ping_place == 0 && self.pattern.bytes.get(self.place) == Some(byte) {
-                self.advance(1);
-                continue;
+    /// Each sender sends its lines, and every receiver gets those of the others. Returns the time from
+    /// the first write until the last client had everything.
+    pub(crate) fn round(&mut self) -> Result<Duration> {
+        self.exchange(self.workload.readers..self.workload.clients())
+    }
+
+    /// Sends until the server cannot write to the slow readers any more.
+    pub(crate) fn fall_behind(&mut self) -> Result<()> {
+        let mut sent = 0;
+        while self.workload.slow_readers > 0 && sent < FILL && self.round()? < LONG_ROUND {
+            sent += self.request.len();
+        }
+        Ok(())
+    }
+
+    /// Lets the slow readers receive what they have missed. Fails if anything else arrives.
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        let start = Instant::now();
+        for reader in &mut self.clients[..self.workload.slow_readers] {
+            while reader.missing > 0 {
+                ensure!(start.elapsed() < TIMEOUT, "a slow reader has lost lines");
+                if reader.receive(&self.pattern, &mut self.buffer)? == 0 {
+                    thread::sleep(Duration::from_millis(1));
+                }
             }
-            self.verify_ping(*byte)?;
         }
+        self.receive(Duration::ZERO)?;
         Ok(())
     }
 
-    fn verify_ping(&mut self, byte: u8) -> Result<()> {
-        let pattern = Rc::clone(&self.pattern);
-        let Some(Ping { ping, pong }) = &pattern.ping else {
-            bail!("a client received {byte:#04x} instead of what was sent");
-        };
-        ensure!(
-            self.place == 0 && ping.get(self.ping_place) == Some(&byte),
-            "a client received {byte:#04x}, which is neither what was sent nor part of a ping"
-        );
-        self.ping_place += 1;
-        if self.ping_place == ping.len() {
-            self.ping_place = 0;
-            // A few bytes: if there is no room for them, something is wrong indeed.
-            self.stream
-                .write_all(pong)
-                .context("a client cannot answer a ping")?;
+    fn exchange(&mut self, senders: Range<usize>) -> Result<Duration> {
+        self.set_targets(&senders);
+        let start = Instant::now();
+        let visitor = self.send(senders)?;
+        let mut missing = self.deliveries * self.pattern.message_bytes;
+        while missing > 0 {
+            let left = TIMEOUT
+                .checked_sub(start.elapsed())
+                .with_context(|| format!("{missing} bytes did not arrive within {TIMEOUT:?}"))?;
+            missing -= self.receive(left.min(SIP_INTERVAL))?;
+            self.sip()?;
+        }
+        if let Some(mut visitor) = visitor {
+            visitor
+                .read_to_end(&mut Vec::new())
+                .context("the server did not close the connection of a visitor")?;
+        }
+        Ok(start.elapsed())
+    }
+
+    /// Sets what each client must receive.
+    fn set_targets(&mut self, senders: &Range<usize>) {
+        self.deliveries = 0;
+        for (index, client) in self.clients.iter_mut().enumerate() {
+            if index >= self.workload.readers && !self.protocol.senders_receive() {
+                break;
+            }
+            let others = senders.len() - usize::from(senders.contains(&index));
+            let messages = others * self.workload.lines_per_sender;
+            client.missing += messages * self.pattern.message_bytes;
+            if index >= self.workload.slow_readers {
+                self.deliveries += messages;
+            }
+        }
+    }
+
+    /// Sends the requests of the senders. Returns the connection of a sender that leaves.
+    fn send(&mut self, senders: Range<usize>) -> Result<Option<TcpStream>> {
+        if self.workload.visitor {
+            let mut visitor = connect(self.server).context("a visitor cannot connect")?;
+            let (hello, _) = self.protocol.greeting(true);
+            visitor.write_all(&[hello.as_bytes(), &self.request].concat())?;
+            visitor.shutdown(Shutdown::Write)?;
+            return Ok(Some(visitor));
+        }
+        for sender in &mut self.clients[senders] {
+            let sent = sender.stream.write_all(&self.request);
+            sent.context("a client cannot send")?;
+        }
+        Ok(None)
+    }
+
+    /// Waits for events once, and receives what has arrived. Returns its size in bytes.
+    fn receive(&mut self, timeout: Duration) -> Result<usize> {
+        let timeout = Timespec::try_from(timeout)?;
+        let events = &mut self.events;
+        retry_on_intr(|| epoll::wait(&self.epoll, spare_capacity(events), Some(&timeout)))?;
+        let mut received = 0;
+        for event in self.events.drain(..) {
+            let client = &mut self.clients[event.data.u64() as usize];
+            received += client.receive(&self.pattern, &mut self.buffer)?;
+        }
+        Ok(received)
+    }
+
+    /// Lets the slow readers receive a little, if it is time.
+    fn sip(&mut self) -> Result<()> {
+        if self.last_sip.elapsed() >= SIP_INTERVAL {
+            self.last_sip = Instant::now();
+            for reader in &mut self.clients[..self.workload.slow_readers] {
+                reader.receive(&self.pattern, &mut self.buffer[..SIP])?;
+            }
         }
         Ok(())
     }
+}
 
-    fn advance(&mut self, bytes: usize) {
-        self.received += bytes as u64;
-        self.place = (self.place + bytes)
-            .checked_rem(self.pattern.period)
-            .unwrap_or(0);
-    }
+fn connect(server: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&server, TIMEOUT)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    Ok(stream)
 }

@@ -1,89 +1,112 @@
-//! Measures the broadcast servers side by side: milestone 4, milestone 5, the least that any
-//! single-threaded server must do (`floor`), and what else of this kind is installed.
+//! Compares broadcast servers: milestone 4, milestone 5, the least that any single-threaded server
+//! must do (`floor`), and similar servers that are installed.
 //!
 //! ```text
-//! cargo bench -p milestone-5-harden                      # everything, some minutes
+//! cargo bench -p milestone-5-harden                      # everything, a few minutes
 //! cargo bench -p milestone-5-harden -- lone burst        # these workloads only
 //! cargo bench -p milestone-5-harden -- --quick           # a smoke test: its figures mean little
 //! cargo bench -p milestone-5-harden -- --json FILE --svg FILE
 //! ```
 //!
-//! Each server is a process of its own. The load is this process: one thread, in a closed loop. It
-//! sends, waits until everybody has received everything, and only then sends again. So nothing
-//! queues up, and what is measured is the work for a line, not the depth of a buffer. All servers
-//! of a workload are alive together and are measured in turns, a block of rounds each, so that a
-//! change in what else the machine does falls on all of them alike.
+//! Each server is a process of its own. This process is the load: one thread, in a closed loop. In a
+//! *round* it sends, and waits until every client has received everything; only then does it send
+//! again. So nothing queues up, and the result is the work for a line, not the depth of a buffer. All
+//! servers of a workload run at the same time and are measured in turns, a block of rounds each, so
+//! that other activity on the machine affects all of them alike.
 //!
-//! A *delivery* is a message that this process has received from the server, verified byte by
-//! byte: a line that a client other than its sender has got. The clients of the line servers all
-//! receive, the senders too. With publish and subscribe only the readers are subscribed, so where
-//! there are several senders a round there has fewer deliveries; replies to a sender do not count.
+//! A *delivery* is a message that this process has received and verified byte by byte: a line that
+//! has reached a client other than its sender. Senders receive each other's lines too, except with
+//! Redis, where a round with several senders therefore has fewer deliveries. [`workload::Workload`]
+//! says what a round and a delivery are where clients come and go, and where one is slow.
 //!
-//! CPU time is the median of the blocks, and `± %` tells how far they lie apart: half of the
-//! distance between their quartiles. Do not read much into a smaller difference.
+//! CPU time is the median of the blocks, and `± %` is their spread: half the distance between the
+//! quartiles. A smaller difference may be chance.
 
 mod arguments;
+mod client;
 mod floor;
-mod json;
-mod leash;
-mod limits;
 mod load;
 mod measure;
+mod plot;
 mod protocol;
 mod report;
 mod server;
-mod svg;
+mod tokio_chat;
 mod workload;
 
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Resource, getrlimit, setrlimit};
 
-use crate::arguments::Options;
 use crate::measure::Measured;
 use crate::server::Contestant;
+use crate::workload::Workload;
+
+/// Descriptors in addition to the clients' sockets: pipes, epoll instances, `/proc`.
+const SPARE_DESCRIPTORS: usize = 100;
 
 fn main() -> Result<()> {
-    let arguments: Vec<OsString> = env::args_os().skip(1).collect();
-    // The benchmark runs itself in two more roles, each named by a first argument of its own.
-    match arguments.split_first() {
-        Some((role, rest)) if role == floor::ROLE => floor::run(rest),
-        Some((role, rest)) if role == leash::ROLE => leash::run(rest),
-        _ => benchmark(&arguments),
+    // The benchmark also runs itself in two other roles, selected by the first argument.
+    let mut arguments = env::args_os().skip(1);
+    match arguments.next() {
+        Some(role) if role == floor::ROLE => floor::run(address(arguments.next())?),
+        Some(role) if role == tokio_chat::ROLE => tokio_chat::run(address(arguments.next())?),
+        _ => benchmark(),
     }
 }
 
-fn benchmark(arguments: &[OsString]) -> Result<()> {
-    let options = arguments::parse(arguments)?;
+fn address(argument: Option<OsString>) -> Result<SocketAddr> {
+    let address = argument.unwrap_or_default();
+    Ok(address.to_string_lossy().parse()?)
+}
+
+fn benchmark() -> Result<()> {
+    let mut options = arguments::parse()?;
     if !options.bench {
-        // `cargo test --all-targets` runs benchmarks too, and does not mean to measure.
-        println!("Nothing is measured: run this with `cargo bench`");
+        // `cargo test --all-targets` runs benchmarks too, but not in order to measure.
+        println!("Nothing is measured: use `cargo bench`");
         return Ok(());
     }
-
-    let json = options.json.as_deref().map(writable).transpose()?;
-    let svg = options.svg.as_deref().map(writable).transpose()?;
-    let contestants = server::contestants()?;
-    let results = run(&options, &contestants)?;
-    if let Some(file) = json {
-        write(&file, &json::render(&results)?)?;
+    if options.workloads.is_empty() {
+        options.workloads = workload::ALL.to_vec();
     }
-    if let Some(file) = svg {
-        write(&file, &svg::render(&results))?;
+    if options.quick {
+        options.workloads = options.workloads.into_iter().map(Workload::quick).collect();
+    }
+
+    let json = options.json.map(create).transpose()?;
+    let svg = options.svg.map(create).transpose()?;
+    let results = run(&options.workloads)?;
+    if let Some(file) = json {
+        serde_json::to_writer_pretty(file, &results)?;
+    }
+    if let Some(mut file) = svg {
+        file.write_all(plot::render(&results).as_bytes())?;
     }
     Ok(())
 }
 
+/// Creates a file. Done before the measurement, so that an error is reported at once.
+fn create(path: PathBuf) -> Result<File> {
+    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    // The absolute path, because cargo runs a benchmark in the folder of its package.
+    println!("Writing to {}", fs::canonicalize(path)?.display());
+    Ok(file)
+}
+
 /// Measures and reports one workload after the other.
-fn run(options: &Options, contestants: &[Contestant]) -> Result<Vec<Measured>> {
-    limits::raise_descriptors(&options.workloads, contestants.len())?;
+fn run(workloads: &[Workload]) -> Result<Vec<Measured>> {
+    let contestants = server::contestants()?;
+    raise_descriptor_limit(workloads, &contestants)?;
     let mut results = Vec::new();
-    for workload in &options.workloads {
-        let plan = workload.plan(options.quick);
-        let measured = measure::measure(workload, plan, contestants)
+    for workload in workloads {
+        let measured = measure::measure(workload, &contestants)
             .with_context(|| format!("cannot measure {}", workload.name))?;
         println!("{}", report::render(&measured));
         results.push(measured);
@@ -91,15 +114,20 @@ fn run(options: &Options, contestants: &[Contestant]) -> Result<Vec<Measured>> {
     Ok(results)
 }
 
-/// Creates the file now: that it cannot be written is better known before the measurement. Returns
-/// its whole path, because cargo runs benchmarks in the folder of their package.
-fn writable(file: &Path) -> Result<PathBuf> {
-    File::create(file).with_context(|| format!("cannot write {}", file.display()))?;
-    fs::canonicalize(file).with_context(|| format!("cannot tell the path of {}", file.display()))
-}
-
-fn write(file: &Path, text: &str) -> Result<()> {
-    fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
-    println!("Wrote {}", file.display());
+/// Raises the soft limit to the hard limit, for this process and the servers that it starts.
+fn raise_descriptor_limit(workloads: &[Workload], contestants: &[Contestant]) -> Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let hard = limit.maximum.unwrap_or(u64::MAX);
+    setrlimit(Resource::Nofile, limit).context("cannot raise the limit on file descriptors")?;
+    for workload in workloads {
+        let servers = contestants.iter().filter(|c| c.check(workload).is_ok());
+        let needed = servers.count() * workload.clients() + SPARE_DESCRIPTORS;
+        ensure!(
+            needed as u64 <= hard,
+            "{} needs {needed} file descriptors, and the hard limit (`ulimit -Hn`) is {hard}",
+            workload.name
+        );
+    }
     Ok(())
 }

@@ -1,102 +1,68 @@
-//! How clients speak to each kind of server.
+//! What clients send to each kind of server, and what they receive.
 
-/// The channel (or subject) of the servers that have such a thing.
+/// The channel (Redis) or subject (NATS) that every client uses.
 const CHANNEL: &str = "lines";
 
-/// What a server that has more than one language speaks with its clients.
+/// What NATS may send between two messages. It closes a client that leaves two unanswered.
+pub(crate) const PING: &[u8] = b"PING\r\n";
+
+/// The answer to a [`PING`].
+pub(crate) const PONG: &[u8] = b"PONG\r\n";
+
+/// The protocol of a server.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Protocol {
-    /// A line goes to every client but its sender.
+    /// A line goes to every client except its sender.
     Lines,
-    /// Redis: `PUBLISH` goes to those who have sent `SUBSCRIBE`, and its sender gets a reply.
+    /// `PUBLISH` goes to every client that has sent `SUBSCRIBE`. A subscriber cannot publish, so
+    /// senders receive nothing.
     Redis,
-    /// NATS: `PUB` goes to those who have sent `SUB`.
+    /// `PUB` goes to every client that has sent `SUB`, except its sender with `echo` turned off.
     Nats,
 }
 
-/// What a client says first, and the end of the answer it then waits for.
-pub(crate) struct Greeting {
-    pub(crate) hello: String,
-    pub(crate) answer: &'static str,
-}
-
-/// What a server may say in between, and must get an answer to.
-pub(crate) struct Ping {
-    pub(crate) ping: &'static [u8],
-    pub(crate) pong: &'static [u8],
-}
-
 impl Protocol {
-    /// Whether a client receives what others send. A sender that needs not subscribe does not.
-    pub(crate) fn receives(self, sender: bool) -> bool {
-        self == Protocol::Lines || !sender
+    /// Whether senders receive what other senders send.
+    pub(crate) fn senders_receive(self) -> bool {
+        self != Protocol::Redis
     }
 
-    /// What must be said on a new connection, if anything. When the answer is there, the server
-    /// knows the client.
-    pub(crate) fn greeting(self, sender: bool) -> Option<Greeting> {
+    /// What a client sends first, and the end of the answer. Both may be empty. Once the answer has
+    /// arrived, the server knows the client.
+    pub(crate) fn greeting(self, sender: bool) -> (String, &'static str) {
         match self {
-            Protocol::Lines => None,
-            Protocol::Redis if sender => None,
-            Protocol::Redis => Some(Greeting {
-                hello: format!("*2\r\n$9\r\nSUBSCRIBE\r\n{}", bulk(CHANNEL)),
-                answer: "$5\r\nlines\r\n:1\r\n",
-            }),
+            Protocol::Lines => (String::new(), ""),
+            Protocol::Redis if sender => ("CLIENT REPLY OFF\r\n".to_owned(), ""),
+            Protocol::Redis => (format!("SUBSCRIBE {CHANNEL}\r\n"), ":1\r\n"),
             Protocol::Nats => {
-                let subscribe = if sender { "" } else { "SUB lines 1\r\n" };
-                Some(Greeting {
-                    hello: format!("CONNECT {{\"verbose\":false}}\r\n{subscribe}PING\r\n"),
-                    answer: "PONG\r\n",
-                })
+                let options = r#"{"verbose":false,"echo":false}"#;
+                let hello = format!("CONNECT {options}\r\nSUB {CHANNEL} 1\r\nPING\r\n");
+                (hello, "PONG\r\n")
             }
         }
     }
 
-    /// What a sender sends. Where the protocol frames a text, the line's newline is left out.
+    /// What a sender sends. Redis and NATS frame the text, so it needs no newline.
     pub(crate) fn sent(self, text: &str) -> String {
         match self {
             Protocol::Lines => format!("{text}\n"),
-            Protocol::Redis => {
-                let (channel, text) = (bulk(CHANNEL), bulk(text));
-                format!("*3\r\n$7\r\nPUBLISH\r\n{channel}{text}")
-            }
+            Protocol::Redis => redis(["PUBLISH", CHANNEL, text]),
             Protocol::Nats => format!("PUB {CHANNEL} {}\r\n{text}\r\n", text.len()),
         }
     }
 
-    /// What a receiver gets of it.
+    /// What each receiver gets for it.
     pub(crate) fn received(self, text: &str) -> String {
         match self {
-            Protocol::Lines => self.sent(text),
-            Protocol::Redis => {
-                let (channel, text) = (bulk(CHANNEL), bulk(text));
-                format!("*3\r\n$7\r\nmessage\r\n{channel}{text}")
-            }
+            Protocol::Lines => format!("{text}\n"),
+            Protocol::Redis => redis(["message", CHANNEL, text]),
             Protocol::Nats => format!("MSG {CHANNEL} 1 {}\r\n{text}\r\n", text.len()),
-        }
-    }
-
-    /// What a sender that receives nothing else gets for each of its own messages.
-    pub(crate) fn reply(self, readers: usize) -> String {
-        match self {
-            Protocol::Redis => format!(":{readers}\r\n"),
-            Protocol::Lines | Protocol::Nats => String::new(),
-        }
-    }
-
-    /// What the server may ask at any time, between two messages.
-    pub(crate) fn ping(self) -> Option<Ping> {
-        match self {
-            Protocol::Lines | Protocol::Redis => None,
-            Protocol::Nats => Some(Ping {
-                ping: b"PING\r\n",
-                pong: b"PONG\r\n",
-            }),
         }
     }
 }
 
-/// A string as Redis writes it: its length first.
-fn bulk(text: &str) -> String {
-    format!("${}\r\n{text}\r\n", text.len())
+/// An array of three strings, each preceded by its length (Redis serialization protocol).
+fn redis(strings: [&str; 3]) -> String {
+    let strings = strings.map(|string| format!("${}\r\n{string}\r\n", string.len()));
+    format!("*3\r\n{}", strings.concat())
 }

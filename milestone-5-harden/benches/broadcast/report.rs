@@ -1,98 +1,53 @@
-//! The tables.
+//! The tables on the terminal.
 
-use crate::measure::{Entry, Figures, Measured};
-use crate::server::{FLOOR, OURS};
+use crate::measure::{Figures, Measured};
+use crate::server::OURS;
 
-/// The table of a workload, and how milestone 5 compares with the others in it.
+const HEADER: &str = "server        CPU µs/delivery   ± %  × floor  round µs   99 % µs  \
+                      deliveries/s  in a round  KiB/client";
+
+/// The table of a workload, followed by a comparison of milestone 5 with the others.
 pub(crate) fn render(measured: &Measured) -> String {
-    let plan = measured.plan;
-    let mut lines = vec![
-        String::new(),
-        format!(
-            "{} ({} blocks of {} rounds)",
-            measured.workload, plan.blocks, plan.rounds
-        ),
-        row(&[
-            "server",
-            "CPU µs/delivery",
-            "± %",
-            "× floor",
-            "round µs",
-            "99 % µs",
-            "deliveries/s",
-            "in a round",
-            "KiB/client",
-        ]),
-    ];
-    lines.extend(measured.entries.iter().map(|entry| line(entry, measured)));
-    lines.extend(comparison(measured));
-    lines.extend(measured.entries.iter().filter_map(failure));
-    lines.join("\n")
+    let workload = &measured.workload;
+    let rows: Vec<String> = measured.servers.iter().map(row).collect();
+    let failures = measured.failures.iter();
+    let failures: String = failures.map(|f| format!("\nNo figures for {f}")).collect();
+    format!(
+        "\n{workload} ({} blocks of {} rounds)\n{HEADER}\n{}\n\
+         {OURS}, CPU per delivery: {}\n{OURS}, median round:     {}{failures}",
+        workload.blocks,
+        workload.rounds_per_block,
+        rows.join("\n"),
+        ratios(measured, |figures| figures.cpu_us),
+        ratios(measured, |figures| figures.round_us),
+    )
 }
 
-fn line(entry: &Entry, measured: &Measured) -> String {
-    let Ok(figures) = &entry.figures else {
-        return row(&[entry.server, "-", "-", "-", "-", "-", "-", "-", "-"]);
+fn row(figures: &Figures) -> String {
+    let to_floor = figures
+        .cpu_to_floor
+        .map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
+    format!(
+        "{:<12}{:>17.3}{:>6.0}{to_floor:>9}{:>10.0}{:>10.0}{:>14.0}{:>12}{:>12.2}",
+        figures.name,
+        figures.cpu_us,
+        figures.cpu_spread * 100.0,
+        figures.round_us,
+        figures.slow_round_us,
+        figures.deliveries_per_second,
+        figures.deliveries_per_round,
+        figures.client_kib,
+    )
+}
+
+/// A figure of milestone 5 as a multiple of each other server's.
+fn ratios(measured: &Measured, figure: fn(&Figures) -> f64) -> String {
+    let Some(ours) = measured.server(OURS) else {
+        return "no figures".to_owned();
     };
-    let to_floor = measured.figures(FLOOR).map_or_else(
-        || "-".to_owned(),
-        |floor| decimals(figures.cpu_us / floor.cpu_us, 2),
-    );
-    row(&[
-        entry.server,
-        &decimals(figures.cpu_us, 3),
-        &decimals(figures.cpu_spread * 100.0, 0),
-        &to_floor,
-        &decimals(figures.round_us, 0),
-        &decimals(figures.slow_round_us, 0),
-        &decimals(figures.per_second, 0),
-        &figures.deliveries.to_string(),
-        &decimals(figures.client_kib, 2),
-    ])
-}
-
-fn row(cells: &[&str; 9]) -> String {
-    const WIDTHS: [usize; 8] = [17, 6, 9, 10, 10, 14, 12, 12];
-    let [name, numbers @ ..] = cells;
-    let numbers = numbers.iter().zip(WIDTHS);
-    let numbers: String = numbers
-        .map(|(cell, width)| format!("{cell:>width$}"))
+    let others = measured.servers.iter().filter(|other| other.name != OURS);
+    let ratios: Vec<String> = others
+        .map(|other| format!("{:.2} × {}", figure(ours) / figure(other), other.name))
         .collect();
-    format!("{name:<12}{numbers}")
-}
-
-/// How many times as much CPU and time as each other server milestone 5 takes.
-fn comparison(measured: &Measured) -> Vec<String> {
-    let Some(ours) = measured.figures(OURS) else {
-        return Vec::new();
-    };
-    let ratios = |figure: fn(&Figures) -> f64| {
-        let others = measured.entries.iter().filter(|entry| entry.server != OURS);
-        let ratios: Vec<String> = others
-            .filter_map(|entry| {
-                let ratio = figure(ours) / figure(entry.figures.as_ref().ok()?);
-                Some(format!("{ratio:.2} × {}", entry.server))
-            })
-            .collect();
-        ratios.join(", ")
-    };
-    vec![
-        format!(
-            "{OURS}, CPU per delivery: {}",
-            ratios(|figures| figures.cpu_us)
-        ),
-        format!(
-            "{OURS}, median round:     {}",
-            ratios(|figures| figures.round_us)
-        ),
-    ]
-}
-
-fn failure(entry: &Entry) -> Option<String> {
-    let error = entry.figures.as_ref().err()?;
-    Some(format!("{} has no figures: {error:#}", entry.server))
-}
-
-fn decimals(number: f64, places: usize) -> String {
-    format!("{number:.places$}")
+    ratios.join(", ")
 }

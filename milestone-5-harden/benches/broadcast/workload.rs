@@ -1,96 +1,95 @@
-//! What is asked of the servers.
+//! The workloads: who sends what to how many clients.
 
 use std::fmt;
 
-/// Who sends what to how many, round by round.
-#[derive(Clone, Copy)]
+use serde::Serialize;
+
+/// A workload is played in rounds. In a round each sender sends its lines, and the round is over
+/// when every client has received what the others sent. Two workloads differ:
+///
+/// - *churn*: in each round a new client connects, sends a line and leaves. It half-closes its
+///   connection, so the round is over when the readers have the line and the server has closed the
+///   connection as well.
+/// - *slow*: the first reader receives at most 64 KiB/s. A round does not wait for it, and its lines
+///   do not count as deliveries. Before a block, the load sends until the server cannot write to that
+///   reader any more. After the block, the reader receives the rest at full speed: it must not lose
+///   a byte, and no block begins with the queue of another.
+#[derive(Clone, Copy, Serialize)]
 pub(crate) struct Workload {
-    /// The name by which the command line and the report call it.
+    /// The name on the command line and in the report.
     pub(crate) name: &'static str,
-    /// How many clients send, all at the same moment.
+    /// Clients that send, all at the same moment.
     pub(crate) senders: usize,
-    /// How many clients only receive.
+    /// Clients that only receive.
     pub(crate) readers: usize,
-    /// The length of a line in bytes, with its newline.
+    /// The length of a line in bytes, newline included.
     pub(crate) line_bytes: usize,
-    /// How many lines each sender sends at once.
-    pub(crate) lines: usize,
-    /// How many rounds a block has. Blocks are short, and there are many: what else the machine does
-    /// spoils some of them, and the median passes over those.
-    rounds: usize,
+    /// Lines that a sender sends at once.
+    pub(crate) lines_per_sender: usize,
+    /// Whether a sender connects for each round, and leaves after it. There can be only one.
+    pub(crate) visitor: bool,
+    /// Readers that receive at most 64 KiB/s: the first ones.
+    pub(crate) slow_readers: usize,
+    /// Rounds in a block. Blocks are short and numerous: other activity on the machine disturbs
+    /// some of them, and the median ignores those.
+    pub(crate) rounds_per_block: usize,
+    /// Blocks that are measured.
+    pub(crate) blocks: usize,
 }
 
 /// All workloads, in the order in which they run.
-pub(crate) const ALL: [Workload; 5] = [
+pub(crate) const ALL: [Workload; 7] = [
+    // name, senders, readers, bytes of a line, lines of each sender, rounds in a block
+    workload("lone", 1, 100, 64, 1, 180),
+    workload("overlap", 10, 100, 64, 1, 30),
+    workload("burst", 1, 100, 64, 256, 40),
+    workload("big", 1, 100, 16 * 1024, 1, 90),
+    workload("crowd", 1, 3_000, 64, 1, 10),
     Workload {
-        name: "lone",
-        senders: 1,
-        readers: 100,
-        line_bytes: 64,
-        lines: 1,
-        rounds: 180,
+        visitor: true,
+        ..workload("churn", 1, 10, 64, 1, 180)
     },
     Workload {
-        name: "overlap",
-        senders: 10,
-        readers: 100,
-        line_bytes: 64,
-        lines: 1,
-        rounds: 30,
-    },
-    Workload {
-        name: "burst",
-        senders: 1,
-        readers: 100,
-        line_bytes: 64,
-        lines: 256,
-        rounds: 40,
-    },
-    Workload {
-        name: "big",
-        senders: 1,
-        readers: 100,
-        line_bytes: 16 * 1024,
-        lines: 1,
-        rounds: 90,
-    },
-    Workload {
-        name: "crowd",
-        senders: 1,
-        readers: 3_000,
-        line_bytes: 64,
-        lines: 1,
-        rounds: 10,
+        slow_readers: 1,
+        blocks: 5,
+        ..workload("slow", 1, 100, 16 * 1024, 1, 10)
     },
 ];
 
-/// How long to measure.
-#[derive(Clone, Copy)]
-pub(crate) struct Plan {
-    /// How many turns each server has.
-    pub(crate) blocks: usize,
-    /// How many rounds are measured in each turn.
-    pub(crate) rounds: usize,
+const fn workload(
+    name: &'static str,
+    senders: usize,
+    readers: usize,
+    line_bytes: usize,
+    lines_per_sender: usize,
+    rounds_per_block: usize,
+) -> Workload {
+    Workload {
+        name,
+        senders,
+        readers,
+        line_bytes,
+        lines_per_sender,
+        visitor: false,
+        slow_readers: 0,
+        rounds_per_block,
+        blocks: 25,
+    }
 }
 
 impl Workload {
-    /// All clients: those who send and those who only receive.
-    pub(crate) fn clients(&self) -> usize {
-        self.senders + self.readers
+    /// The same workload with few rounds, to see whether it works.
+    pub(crate) fn quick(self) -> Workload {
+        Workload {
+            rounds_per_block: self.rounds_per_block / 10,
+            blocks: 2,
+            ..self
+        }
     }
 
-    /// How long to measure this workload.
-    pub(crate) fn plan(&self, quick: bool) -> Plan {
-        if quick {
-            return Plan {
-                blocks: 2,
-                rounds: self.rounds / 10,
-            };
-        }
-        Plan {
-            blocks: 25,
-            rounds: self.rounds,
-        }
+    /// Senders and readers together.
+    pub(crate) fn clients(&self) -> usize {
+        self.senders + self.readers
     }
 }
 
@@ -104,7 +103,7 @@ impl fmt::Display for Workload {
             self.senders,
             self.readers,
             self.line_bytes,
-            self.senders * self.lines
+            self.senders * self.lines_per_sender
         )
     }
 }
