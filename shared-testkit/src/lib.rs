@@ -98,7 +98,8 @@
     reason = "panicking is how an assertion fails"
 )]
 
-// From the bottom up: each module uses only those above it.
+// Each uses only those before it in this order: env, lines, wait, skip, proc, log, lessons, harness,
+// behaviour.
 pub mod behaviour;
 pub mod env;
 mod harness;

@@ -14,7 +14,7 @@ use predicates::prelude::PredicateBooleanExt;
 use predicates::str::{contains, is_empty, starts_with};
 use rustix::io::Errno;
 
-use crate::proc::port_lock::lock_port;
+use crate::harness::port_lock::lock_port;
 use crate::wait::patience;
 use crate::{Builder, Program, Server, has_ipv6, run_to_exit};
 

@@ -6,10 +6,11 @@ use std::process::{Command, Stdio};
 
 use assert_cmd::assert::Assert;
 
+use crate::harness::port_lock::{self, PortLock};
 use crate::harness::program::Program;
 use crate::harness::server::Server;
 use crate::lessons;
-use crate::proc::port_lock::{self, PortLock};
+
 use crate::skip::skip;
 use crate::wait::patience;
 
@@ -39,15 +40,30 @@ pub struct Builder {
     stdout_is_read: bool,
 }
 
-impl Builder {
-    pub(crate) fn new(program: Program) -> Builder {
+impl Server {
+    /// Starts a program with `127.0.0.1:0` as its only argument, so that the kernel chooses a free
+    /// port, and waits until it prints where it listens, on stderr or on stdout.
+    ///
+    /// # Panics
+    ///
+    /// If the program cannot be started, exits, or prints nothing until the deadline.
+    #[must_use]
+    pub fn start(program: impl Into<Program>) -> Server {
+        Server::builder(program).start()
+    }
+
+    /// Starts with the defaults of [`Server::start`], to change some of them.
+    #[must_use]
+    pub fn builder(program: impl Into<Program>) -> Builder {
         Builder {
-            program,
+            program: program.into(),
             address: "127.0.0.1:0".to_owned(),
             stdout_is_read: true,
         }
     }
+}
 
+impl Builder {
     /// An argument to pass before the address.
     #[must_use]
     pub fn argument(mut self, argument: impl Into<OsString>) -> Builder {
@@ -111,7 +127,7 @@ impl Builder {
     pub fn start(self) -> Server {
         lessons::server_starts();
         let fixed_address = self.program.fixed_address;
-        let lock = fixed_address.map(lock_port);
+        let lock = fixed_address.map(lock_free_port);
         let mut command = self.program.command();
         if fixed_address.is_none() {
             command.arg(&self.address);
@@ -132,7 +148,7 @@ impl Builder {
     }
 }
 
-fn lock_port(address: SocketAddr) -> PortLock {
+fn lock_free_port(address: SocketAddr) -> PortLock {
     let lock = port_lock::lock_port(address);
     if let Err(e) = TcpListener::bind(address) {
         panic!("no server can be started at {address}: {e}");

@@ -3,6 +3,7 @@
 mod builder;
 mod client;
 mod flood;
+pub(crate) mod port_lock;
 mod program;
 mod received;
 mod server;

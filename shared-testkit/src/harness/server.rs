@@ -11,13 +11,11 @@ use predicates::ord::eq;
 use predicates::str::starts_with;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::builder::Builder;
 use crate::harness::client::Client;
-use crate::harness::program::Program;
+use crate::harness::port_lock::PortLock;
 use crate::lessons;
 use crate::lines::{ACCEPTED, LISTENING, REGISTERED};
 use crate::log::{INDENT, Kind, Log, SERVER};
-use crate::proc::port_lock::PortLock;
 use crate::proc::{Interest, epoll, process, socket};
 use crate::wait::{patience, wait_at_most, wait_until};
 
@@ -46,23 +44,6 @@ pub struct Server {
 
 impl Server {
     // Starting.
-
-    /// Starts a program with `127.0.0.1:0` as its only argument, so that the kernel chooses a free
-    /// port, and waits until it prints where it listens, on stderr or on stdout.
-    ///
-    /// # Panics
-    ///
-    /// If the program cannot be started, exits, or prints nothing until the deadline.
-    #[must_use]
-    pub fn start(program: impl Into<Program>) -> Server {
-        Server::builder(program).start()
-    }
-
-    /// Starts with the defaults of [`Server::start`], to change some of them.
-    #[must_use]
-    pub fn builder(program: impl Into<Program>) -> Builder {
-        Builder::new(program.into())
-    }
 
     /// Takes charge of a server that has just been started, and logs its stderr.
     pub(crate) fn watch(mut child: Child, lock: Option<PortLock>) -> Server {

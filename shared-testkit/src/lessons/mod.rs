@@ -11,21 +11,7 @@ use std::thread;
 use crate::env::{SERVER_CMD, is_foreign};
 use crate::log::Log;
 
-pub use crate::lessons::table::LESSONS;
-
-/// What is known about a test in advance.
-pub struct Lesson {
-    /// The name of the test function.
-    pub test: &'static str,
-    /// What it checks, in plain words.
-    pub checks: &'static str,
-    /// Why it usually fails.
-    pub cause: &'static str,
-    /// The file of the chapter that explains it.
-    pub chapter: &'static str,
-    /// The heading in that chapter, without the number signs.
-    pub heading: &'static str,
-}
+pub use crate::lessons::table::{LESSONS, Lesson};
 
 /// The likely cause if the server of a test does not even start, and where to read on.
 const START: (&str, &str, &str) = (

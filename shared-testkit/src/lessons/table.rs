@@ -1,6 +1,18 @@
 //! The lesson for each test, in the order of the chapters.
 
-use crate::lessons::Lesson;
+/// What is known about a test in advance.
+pub struct Lesson {
+    /// The name of the test function.
+    pub test: &'static str,
+    /// What it checks, in plain words.
+    pub checks: &'static str,
+    /// Why it usually fails.
+    pub cause: &'static str,
+    /// The file of the chapter that explains it.
+    pub chapter: &'static str,
+    /// The heading in that chapter, without the number signs.
+    pub heading: &'static str,
+}
 
 const ACCEPT: &str = "docs/src/1-accept.md";
 const REGISTER: &str = "docs/src/2-register.md";

@@ -1,7 +1,6 @@
 //! What only the kernel knows about a running server, read from proc(5).
 
 pub(crate) mod epoll;
-pub(crate) mod port_lock;
 pub(crate) mod process;
 pub(crate) mod socket;
 
