@@ -205,7 +205,12 @@ fn read(path: &str) -> String {
 }
 
 /// The folders of the milestones, from the first to the last.
-fn milestones() -> Vec<String> {
+///
+/// # Panics
+///
+/// If the workspace's folder cannot be listed.
+#[must_use]
+pub fn milestones() -> Vec<String> {
     let mut names = names_in("");
     names.retain(|name| name.starts_with("milestone-"));
     names
