@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::suite::{self, Outcome, Suite};
 use crate::typing::Checkpoint;
-use crate::{milestones, read};
+use crate::workspace::{milestones, read};
 
 /// The number of the next crate: each has a name of its own, because tests run at the same time.
 static NEXT: AtomicUsize = AtomicUsize::new(0);

@@ -37,35 +37,22 @@
 )]
 
 mod checkpoint;
+mod excerpt;
 mod links;
 mod names;
 mod page;
 mod quote;
 mod transcript;
 mod typing;
+mod workspace;
 
 pub mod suite;
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
 pub use crate::page::Page;
+pub use crate::workspace::{milestones, root};
 
 use crate::page::Block;
-
-/// The book's pages, relative to the workspace's root.
-const PAGES: &str = "docs/src";
-
-/// The pages that are not in the book, but speak of it.
-const OUTSIDE: [&str; 4] = [
-    "README.md",
-    "CONTRIBUTING.md",
-    "CHANGELOG.md",
-    "docs/README.md",
-];
-
-/// The table of contents, as mdBook reads it.
-const SUMMARY: &str = "SUMMARY.md";
+use crate::workspace::{PAGES, SUMMARY, files, names_in, read};
 
 type CheckBlock = fn(&Page, &Block) -> Result<(), String>;
 
@@ -75,14 +62,16 @@ pub struct Book {
 }
 
 impl Book {
-    /// Reads every page in `docs/src`, and the pages outside it.
+    /// Reads every page in `docs/src`, `docs/README.md`, and the pages at the top of the repository.
     ///
     /// # Panics
     ///
     /// If one of them cannot be read.
     #[must_use]
     pub fn read() -> Book {
-        let mut paths = OUTSIDE.map(str::to_owned).to_vec();
+        let mut paths = names_in("");
+        paths.retain(|name| name.ends_with(".md"));
+        paths.push("docs/README.md".to_owned());
         paths.extend(files(PAGES, "md"));
         let pages = paths.iter().map(|path| Page::new(path, &read(path)));
         Book::of_pages(pages.collect())
@@ -162,63 +151,4 @@ impl Book {
         }
         problems
     }
-}
-
-/// The workspace's root folder.
-///
-/// # Panics
-///
-/// If this package is not in `docs/checks`.
-#[must_use]
-pub fn root() -> PathBuf {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let root = package.ancestors().nth(2);
-    root.expect("this package is in docs/checks").to_owned()
-}
-
-/// The files with this extension in a folder and its subfolders, sorted. All paths are relative to
-/// the workspace's root.
-fn files(folder: &str, extension: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for name in names_in(folder) {
-        let path = format!("{folder}/{name}");
-        if root().join(&path).is_dir() {
-            found.extend(files(&path, extension));
-        } else if name.ends_with(&format!(".{extension}")) {
-            found.push(path);
-        }
-    }
-    found
-}
-
-fn names_in(folder: &str) -> Vec<String> {
-    let entries = fs::read_dir(root().join(folder)).expect("the folder can be listed");
-    let names = entries.map(|entry| entry.expect("the folder can be listed").file_name());
-    let names = names.map(|name| name.into_string().expect("names are Unicode"));
-    let mut names: Vec<_> = names.collect();
-    names.sort();
-    names
-}
-
-fn read(path: &str) -> String {
-    fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("cannot read {path}: {e}"))
-}
-
-/// The folders of the milestones, from the first to the last.
-///
-/// # Panics
-///
-/// If the workspace's folder cannot be listed.
-#[must_use]
-pub fn milestones() -> Vec<String> {
-    let mut names = names_in("");
-    names.retain(|name| name.starts_with("milestone-"));
-    names
-}
-
-/// All Rust source files.
-fn source_files() -> Vec<String> {
-    let others = ["docs".to_owned(), "shared-testkit".to_owned()];
-    let folders = milestones().into_iter().chain(others);
-    folders.flat_map(|folder| files(&folder, "rs")).collect()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::page::Page;
-use crate::{PAGES, SUMMARY, root};
+use crate::workspace::{PAGES, SUMMARY, root};
 
 pub(crate) fn check(pages: &[Page]) -> Vec<String> {
     let summary = pages.iter().find(|page| page.name() == SUMMARY);

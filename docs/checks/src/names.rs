@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::page::Page;
 use crate::suite::cargo;
-use crate::{read, root, source_files};
+use crate::workspace::{read, root, source_files};
 
 /// The options of cargo that name a package or a target.
 const OPTIONS: [&str; 4] = ["-p", "--bin", "--test", "--bench"];

@@ -1,11 +1,11 @@
-//! A chapter's tests as a learner runs them: against a command of one's own.
+//! Runs a chapter's tests the way a learner does: against a command of their own (`SERVER_CMD`).
 //!
 //! ```no_run
 //! use book_checks::suite::{self, Suite};
 //!
 //! let suite = Suite::of("milestone-3-broadcast");
 //! let server = suite::program("milestone-2-register");
-//! for outcome in suite.run(server.to_str().expect("text"), |test| test != "a_slow_one") {
+//! for outcome in suite.run(&suite::command(&server), |test| test != "a_slow_one") {
 //!     println!("{}: {}", outcome.test, outcome.passed);
 //! }
 //! ```
@@ -21,18 +21,18 @@ use std::thread;
 use serde_json::Value;
 use shared_testkit::env::{DEADLINE_SCALE, SERVER_ADDR, SERVER_CMD};
 
-use crate::root;
+use crate::workspace::root;
 
-/// How many tests run at once. A test that fails mostly waits, so they may be more than the cores.
+/// How many tests run at once: more than there are cores, because a failing test mostly waits.
 const AT_ONCE: usize = 24;
 
-/// A test that fails waits for this part of the 20 seconds: two of them.
+/// The deadline of a test, as a fraction of the usual 20 seconds. Only failing tests get that far.
 const SCALE: &str = "0.1";
 
 /// The built tests of one chapter.
 #[derive(Clone)]
 pub struct Suite {
-    /// In which folder cargo would run them.
+    /// The folder in which cargo would run them.
     directory: PathBuf,
     tests: Vec<Test>,
     deadline_scale: String,
@@ -45,19 +45,19 @@ struct Test {
     name: String,
 }
 
-/// What came of one test.
+/// The result of one test.
 pub struct Outcome {
     /// The name of the test function.
     pub test: String,
-    /// Whether it passed, or passed itself over.
+    /// Whether it passed or was skipped.
     pub passed: bool,
-    /// All that it wrote, stdout and then stderr.
+    /// Everything that it printed: stdout, then stderr.
     pub output: String,
 }
 
 impl Suite {
-    /// Has cargo build the tests of a package: those of `article.rs`, `departures.rs` and `attacks.rs`
-    /// that lie in its folder `tests`.
+    /// Builds the tests of a package: `article.rs`, `departures.rs` and `attacks.rs`, as far as its
+    /// folder `tests` has them.
     ///
     /// # Panics
     ///
@@ -85,15 +85,15 @@ impl Suite {
         }
     }
 
-    /// Waits for this part of 20 seconds at most, instead of a tenth: a test that is meant to
-    /// pass needs more on a busy machine than one that is meant to fail.
+    /// Sets every deadline to this fraction of 20 seconds, instead of a tenth. Tests that are meant
+    /// to pass need the whole time on a busy machine.
     #[must_use]
     pub fn deadline_scale(mut self, scale: f64) -> Suite {
         self.deadline_scale = scale.to_string();
         self
     }
 
-    /// The command listens at this address and takes no further argument (`SERVER_ADDR`).
+    /// For a command that always listens on this address and takes no argument (`SERVER_ADDR`).
     #[must_use]
     pub fn server_address(mut self, address: SocketAddr) -> Suite {
         self.server_address = Some(address);
@@ -106,8 +106,8 @@ impl Suite {
         self.tests.iter().map(|test| test.name.clone()).collect()
     }
 
-    /// Runs the tests that are asked for by name against a command line (`SERVER_CMD`), each in a
-    /// process of its own and several at once. Returns what came of them, sorted by name.
+    /// Runs the wanted tests against a command line (`SERVER_CMD`), each in its own process and
+    /// several at once. Returns their results, sorted by name.
     ///
     /// # Panics
     ///
@@ -160,7 +160,7 @@ impl Suite {
     }
 }
 
-/// Has cargo build the binary of a package, and returns its path.
+/// Builds the binary of a package and returns its path.
 ///
 /// # Panics
 ///
@@ -201,10 +201,12 @@ fn tests_in(binary: PathBuf) -> Vec<Test> {
     tests.collect()
 }
 
-/// Has cargo build a package of the workspace in this folder, and returns what it has built. That is
-/// not looked for in the target folder: what is there may be out of date.
+/// Builds a package of the workspace in this folder and returns the executables, as cargo reports
+/// them: a file in the target folder may be out of date.
 ///
-/// An error is what the compiler says.
+/// # Errors
+///
+/// The compiler's messages if the package does not build.
 pub(crate) fn built_by_cargo(
     arguments: &[&str],
     workspace: &Path,
@@ -213,7 +215,7 @@ pub(crate) fn built_by_cargo(
 ) -> Result<Vec<PathBuf>, String> {
     let mut cargo = cargo();
     cargo.args(arguments).args(["--package", package]);
-    // As this test itself was built, so that what is there already can be used.
+    // The same profile as this test, so that what is built already can be used.
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }

@@ -1,11 +1,10 @@
 //! Types the program of each chapter from the blocks of its pages.
 
-use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
+use crate::excerpt::{Program, check_quote, lines, lost, pieces, places};
 use crate::page::{Block, Page, Text};
-use crate::quote::{check_quote, lines, lost, pieces, places};
-use crate::{files, milestones};
+use crate::workspace::{files, milestones};
 
 /// The chapters that are typed.
 pub(crate) const TYPED: RangeInclusive<usize> = 1..=4;
@@ -15,9 +14,6 @@ const MAIN: &str = "src/main.rs";
 
 /// What comes before the name of an item.
 const KEYWORDS: [&str; 5] = ["fn", "const", "struct", "enum", "impl"];
-
-/// The lines of the source files, by their path in the crate.
-pub(crate) type Program = BTreeMap<String, Vec<String>>;
 
 /// The program at one place in a chapter, and the tests that are about it.
 pub(crate) struct Checkpoint<'a> {

@@ -1,4 +1,4 @@
-//! Every test of the milestones has its lesson, and every lesson its test and its place in the book.
+//! Every test of the milestones has a lesson, and every lesson has a test and a place in the book.
 
 #![allow(clippy::panic, reason = "the helper is part of the tests")]
 
@@ -25,7 +25,7 @@ fn every_test_has_a_lesson_and_every_lesson_a_test() {
         .collect();
     let lessons: BTreeSet<_> = LESSONS.iter().map(|l| l.test.to_owned()).collect();
     assert_eq!(tests, lessons);
-    assert_eq!(LESSONS.len(), lessons.len(), "one stands there twice");
+    assert_eq!(LESSONS.len(), lessons.len(), "a test has two lessons");
 }
 
 #[test]

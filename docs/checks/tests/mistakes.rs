@@ -1,22 +1,23 @@
-//! Each of the known mistakes turns the tests red that are meant for it, and no others.
+//! Each of the known mistakes makes the tests fail that are meant to find it, and no others.
 //!
-//! Which tests these are is said by the page `docs/src/mistakes.md`, and nowhere else: what a
-//! reader finds there is what is run here.
+//! Only the page `docs/src/mistakes.md` lists these tests, so what the reader sees there is what runs
+//! here.
 
 #![allow(clippy::expect_used, reason = "the helpers are part of the tests")]
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
 use book_checks::root;
-use book_checks::suite::Suite;
+use book_checks::suite::{self, Suite};
 use shared_testkit::env::is_strict;
 
 /// The server that makes them.
 const MISTAKEN: &str = env!("CARGO_BIN_EXE_mistaken");
 
-/// Makes a test of each mistake. Its name is the mistake's, but for `_` instead of `-`.
+/// Makes a test of each mistake, with the mistake's name (`_` instead of `-`).
 macro_rules! mistakes {
     ($($name:ident),+ $(,)?) => {
         $(
@@ -26,7 +27,7 @@ macro_rules! mistakes {
             }
         )+
 
-        /// The mistakes that are tested here, those on the page and those that can be made.
+        /// The tests, the page and the server have the same list of mistakes.
         #[test]
         fn none_is_left_out() {
             let tested = [$(stringify!($name).replace('_', "-")),+];
@@ -57,7 +58,7 @@ fn without_a_mistake_all_pass() {
     }
 }
 
-/// The page's tests exist: a name that is not there cannot be run, and would find nothing.
+/// The tests on the page exist: a name without a test would never run, and never fail.
 #[test]
 fn the_page_names_tests() {
     let names = chapter().names();
@@ -77,8 +78,8 @@ fn is_found(mistake: &str) {
     let entry = entry.expect("the page has this mistake");
     let first = entry.found_by.first().expect("a test finds it");
     let command = command(mistake);
-    // All tests for each mistake take minutes. Where nobody asks for that (`TESTKIT_STRICT`), the one
-    // that always finds it is enough.
+    // Running all tests against each mistake takes minutes. Without TESTKIT_STRICT, run only the one
+    // that always finds it.
     let is_run = |test: &str| test == first || is_strict();
     let is_in = |tests: &[String], test: &str| tests.iter().any(|name| name == test);
 
@@ -99,7 +100,7 @@ fn is_found(mistake: &str) {
         let says_why = in_one_line(output).contains(&entry.says);
         assert!(says_why, "no {:?} in:\n{output}", entry.says);
     }
-    // These have their whole 20 seconds: the machine may be busy.
+    // These are meant to pass, and the machine may be busy: the whole deadline.
     let others = |test: &str| {
         is_run(test) && !is_in(&entry.found_by, test) && !is_in(&entry.by_chance, test)
     };
@@ -108,8 +109,8 @@ fn is_found(mistake: &str) {
     }
 }
 
-/// Whether a test finds the mistake when it is tried again. All but the first depend on what comes
-/// together: they find it nearly always.
+/// Whether a test finds the mistake when it is repeated. All but the first test depend on timing and
+/// find it nearly always.
 fn fails_at_last(test: &str, command: &str) -> bool {
     let is_it = |name: &str| name == test;
     (0..10).any(|_| {
@@ -120,32 +121,31 @@ fn fails_at_last(test: &str, command: &str) -> bool {
     })
 }
 
-/// The finished server's chapter, whose tests are nearly all of the earlier ones' as well.
+/// The last chapter before hardening: it has nearly all tests of the earlier ones as well.
 fn chapter() -> &'static Suite {
     static CHAPTER: OnceLock<Suite> = OnceLock::new();
     CHAPTER.get_or_init(|| Suite::of("milestone-4-write"))
 }
 
 fn command(mistake: &str) -> String {
-    let program = shlex::try_quote(MISTAKEN).expect("a path has no NUL");
-    format!("{program} {mistake}")
+    format!("{} {mistake}", suite::command(Path::new(MISTAKEN)))
 }
 
-/// What the page says of one mistake.
+/// What the page says about one mistake.
 struct Entry {
     mistake: String,
-    /// The tests that fail: the first one always, the others nearly always.
+    /// The tests that fail: the first always, the others nearly always.
     found_by: Vec<String>,
-    /// Those that may fail as well: it depends on what comes together.
+    /// Tests that may fail as well, depending on timing.
     by_chance: Vec<String>,
-    /// What the first of the tests that find it says of the cause.
+    /// The cause that the first of these tests reports.
     says: String,
 }
 
 fn page() -> Vec<Entry> {
     let path = root().join("docs/src/mistakes.md");
     let text = fs::read_to_string(path).expect("the page can be read");
-    // A mistake's part begins with its name as a heading.
+    // Each mistake has a section, whose heading begins with its name.
     let entries = text.split("\n## `").skip(1).map(|part| {
         let (mistake, part) = part.split_once('`').expect("the name ends");
         Entry {
@@ -158,7 +158,7 @@ fn page() -> Vec<Entry> {
     entries.collect()
 }
 
-/// The names in the item of a list that begins so.
+/// The names in the list item with this beginning.
 fn tests_after(part: &str, beginning: &str) -> Vec<String> {
     let Some((_, item)) = part.split_once(beginning) else {
         return Vec::new();
@@ -169,7 +169,7 @@ fn tests_after(part: &str, beginning: &str) -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
-/// Without the ends of lines at which a text was broken.
+/// Undoes the line breaks of a paragraph.
 fn in_one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -1,5 +1,5 @@
-//! `SERVER_CMD` and `SERVER_ADDR`: a command of the learner's is run as it is meant, or the failure
-//! says what is wrong with it.
+//! `SERVER_CMD` and `SERVER_ADDR`: the learner's own command runs as intended, or the failure says
+//! what is wrong with it.
 
 #![allow(
     clippy::panic,
@@ -13,10 +13,10 @@ use book_checks::suite::{self, Suite};
 
 const CHAPTER: &str = "milestone-1-accept";
 
-/// A server that says nothing. (`sleep` by itself would take the address for another time.)
+/// A server that prints nothing. (`sleep` alone would take the address for a second duration.)
 const SILENT: &str = "sh -c 'exec sleep 1000'";
 
-/// What a test of the first chapter says of a command with which it has to fail.
+/// The output of a test of the first chapter, which must fail with this command.
 #[track_caller]
 fn failure_with(suite: &Suite, command: &str) -> String {
     let outcomes = suite.run(command, |test| test == "a_client_sees_end_of_file");
@@ -50,9 +50,9 @@ fn a_command_that_cannot_be_run_is_a_clear_failure() {
     }
 }
 
-/// What a test checks is not the cause, as long as there is no server to check.
+/// Without a server, the cause is not what the test is about.
 #[test]
-fn a_server_that_does_not_start_is_told_why_it_may_not() {
+fn a_server_that_does_not_start_gets_likely_causes() {
     let suite = Suite::of(CHAPTER);
     for command in ["no-such-rat", "true", SILENT] {
         let output = failure_with(&suite, command);
@@ -67,27 +67,27 @@ fn a_server_that_does_not_start_is_told_why_it_may_not() {
     assert!(page.contains("\n## Run a chapter's tests against it\n"));
 }
 
-/// In many languages what goes to a pipe is kept back, and then a server that works looks dead.
+/// Many languages buffer what is printed to a pipe, and then a server that works looks dead.
 #[test]
-fn a_server_that_says_nothing_is_asked_whether_it_flushes() {
+fn a_silent_server_is_asked_whether_it_flushes() {
     let output = failure_with(&Suite::of(CHAPTER), SILENT);
     let said = "received: nothing more in 2 s, and no line on stdout yet: does it flush them?\n";
     assert!(output.contains(said), "no {said:?} in:\n{output}");
 }
 
-/// A command of several words, some of them quoted, that says on stdout where it listens.
+/// A command of several words, some of them quoted, that prints its address on stdout.
 #[test]
 fn a_command_line_is_split_as_a_shell_does() {
     let program = suite::program(CHAPTER);
     let command = format!("sh -c 'exec \"$0\" \"$@\" 2>&1' {}", program.display());
     let suite = Suite::of(CHAPTER).deadline_scale(1.0);
     for outcome in suite.run(&command, |test| test == "a_client_sees_end_of_file") {
-        // The line `Listening on` was asked for, on whichever stream it is.
+        // The test finds the line `Listening on` on either stream.
         assert!(outcome.passed, "{}", outcome.output);
     }
 }
 
-/// Whoever ends the wrapper has not ended what it has started.
+/// Killing a wrapper does not kill what it has started.
 #[test]
 fn a_wrapper_is_ended_with_its_server() {
     let command = format!(
@@ -96,7 +96,7 @@ fn a_wrapper_is_ended_with_its_server() {
     );
     let suite = Suite::of(CHAPTER).deadline_scale(1.0);
     for outcome in suite.run(&command, |test| test == "a_client_sees_end_of_file") {
-        // It ends, and does not wait for a pipe that the server holds open.
+        // The test ends: it does not wait for a pipe that the server holds open.
         assert!(outcome.passed, "{}", outcome.output);
         assert!(
             !outcome.output.contains("still holds"),
@@ -106,8 +106,8 @@ fn a_wrapper_is_ended_with_its_server() {
     }
 }
 
-/// A program that does not take the address from the tests. Each test waits for its turn at the one
-/// port, and those about the argument are passed over.
+/// A program that does not take its address from the tests. They take turns at the one port, and those
+/// about the argument are skipped.
 #[test]
 fn a_program_with_an_address_of_its_own() {
     let address = free_address();
@@ -116,7 +116,7 @@ fn a_program_with_an_address_of_its_own() {
         .deadline_scale(1.0)
         .server_address(address);
     let mut skipped = Vec::new();
-    // A thousand more connections would only make the kernel's table of sockets long.
+    // A thousand more connections would only make the kernel's table of sockets longer.
     for outcome in suite.run(&command, |test| !test.contains("thousand")) {
         assert!(outcome.passed, "{}", outcome.output);
         if outcome.output.contains("skipped: ") {
@@ -146,7 +146,7 @@ fn a_port_in_use_is_a_clear_failure() {
     assert!(output.contains(&said), "no {said:?} in:\n{output}");
 }
 
-/// The kernel gives the same port to nobody else soon.
+/// The kernel does not hand out the same port again soon.
 fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()

@@ -1,8 +1,8 @@
-//! Milestone 4's server, which can be told to make one of the classic mistakes.
+//! Milestone 4's server, with a switch for each of the classic mistakes.
 //!
-//! `mistaken ADDRESS` is right; `mistaken MISTAKE ADDRESS` makes one; `mistaken --list` names them.
-//! The page `docs/src/mistakes.md` says how each looks from outside and which tests find it, and
-//! `tests/mistakes.rs` runs them. What is right here is explained in `milestone-4-write`.
+//! `mistaken ADDRESS` makes none, `mistaken MISTAKE ADDRESS` makes one, `mistaken --list` lists them.
+//! The page `docs/src/mistakes.md` describes the symptoms of each and names the tests that find it;
+//! `tests/mistakes.rs` runs these tests. `milestone-4-write` explains the code that is correct.
 
 use std::collections::{HashMap, VecDeque};
 use std::env;
@@ -16,7 +16,7 @@ use mio::{Events, Interest, Poll, Registry, Token};
 
 const LISTENER: Token = Token(0);
 
-/// What can be done wrong, each in the one place that asks for it.
+/// The mistakes. Each is made in the one place that checks for it.
 #[derive(Clone, Copy, PartialEq)]
 enum Mistake {
     AcceptsOnce,
@@ -216,7 +216,7 @@ impl Server {
         token
     }
 
-    /// Returns whether a whole line came.
+    /// Returns whether at least one complete line has arrived.
     fn read(&mut self, token: Token) -> Result<bool> {
         let Some(connection) = self.connections.get_mut(&token) else {
             return Ok(false);

@@ -1,5 +1,5 @@
-//! The start of a chapter is the end of the one before: all its new tests are red there, each for
-//! the reason that the chapter gives.
+//! A chapter starts from the program of the chapter before. With that program all its new tests fail,
+//! each for the reason that the chapter gives.
 
 #![allow(
     clippy::panic,
@@ -13,11 +13,11 @@ use book_checks::suite::{self, Outcome, Suite};
 use shared_testkit::env::is_strict;
 use shared_testkit::{LESSONS, skip};
 
-/// The attacks on milestone 4 take all of the machine: nothing else is run beside them.
+/// The attacks on milestone 4 use the whole machine, so nothing else runs at the same time.
 static MACHINE: RwLock<()> = RwLock::new(());
 
-/// Runs a chapter's new tests against the program of the chapter before. Each has to fail with its
-/// lesson and with the text `reason`, or the one that is named for it in `others`.
+/// Runs a chapter's new tests against the program of the chapter before. Each must fail, show its
+/// lesson, and give `reason`, or its own reason in `others`.
 #[track_caller]
 fn assert_new_tests_are_red(before: &str, chapter: &str, reason: &str, others: &[(&str, &str)]) {
     let _shared = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
@@ -33,13 +33,13 @@ fn assert_new_tests_are_red(before: &str, chapter: &str, reason: &str, others: &
     }
 }
 
-/// What came of those that were not passed over.
+/// The results of the tests that were not skipped.
 fn run_new_tests(before: &str, chapter: &str) -> Vec<Outcome> {
     let old = Suite::of(before).names();
     let program = suite::program(before);
-    // Time enough for 16 MB on a busy machine.
+    // Enough time for 16 MB on a busy machine.
     let suite = Suite::of(chapter).deadline_scale(0.25);
-    let mut outcomes = suite.run(program.to_str().unwrap(), |test| {
+    let mut outcomes = suite.run(&suite::command(&program), |test| {
         !old.iter().any(|old| old == test)
     });
     outcomes.retain(|outcome| {
@@ -62,7 +62,7 @@ fn assert_is_red_and_teaches(outcome: &Outcome, before: &str) {
     );
 }
 
-/// Milestone 1 accepts and lets go: nobody is registered.
+/// Milestone 1 accepts clients and drops them: none is registered.
 #[test]
 fn milestone_2_starts_red_with_milestone_1() {
     assert_new_tests_are_red(
@@ -73,7 +73,7 @@ fn milestone_2_starts_red_with_milestone_1() {
     );
 }
 
-/// Milestone 2 is told of clients that speak or leave, and neither reads nor closes.
+/// Milestone 2 gets events for clients that send or disconnect, and neither reads nor closes.
 #[test]
 fn milestone_3_starts_red_with_milestone_2() {
     assert_new_tests_are_red(
@@ -81,12 +81,12 @@ fn milestone_3_starts_red_with_milestone_2() {
         "milestone-3-broadcast",
         "received: | Client event for Token(1)\n",
         &[
-            // Nobody is closed, so no descriptor is free again.
+            // No client is closed, so no descriptor becomes free.
             (
                 "row_4_accepts_pending_connections_at_the_descriptor_limit",
                 "expected: | Accepted connection from ",
             ),
-            // Nobody reads, so the socket is full at some time.
+            // Nothing is read, so the socket fills up.
             (
                 "row_5_a_long_line_costs_linear_time",
                 "client could not send\n",
@@ -95,7 +95,7 @@ fn milestone_3_starts_red_with_milestone_2() {
     );
 }
 
-/// Milestone 3 queues, and sends nothing.
+/// Milestone 3 queues lines and sends nothing.
 #[test]
 fn milestone_4_starts_red_with_milestone_3() {
     assert_new_tests_are_red(
@@ -108,7 +108,7 @@ fn milestone_4_starts_red_with_milestone_3() {
                 "row_8_a_write_error_closes_the_client_at_once",
                 "expected: ! a line with ",
             ),
-            // On a busy machine the time may be up before 16 MB are sent.
+            // On a busy machine the deadline may pass before 16 MB are sent.
             (
                 "a_line_larger_than_the_socket_buffer_arrives_complete",
                 "  expected: ",
@@ -119,21 +119,21 @@ fn milestone_4_starts_red_with_milestone_3() {
 
 /// Attacks that milestone 4 survives.
 const SURVIVED: [&str; 6] = [
-    // It closes nobody, however much waits in its memory.
+    // It closes no client, however much is queued for it.
     "a_slow_reader_is_not_taken_for_a_stalled_one",
-    // It gathers what waits for a client, and needs no pieces.
+    // Its queue is one buffer, and a write takes no pieces.
     "more_senders_in_a_turn_than_a_write_takes_pieces",
-    // It comes to the others whenever the flooder happens to pause.
+    // It serves the others whenever the flooder happens to pause.
     "a_flooder_leaves_the_others_their_share",
     "a_talker_is_heard_again_and_again_beside_a_stalled_reader",
-    // A turn of its loop is one write for each client as well, only later.
+    // It writes once per turn to each client as well, only later.
     "a_turn_is_one_write_for_each_client",
-    // What it keeps for a client is little, as long as the client is idle.
+    // It needs little memory for a client that is idle.
     "nine_thousand_clients_cost_less_than_a_kibibyte_each",
 ];
 
-/// Milestone 4 survives no other attack. To see that takes gigabytes of memory for some seconds,
-/// which is what the attacks are about: only where everything is asked for.
+/// Milestone 4 survives no other attack. Showing that takes gigabytes of memory for some seconds,
+/// which is the point of the attacks, so it needs TESTKIT_STRICT.
 #[test]
 fn milestone_5_starts_red_with_milestone_4() {
     if !is_strict() {
