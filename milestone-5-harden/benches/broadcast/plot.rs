@@ -30,10 +30,8 @@ text { font: 14px sans-serif; fill: #222 }
 /// Draws the CPU time per delivery of each server, relative to the floor's.
 pub(crate) fn render(results: &[Measured]) -> String {
     // Without the floor there is nothing to compare with.
-    let results: Vec<_> = results
-        .iter()
-        .filter(|m| m.server(FLOOR).is_some())
-        .collect();
+    let has_floor = |measured: &&Measured| measured.server(FLOOR).is_some();
+    let results: Vec<_> = results.iter().filter(has_floor).collect();
     let rows = results.iter().map(|measured| measured.servers.len() + 2);
     let panel_height = ROW * rows.max().unwrap_or(0);
     let width = 2 * PANEL_WIDTH;
