@@ -32,8 +32,11 @@ const SHOWN_BYTES: usize = 36;
 /// How many of its last lines on stderr a failure shows for a server that has ended.
 const LAST_WORDS: usize = 3;
 
-/// How long a failure waits for the end of a server: its connections close a little earlier.
+/// How long a failure waits for the end of a server whose connections may have closed just now.
 const MOMENT: Duration = Duration::from_millis(20);
+
+/// How long it waits if the server has closed its pipes: then the end is near, even on a busy machine.
+const LAST_MOMENT: Duration = Duration::from_secs(5);
 
 /// The indentation of a further line of what was expected or received.
 pub(crate) const INDENT: &str = "            ";
@@ -166,11 +169,12 @@ impl Log {
         self.lock().open_pipes > 0
     }
 
-    /// Whether everything that the server has printed so far is logged.
-    pub(crate) fn is_up_to_date(&self) -> bool {
+    /// Whether the server sleeps and everything that it has printed is logged. No pipe is read in the
+    /// meantime: a server that waits for room in a full pipe sleeps, too.
+    pub(crate) fn is_at_rest(&self, sleeps: impl FnOnce() -> bool) -> bool {
         let state = self.lock();
         let mut pipes = state.pipes.iter();
-        pipes.all(|pipe| ioctl_fionread(pipe).expect("a pipe reports what it holds") == 0)
+        sleeps() && pipes.all(|pipe| ioctl_fionread(pipe).expect("a pipe reports its bytes") == 0)
     }
 
     /// Waits for a line of the server's that no assertion has asked for yet, and returns it.
@@ -179,19 +183,8 @@ impl Log {
         self.take(0, kinds, wanted).map(|(_, line)| line)
     }
 
-    /// Waits for two lines of stdout, the second one anywhere after the first, and returns the
-    /// second.
-    pub(crate) fn take_line_after(
-        &self,
-        first: &impl Predicate<str>,
-        second: &impl Predicate<str>,
-    ) -> Option<String> {
-        let (index, _) = self.take(0, &[Kind::Stdout], first)?;
-        let (_, line) = self.take(index + 1, &[Kind::Stdout], second)?;
-        Some(line)
-    }
-
-    fn take(
+    /// The same from one place in the log on. Returns the line's place as well.
+    pub(crate) fn take(
         &self,
         mut from: usize,
         kinds: &[Kind],
@@ -292,7 +285,8 @@ impl Log {
     fn fate(&self) -> String {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let mut status = None;
-        let has_ended = wait_at_most(MOMENT, || {
+        let patience = if self.is_open() { MOMENT } else { LAST_MOMENT };
+        let has_ended = wait_at_most(patience, || {
             let result = waitid(WaitId::Pid(self.server), options);
             status = result.as_ref().ok().cloned().flatten();
             result.is_err() || status.is_some()

@@ -1,4 +1,4 @@
-//! What a machine may not allow: such a test is skipped, and says so.
+//! Skips tests that this machine cannot run, and reports why.
 
 use std::io::{self, Write};
 use std::net::TcpListener;
@@ -25,6 +25,10 @@ pub fn skip(why: &str) {
 }
 
 /// Whether this machine has an IPv6 loopback address. If not, reports the calling test as skipped.
+///
+/// # Panics
+///
+/// As [`skip`].
 #[must_use]
 pub fn has_ipv6() -> bool {
     let result = TcpListener::bind("[::1]:0");
@@ -39,7 +43,7 @@ pub fn has_ipv6() -> bool {
 ///
 /// # Panics
 ///
-/// If the soft limit cannot be raised to the hard one.
+/// If the soft limit cannot be raised to the hard one, and as [`skip`].
 #[must_use]
 pub fn has_descriptors(wanted: u64) -> bool {
     let hard = getrlimit(Resource::Nofile).maximum;

@@ -30,6 +30,10 @@ pub(crate) fn patience() -> Duration {
 }
 
 /// Checks `condition` until it holds. Returns whether it held before the deadline.
+///
+/// # Panics
+///
+/// If `TESTKIT_DEADLINE_SCALE` is set to anything but a positive number.
 pub fn wait_until(condition: impl FnMut() -> bool) -> bool {
     wait_at_most(patience(), condition)
 }

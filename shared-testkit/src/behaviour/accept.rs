@@ -1,5 +1,7 @@
 //! Accepting, from milestone 1 on.
 
+use predicates::str::contains;
+
 use crate::{Builder, Program, Server};
 
 /// No client is lost and none is accepted twice, a thousand times in a row.
@@ -10,6 +12,10 @@ pub fn accepts_a_thousand_clients_in_a_row(program: Program) {
         server.expect_line(&format!("Accepted connection from {}", client.address()));
         client.leave();
     }
+    server.wait_until_asleep();
+    let lines = server.stdout_lines().into_iter();
+    let accepted = lines.filter(|line| line.starts_with("Accepted connection from "));
+    assert_eq!(accepted.count(), 1000, "connections reported as accepted");
 }
 
 /// Readiness is reported once, when it begins. So one event must be enough for all pending
@@ -50,11 +56,14 @@ pub fn skips_an_aborted_connection(program: Program) {
 
 fn accepts_although_the_first_call_fails(program: Program, error: &str) {
     let inject = format!("--inject=accept,accept4:error={error}:when=1");
-    let traced = Server::builder(program).under_strace(&[&inject, "--output=/dev/null"]);
+    let traced = Server::builder(program).under_strace(&["--trace=accept,accept4", &inject]);
     let Some(server) = traced.map(Builder::start) else {
         return;
     };
     let alice = server.connect("alice");
     server.expect_line(&format!("Accepted connection from {}", alice.address()));
-    server.expect_no_errors();
+    server.expect_stderr(contains("(INJECTED)"));
+    let mut errors = server.stderr_lines().into_iter();
+    let error = errors.find(|line| line.starts_with("Failed to accept"));
+    assert_eq!(error, None, "the error reported");
 }

@@ -99,7 +99,7 @@ pub fn refuses_a_malformed_address(program: Program) {
         }));
 }
 
-/// Somebody who passes two addresses expects something that will not happen.
+/// A second address would be ignored silently.
 pub fn refuses_a_second_argument(program: Program) {
     if !program.takes_an_address() {
         return;

@@ -17,6 +17,7 @@ use crate::lessons;
 use crate::lines::{ACCEPTED, LISTENING, REGISTERED};
 use crate::log::{INDENT, Kind, Log, SERVER};
 use crate::proc::{Interest, epoll, process, socket};
+use crate::skip::skip;
 use crate::wait::{patience, wait_at_most, wait_until};
 
 /// How often [`Server::expect_idle`] looks.
@@ -160,10 +161,12 @@ impl Server {
     #[track_caller]
     fn registered(&self, mut client: Client) -> Client {
         let accepted = format!("{ACCEPTED}{}", client.address());
-        let line = self
-            .log
-            .take_line_after(&eq(accepted.as_str()), &starts_with(REGISTERED));
-        let Some(line) = line else {
+        // Other clients may connect at the same time: its token is in the next such line.
+        let stdout = &[Kind::Stdout];
+        let line = self.log.take(0, stdout, &eq(accepted.as_str()));
+        let line =
+            line.and_then(|(place, _)| self.log.take(place, stdout, &starts_with(REGISTERED)));
+        let Some((_, line)) = line else {
             let title = format!("the server did not register {}", client.name());
             let expected = format!("| {accepted}\n{INDENT}| {REGISTERED}Token(…)");
             self.fail(&title, &expected);
@@ -287,7 +290,7 @@ impl Server {
     #[track_caller]
     pub fn wait_until_asleep(&self) {
         self.wait_until("the server sleeps", || {
-            !self.log.is_open() || process::is_asleep(self.pid) && self.log.is_up_to_date()
+            !self.log.is_open() || self.log.is_at_rest(|| process::is_asleep(self.pid))
         });
     }
 
@@ -351,11 +354,39 @@ impl Server {
         }) {
             self.fail("the server did not exit", "its exit");
         }
-        // Its last lines are logged before a test asks for them.
-        for reader in self.readers.drain(..) {
-            let _ = reader.join();
-        }
+        self.wait_for_readers();
         status.and_then(|status| status.code())
+    }
+
+    /// Until the server's last lines are logged. A process that it has started may hold its stdout or
+    /// stderr open: that is no reason to wait forever.
+    fn wait_for_readers(&self) {
+        // Not `wait_until`, which panics if the scale of the deadlines is faulty: a test that has
+        // found that out is on its way out here.
+        let are_finished = || self.readers.iter().all(JoinHandle::is_finished);
+        if !wait_at_most(LAST_PATIENCE, are_finished) {
+            eprintln!("a process that the server has started still holds its stdout or stderr");
+        }
+    }
+
+    /// Whether strace has made a system call of the server fail by now, as `--inject` asked it to. If
+    /// not, because the server uses another call, reports the calling test as skipped.
+    ///
+    /// # Panics
+    ///
+    /// As [`Server::wait_until_asleep`] and [`skip`].
+    #[must_use]
+    #[track_caller]
+    pub fn was_injected(&self) -> bool {
+        self.wait_until_asleep();
+        let was_injected = self
+            .stderr_lines()
+            .iter()
+            .any(|call| call.contains("(INJECTED)"));
+        if !was_injected {
+            skip("this server uses another system call for that");
+        }
+        was_injected
     }
 
     /// Waits for a fact that nothing announces.
@@ -444,33 +475,36 @@ impl Server {
         for child in children {
             let _ = kill_process(child, Signal::KILL);
         }
-        // Not `wait_until`, which panics if the scale of the deadlines is faulty: a test that has
-        // found that out is on its way out here.
-        let are_finished = || self.readers.iter().all(JoinHandle::is_finished);
-        if !wait_at_most(LAST_PATIENCE, are_finished) {
-            eprintln!("a process that the server has started still holds its stdout or stderr");
-            return;
-        }
-        for reader in self.readers.drain(..) {
-            let _ = reader.join();
-        }
+        self.wait_for_readers();
     }
 
-    // What the kernel knows about it. All of these panic if the server has ended.
+    // What the kernel knows about it.
 
     /// The CPU time that the server has used so far, in steps of a clock tick (10 ms on Linux).
+    ///
+    /// # Panics
+    ///
+    /// If the server has ended.
     #[must_use]
     pub fn cpu_time(&self) -> Duration {
         process::cpu_time(self.pid)
     }
 
     /// The server's resident memory, in bytes.
+    ///
+    /// # Panics
+    ///
+    /// If the server has ended.
     #[must_use]
     pub fn memory(&self) -> u64 {
         process::memory(self.pid)
     }
 
     /// How many descriptors the server has open.
+    ///
+    /// # Panics
+    ///
+    /// If the server has ended.
     #[must_use]
     pub fn descriptors(&self) -> usize {
         process::descriptors(self.pid).len()
@@ -481,7 +515,7 @@ impl Server {
     ///
     /// # Panics
     ///
-    /// If the server has no epoll instance as well.
+    /// If the server has ended, or has no epoll instance.
     #[must_use]
     pub fn interest(&self, client: &Client) -> Option<Interest> {
         epoll::interest(self.pid, client.server_socket()?)
@@ -491,7 +525,7 @@ impl Server {
     ///
     /// # Panics
     ///
-    /// If there is no such socket as well.
+    /// If there is no such socket.
     #[must_use]
     pub fn unread_bytes(&self, client: &Client) -> usize {
         let connection = socket::connection(self.address, client.address());

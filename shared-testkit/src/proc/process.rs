@@ -18,9 +18,9 @@ pub(crate) fn memory(pid: Pid) -> u64 {
     stat(pid).rss_bytes().get()
 }
 
-/// Whether it sleeps until something happens, with all its threads and all processes that it has
-/// started. One that works, or that sleeps for a time of its own choice (`nanosleep(2)`), may yet
-/// print or send.
+/// Whether it sleeps until something happens, with all its threads and its living descendants. One
+/// that works, or that sleeps for a time of its own choice (`nanosleep(2)`), may yet print or send.
+/// Other calls with a timeout count as sleep: an event loop waits in one.
 pub(crate) fn is_asleep(pid: Pid) -> bool {
     // Twice: the second look sees what was started during the first.
     (0..2).all(|_| sleeps(pid) && descendants(pid).into_iter().all(sleeps))
