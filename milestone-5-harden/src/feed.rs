@@ -1,18 +1,18 @@
-//! All lines that are broadcast, one after the other, in one buffer for everybody.
+//! All lines that are broadcast, one after the other, in one buffer for all clients.
 
 use std::ops::Range;
 
-/// The lines are one stream of bytes, and each byte has a position that never changes. What a client
-/// has not received yet is a range of positions, not a copy.
+/// A stream of bytes, each with a position that never changes. The unsent bytes of a client are a
+/// range of positions, not a copy.
 #[derive(Default)]
 pub struct Feed {
-    /// What somebody still needs, from the position `start` on.
+    /// The bytes that a client may still need, from the position `start` on.
     bytes: Vec<u8>,
     start: u64,
 }
 
 impl Feed {
-    /// The position of the next byte.
+    /// The position after the last byte.
     pub fn end(&self) -> u64 {
         self.start + self.bytes.len() as u64
     }
@@ -25,10 +25,10 @@ impl Feed {
         &self.bytes[self.index(range.start)..self.index(range.end)]
     }
 
-    /// Nobody needs what comes before this position.
+    /// No client needs the bytes before this position any more.
     pub fn forget_before(&mut self, position: u64) {
         let unneeded = self.index(position);
-        // What stays is moved to the front. That costs time, so it has to be worth it.
+        // The bytes that stay are moved to the front: do it only if they are the smaller part.
         if unneeded >= self.bytes.len() / 2 {
             self.bytes.drain(..unneeded);
             self.start = position;

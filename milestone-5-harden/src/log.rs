@@ -1,8 +1,8 @@
-//! Log lines that never harm: the reader of stdout or stderr may be slow, or gone.
+//! A log that does no harm: the reader of stdout or stderr may be slow, or gone.
 //!
-//! To write to them may block, and the event loop must not. So a thread for each of them does nothing
-//! else. The loop hands over its lines once a turn. If too many are waiting, they are dropped and
-//! counted.
+//! To write to them may block, and the event loop must not. So there is a thread for each that does
+//! nothing else, and the loop hands over its lines once a turn. If too many lines wait for the
+//! thread, further ones are dropped, and counted.
 
 use std::fmt;
 use std::fs::File;
@@ -13,14 +13,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::limits::{LOG_PATIENCE, LOG_QUEUE, WARNING_INTERVAL};
+use crate::limits::{LOG_PATIENCE, LOG_QUEUE, is_due};
 
 /// Bytes that are written at a time. A pipe takes that many whole or not at all (`PIPE_BUF`, pipe(7)),
 /// so it is known at any time which lines are out.
 const PIECE: usize = 4096;
 
-/// How long a thread rests after it has written. To wake it up costs more than to write, so it writes
-/// what many turns have brought.
+/// How long a thread rests after it has written. Waking it costs more than
+/// writing, so it writes the lines of many turns at a time.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Activity is logged to `out`, errors to `err`.
@@ -70,15 +70,6 @@ impl Drop for Log {
     }
 }
 
-/// Whether a warning may be repeated, given when it was last reported. If so, it counts as reported.
-pub fn is_due(last_report: &mut Option<Instant>) -> bool {
-    let is_due = last_report.is_none_or(|last| last.elapsed() >= WARNING_INTERVAL);
-    if is_due {
-        *last_report = Some(Instant::now());
-    }
-    is_due
-}
-
 /// One of the two streams.
 pub struct Output {
     /// The lines of this turn.
@@ -120,12 +111,14 @@ impl Output {
     /// Hands over the lines of this turn. Returns how many are lost and were not reported.
     fn end_turn(&mut self) -> usize {
         let mut state = lock(&self.state);
-        if state.waiting.len() < LOG_QUEUE {
-            state.waiting.append(&mut self.turn);
+        if !self.turn.is_empty() {
+            if state.waiting.len() < LOG_QUEUE {
+                state.waiting.append(&mut self.turn);
+            }
+            state.dropped += count_lines(&self.turn);
+            self.turn.clear();
+            self.thread.thread().unpark();
         }
-        state.dropped += count_lines(&self.turn);
-        self.turn.clear();
-        self.thread.thread().unpark();
         state.dropped
     }
 
@@ -135,8 +128,9 @@ impl Output {
 
     /// Waits until all lines are written, for [`LOG_PATIENCE`] at most. The others are lost.
     fn finish(&mut self) {
-        lock(&self.state).is_over = true;
         self.end_turn();
+        lock(&self.state).is_over = true;
+        self.thread.thread().unpark();
         let end = Instant::now() + LOG_PATIENCE;
         while !self.thread.is_finished() && Instant::now() < end {
             thread::sleep(PAUSE);
@@ -175,7 +169,7 @@ fn write(mut file: &File, mut bytes: &[u8]) -> usize {
         match file.write(bytes) {
             Ok(n) => bytes = &bytes[n..],
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            // Somebody has made stdout or stderr non-blocking, and it is full.
+            // Another program has made it non-blocking, and it is full.
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => thread::sleep(PAUSE),
             Err(_) => break,
         }
@@ -188,6 +182,6 @@ fn count_lines(bytes: &[u8]) -> usize {
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    // Nobody panics while holding it, and if so, lines are still lines.
+    // No thread panics while it holds the lock, and if one did, lines are still lines.
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -24,25 +24,29 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
 use crate::feed::Feed;
-use crate::limits::{ACCEPT_BUDGET, HIGH_WATER, MAX_LINE, MAX_LOOKS, READ_BUDGET, STALL_TIME};
-use crate::log::{Log, is_due};
+use crate::limits::{
+    ACCEPT_BUDGET, HIGH_WATER, MAX_LINE, MAX_LOOKS, READ_BUDGET, STALL_TIME, is_due,
+};
+use crate::log::Log;
 use crate::pacing::Pacing;
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
 
-/// A token is a number of our choice. It comes back with each event and says whose the event is.
+/// A token is a number of our choice. Each event carries the token of the socket that it is about.
 const LISTENER: Token = Token(0);
 
-/// The clients' tokens count up from 1 and do not get here.
+/// The clients' tokens count up from 1 and never get here.
 const SIGNALS: Token = Token(usize::MAX);
 
-/// The loop turns over at least this often, even when nothing happens: a regular turn for
-/// housekeeping. There is none yet, so to wait for ever (`None`) would do as well.
+/// The loop runs at least this often, even if nothing happens: a descriptor may have become free.
 const TICK: Duration = Duration::from_millis(100);
 
 fn main() -> Result<ExitCode> {
     if env::args_os().any(|argument| argument == "--help" || argument == "-h") {
-        limits::print_help().context("cannot write to stdout")?;
+        let help = include_bytes!("help.txt");
+        io::stdout()
+            .write_all(help)
+            .context("cannot write to stdout")?;
         return Ok(ExitCode::SUCCESS);
     }
     let address = listen_address()?;
@@ -50,7 +54,7 @@ fn main() -> Result<ExitCode> {
     server.run()
 }
 
-/// The address to listen on: the first argument, or the default where there is none.
+/// The address to listen on: the first argument, or the default if there is none.
 fn listen_address() -> Result<SocketAddr> {
     // `args_os`, because `args` panics on an argument that is not Unicode.
     let mut arguments = env::args_os().skip(1);
@@ -59,7 +63,7 @@ fn listen_address() -> Result<SocketAddr> {
         None => DEFAULT_ADDRESS.to_owned(),
     };
     if let Some(extra) = arguments.next() {
-        bail!("expected one address at most, but {extra:?} follows {address:?}");
+        bail!("expected at most one address, but {extra:?} follows {address:?}");
     }
     address
         .parse()
@@ -71,13 +75,13 @@ struct Server {
     signals: Signals,
     signals_seen: usize,
     listener: TcpListener,
-    /// Whether `accept` has stopped before all pending connections were accepted.
-    is_accepting: bool,
+    /// Whether `accept` has spent its budget, so that connections may be pending.
+    accept_again: bool,
     accept_reported: Option<Instant>,
-    /// In the order of their tokens, in which the kernel has created their sockets: to go through
+    /// In the order of their tokens, in which the kernel has created their sockets: iterating over
     /// thousands of them is faster that way.
     connections: BTreeMap<Token, ClientConnection>,
-    /// Counts up and is never used twice, so a late event cannot reach the wrong client.
+    /// Counts up and never repeats, so a late event cannot reach the wrong client.
     next_token: usize,
     pacing: Pacing,
     feed: Feed,
@@ -100,7 +104,7 @@ impl Server {
             .context("cannot register the signals")?;
 
         // Port 0 lets the kernel choose: only the listener knows the real address.
-        let address = listener.local_addr().context("cannot tell the address")?;
+        let address = listener.local_addr().context("cannot get the address")?;
         let mut log = Log::new().context("cannot start the log")?;
         writeln!(log.err, "Listening on {address}");
         log.end_turn();
@@ -109,7 +113,7 @@ impl Server {
             signals,
             signals_seen: 0,
             listener,
-            is_accepting: false,
+            accept_again: false,
             accept_reported: None,
             connections: BTreeMap::new(),
             next_token: LISTENER.0 + 1,
@@ -120,9 +124,9 @@ impl Server {
         })
     }
 
-    /// The event loop: turn after turn until a signal comes.
+    /// The event loop: turn after turn, until a signal comes.
     fn run(mut self) -> Result<ExitCode> {
-        // Room for that many events at a time. If there are more, the next `poll` brings them.
+        // Room for this many events at a time. The next `poll` returns any others.
         let mut events = Events::with_capacity(1024);
         while self.signals_seen == 0 {
             self.turn(&mut events)?;
@@ -130,17 +134,17 @@ impl Server {
         self.drain(&mut events)
     }
 
-    /// Waits until something is ready, reads, and writes what that has brought.
+    /// Waits until something is ready, and deals with it.
     fn turn(&mut self, events: &mut Events) -> Result<()> {
         for token in self.pacing.begin_turn() {
             self.write(token);
         }
         let written = self.feed.end();
-        let mut time = match self.is_accepting || self.pacing.has_next() {
+        let mut time = match self.accept_again || self.pacing.has_next() {
             true => Duration::ZERO,
             false => TICK,
         };
-        // Lines that arrive together go out together: look again, in case there are more.
+        // Lines that arrive together go out together: look whether there are more of them.
         for _ in 0..MAX_LOOKS {
             wait(&mut self.poll, events, time)?;
             self.take_events(events);
@@ -152,7 +156,6 @@ impl Server {
             }
             time = Duration::ZERO;
         }
-
         if self.feed.end() > written {
             self.broadcast();
         }
@@ -162,11 +165,11 @@ impl Server {
         Ok(())
     }
 
-    /// Notes who can be read, and writes to whoever has room again.
+    /// Notes which clients to read, and writes to those that have room again.
     fn take_events(&mut self, events: &Events) {
         for event in events {
             match event.token() {
-                // Each turn ends with `accept`. That it begins is enough.
+                // `accept` is called in each turn.
                 LISTENER => {}
                 SIGNALS => self.signals_seen += self.signals.pending().count(),
                 client => {
@@ -185,10 +188,10 @@ impl Server {
 
     /// Accepts pending connections, up to [`ACCEPT_BUDGET`].
     ///
-    /// Called in each turn, not only after an event: at the descriptor limit (`ulimit -n`) `accept`
-    /// fails, and no event reports that a descriptor is free again.
+    /// At the descriptor limit (`ulimit -n`) `accept` fails, and no event reports that a descriptor
+    /// has become free. So this is called in each turn, whether there was an event or not.
     fn accept(&mut self) {
-        self.is_accepting = false;
+        self.accept_again = false;
         for _ in 0..ACCEPT_BUDGET {
             match self.listener.accept() {
                 Ok((stream, address)) => {
@@ -199,7 +202,7 @@ impl Server {
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                // This one gave up while it waited. The next one may not have.
+                // This client gave up while its connection was pending. The next one may not have.
                 Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(e) => {
                     if is_due(&mut self.accept_reported) {
@@ -209,13 +212,13 @@ impl Server {
                 }
             }
         }
-        self.is_accepting = true;
+        self.accept_again = true;
     }
 
-    /// Gives a client its token, asks for its readiness, and keeps it.
+    /// Gives a client its token, registers it for READABLE, and keeps it.
     fn register(&mut self, mut stream: TcpStream) -> io::Result<()> {
-        // Send small lines at once: without this they wait until the client has acknowledged the
-        // line before, and that may take it 40 ms.
+        // Send small lines at once. Without this, a line waits until the client has acknowledged
+        // the one before, which may take 40 ms.
         stream.set_nodelay(true)?;
 
         let token = Token(self.next_token);
@@ -240,9 +243,9 @@ impl Server {
         Ok(())
     }
 
-    /// Takes what a client has sent, up to its budget, and closes it if that fails.
+    /// Reads what a client has sent, its complete lines into the feed, and closes it at end of file.
     fn read(&mut self, token: Token, budget: usize) {
-        // It may have been closed since its event: skip it.
+        // The client may have been closed since its event: skip it.
         let Some(connection) = self.connections.get_mut(&token) else {
             return;
         };
@@ -263,7 +266,7 @@ impl Server {
         match outcome {
             Ok(ReadEnd::WouldBlock) => {}
             Ok(ReadEnd::BudgetSpent) => self.pacing.add(token, true),
-            // It may have closed its sending half only, and want what waits for it.
+            // The client may have closed only its sending half: send what is queued for it.
             Ok(ReadEnd::EndOfFile) => self.write(token),
             Ok(ReadEnd::LineTooLong) => {
                 writeln!(
@@ -279,7 +282,7 @@ impl Server {
         }
     }
 
-    /// Sends the lines of this turn to every client but their sender.
+    /// Sends the lines of this turn to every client except their sender.
     fn broadcast(&mut self) {
         let registry = self.poll.registry();
         let end = self.feed.end();
@@ -292,28 +295,27 @@ impl Server {
             {
                 writeln!(self.log.err, "Write error for {token:?}: {e}");
                 failed.push(token);
-                continue;
             }
             needed = needed.min(connection.sent);
             self.pacing.note_unsent(token, end - connection.sent);
         }
         self.feed.forget_before(needed);
 
-        // Only now, because nothing may leave the map while we walk it.
+        // Only now: nothing may leave the map while it is being iterated.
         for token in failed {
             self.disconnect(token);
         }
     }
 
-    /// Sends a client's queue as far as its socket takes it. Closes the client if that fails, if it has
-    /// been slow for too long, or if it has ended and has everything.
+    /// Sends the bytes queued for a client. Closes it if that fails, if it has been slow for too long,
+    /// or if it has ended and has received everything.
     fn write(&mut self, token: Token) {
         let Some(connection) = self.connections.get_mut(&token) else {
             return;
         };
         let outcome = connection.flush(&self.feed, self.poll.registry(), &mut self.log);
         let unsent = self.feed.end() - connection.sent;
-        let has_ended = connection.has_ended;
+        let has_everything = connection.has_ended && unsent == 0;
         if let Err(e) = outcome {
             writeln!(self.log.err, "Write error for {token:?}: {e}");
             self.disconnect(token);
@@ -324,7 +326,7 @@ impl Server {
                 "Closing {token:?}: {unsent} bytes queued, more than {limit}"
             );
             self.disconnect(token);
-        } else if has_ended && unsent == 0 {
+        } else if has_everything {
             self.disconnect(token);
         }
     }
@@ -343,7 +345,7 @@ impl Server {
     }
 }
 
-/// Waits for events. A signal that comes first is no error, and brings none.
+/// Waits for events. A signal that interrupts the wait (Ctrl-Z, then `fg`) is no error.
 fn wait(poll: &mut Poll, events: &mut Events, time: Duration) -> Result<()> {
     match poll.poll(events, Some(time)) {
         Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
@@ -351,11 +353,11 @@ fn wait(poll: &mut Poll, events: &mut Events, time: Duration) -> Result<()> {
     }
 }
 
-/// Why a client's read loop stopped, when nothing went wrong.
+/// Why a client's read loop stopped, if not for an error.
 enum ReadEnd {
-    /// All that had come was read.
+    /// Everything that had arrived was read.
     WouldBlock,
-    /// More may have come, and no event will report it.
+    /// More may have arrived, and no event will report it.
     BudgetSpent,
     /// The client has sent its last byte.
     EndOfFile,
@@ -366,23 +368,23 @@ enum ReadEnd {
 struct ClientConnection {
     stream: TcpStream,
     token: Token,
-    /// What epoll is asked to report.
+    /// What epoll reports. WRITABLE is on only while the socket is full.
     interest: Interest,
-    /// What has come since the last newline: the beginning of a line.
+    /// The bytes since the last newline: the beginning of a line.
     read_buf: Vec<u8>,
-    /// Its place in the feed: everything before it was sent. What follows is its queue.
+    /// A position in the feed: all before it was sent. What follows is the client's queue.
     sent: u64,
-    /// Its own lines in the queue, which are not sent to it.
+    /// The client's own lines in its queue, which are not sent to it.
     own: VecDeque<Range<u64>>,
     /// Whether it has sent its last byte.
     has_ended: bool,
-    /// At the end of the server: when it was last heard after everything was sent to it.
+    /// At the end of the server: when it was last heard, once it has received everything.
     last_heard: Option<Instant>,
 }
 
 impl ClientConnection {
-    /// Reads until nothing is left or the chunk, which is its budget, is full. Whole lines go to the
-    /// feed, the rest waits in `read_buf` for its newline.
+    /// Reads until `WouldBlock`, or until the chunk is full: its length is the client's budget.
+    /// Complete lines go to the feed; the rest waits in `read_buf` for its newline.
     fn read_lines(&mut self, chunk: &mut [u8], feed: &mut Feed) -> io::Result<ReadEnd> {
         let mut filled = 0;
         while filled < chunk.len() {
@@ -405,9 +407,10 @@ impl ClientConnection {
         Ok(ReadEnd::BudgetSpent)
     }
 
-    /// Splits after the last newline. Returns whether the lines are short enough: only the first one
-    /// can be too long, because a chunk is no longer than [`MAX_LINE`].
+    /// Splits a chunk after its last newline. Only the new bytes are searched: the bytes kept
+    /// before have no newline. Returns whether the lines are short enough.
     fn take_lines(&mut self, chunk: &[u8], feed: &mut Feed) -> bool {
+        // Only the first line can be too long: a chunk is no longer than the limit.
         let first = chunk.iter().position(|&byte| byte == b'\n');
         if self.read_buf.len() + first.unwrap_or(chunk.len()) > MAX_LINE {
             return false;
@@ -417,19 +420,20 @@ impl ClientConnection {
             return true;
         };
         let (whole, rest) = chunk.split_at(newline + 1);
-        // `take` gives the memory back as well.
+        // `take` leaves a new buffer behind. An emptied one would keep its memory.
         feed.push(&mem::take(&mut self.read_buf));
         feed.push(whole);
         self.read_buf.extend(rest);
         true
     }
 
-    /// Lines of its own are not sent to it.
-    fn leave_out(&mut self, own: Range<u64>) {
-        self.own.push_back(own);
+    /// Takes the client's own lines out of its queue.
+    fn leave_out(&mut self, lines: Range<u64>) {
+        self.own.push_back(lines);
         self.advance(0);
     }
 
+    /// That many bytes were sent. What follows them is skipped if it is the client's own.
     fn advance(&mut self, bytes: usize) {
         self.sent += bytes as u64;
         while let Some(own) = self.own.front()
@@ -439,15 +443,14 @@ impl ClientConnection {
             self.own.pop_front();
         }
         if self.own.is_empty() {
-            // An empty one of its size would keep its memory.
             self.own = VecDeque::new();
         }
     }
 
-    /// Writes until the queue is empty or the socket is full. WRITABLE is on only while it is full.
+    /// Writes until the queue is empty or the socket is full.
     fn flush(&mut self, feed: &Feed, registry: &Registry, log: &mut Log) -> io::Result<()> {
         while self.sent < feed.end() {
-            match self.stream.write_vectored(&self.next_pieces(feed)) {
+            match self.write_some(feed) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => {
                     writeln!(log.out, "Wrote {n} bytes to {:?}", self.token);
@@ -464,12 +467,16 @@ impl ClientConnection {
         self.ask_for(Interest::READABLE, registry)
     }
 
-    /// What is to be sent next: the feed up to the client's own lines, and from there to the next.
-    fn next_pieces<'a>(&self, feed: &'a Feed) -> [IoSlice<'a>; 2] {
+    /// One write of the queue, up to the second of the client's own lines.
+    fn write_some(&mut self, feed: &Feed) -> io::Result<usize> {
         let end = feed.end();
-        let own = self.own.front().cloned().unwrap_or(end..end);
-        let next = self.own.get(1).map_or(end, |next| next.start);
-        [self.sent..own.start, own.end..next].map(|range| IoSlice::new(feed.get(range)))
+        let Some(own) = self.own.front() else {
+            return self.stream.write(feed.get(self.sent..end));
+        };
+        let next = self.own.get(1).map_or(end, |own| own.start);
+        let pieces = [self.sent..own.start, own.end..next];
+        self.stream
+            .write_vectored(&pieces.map(|piece| IoSlice::new(feed.get(piece))))
     }
 
     fn ask_for(&mut self, interest: Interest, registry: &Registry) -> io::Result<()> {

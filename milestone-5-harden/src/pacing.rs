@@ -9,51 +9,49 @@ use crate::limits::{
     HIGH_WATER, READ_BUDGET, STALL_TIME, TALK_BUDGET, TALK_PERIOD, TALK_TOTAL, TURN_BUDGET,
 };
 
-/// Touches no socket: it is told what happens, and answers.
+/// Touches no socket: the server reports what happens, and asks.
 #[derive(Default)]
 pub struct Pacing {
-    /// Clients that may have bytes to read: first come, first served.
+    /// Clients that may have bytes to read: first in, first out.
     unread: VecDeque<Sender>,
-    /// The same clients. However many events a client has, it is in there once.
+    /// The same clients: however many events one has, it is in the list once.
     listed: HashSet<Token>,
-    /// Readers with more than [`HIGH_WATER`] unsent, and since when.
+    /// Slow readers, and since when.
     slow: BTreeMap<Token, Instant>,
-    /// Bytes of lines in this turn or, while a reader is slow, in this period.
-    spent: usize,
+    /// Bytes of lines read in this turn or, while a reader is slow, in this period.
+    spent: u64,
     period_end: Option<Instant>,
 }
 
 struct Sender {
     token: Token,
-    /// Whether its last budget was spent before all was read.
+    /// Whether its last budget was spent before everything was read.
     is_bulk: bool,
 }
 
 impl Pacing {
-    /// Adds a client that has something to read. A bulk sender's budget is spent, and no event will
-    /// report the remaining bytes.
+    /// Adds a client that may have bytes to read. It is a bulk sender if its budget was spent.
     pub fn add(&mut self, token: Token, is_bulk: bool) {
         if self.listed.insert(token) {
             self.unread.push_back(Sender { token, is_bulk });
         }
     }
 
-    /// Removes the next client that may be read now. Returns it, and how many bytes that may be.
+    /// Whether there is a client to read now, although no event will report it.
+    pub fn has_next(&self) -> bool {
+        self.place_of_next().is_some()
+    }
+
+    /// Removes the next client that may be read now. Returns it, and how many bytes.
     pub fn next(&mut self) -> Option<(Token, usize)> {
         let sender = self.unread.remove(self.place_of_next()?)?;
         self.listed.remove(&sender.token);
         Some((sender.token, self.budget(&sender)))
     }
 
-    /// Whether there is a client to read that no event will report.
-    pub fn has_next(&self) -> bool {
-        self.place_of_next().is_some()
-    }
-
     fn place_of_next(&self) -> Option<usize> {
-        self.unread
-            .iter()
-            .position(|sender| self.budget(sender) > 0)
+        let mut senders = self.unread.iter();
+        senders.position(|sender| self.budget(sender) > 0)
     }
 
     fn budget(&self, sender: &Sender) -> usize {
@@ -66,17 +64,16 @@ impl Pacing {
 
     /// Lines of that many bytes were read.
     pub fn spend(&mut self, bytes: u64) {
-        self.spent += bytes as usize;
+        self.spent += bytes;
     }
 
-    /// Renews what may be spent, where it is time for that. Returns the slow readers when they are to
-    /// be tried again.
+    /// Returns the slow readers if it is time to retry them.
     pub fn begin_turn(&mut self) -> Vec<Token> {
         let now = Instant::now();
         if self.slow.is_empty() {
             self.spent = 0;
         } else if self.period_end.is_some_and(|end| now >= end) {
-            // What was spent above the total counts in this period.
+            // What exceeded the total counts in this period.
             self.spent = self.spent.saturating_sub(TALK_TOTAL);
             self.period_end = Some(now + TALK_PERIOD);
             return self.slow.keys().copied().collect();
