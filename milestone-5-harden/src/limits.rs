@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 pub const MAX_LINE: usize = 64 << 10;
 
 /// Connections accepted in one turn, so that a flood of them leaves the clients their share.
-pub const ACCEPT_BUDGET: usize = 256;
+pub const ACCEPT_BUDGET: usize = 64;
 
 /// Minimum interval between repeats of a warning.
 pub const WARNING_INTERVAL: Duration = Duration::from_secs(60);

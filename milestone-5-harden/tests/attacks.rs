@@ -430,16 +430,16 @@ fn many_pending_connections_leave_the_clients_their_share() {
     }
     let server = Server::start(program!());
     server.stop();
-    let mut clients: Vec<_> = (0..400).map(|_| server.connect("client")).collect();
+    let mut clients: Vec<_> = (0..120).map(|_| server.connect("client")).collect();
     for client in &mut clients {
         client.send_line("hello");
     }
     server.resume();
-    server.expect_line("Registered client with Token(400)");
+    server.expect_line("Registered client with Token(120)");
     server.expect_match(starts_with("Broadcast "));
     let said = server.stdout_lines();
     let place = |start: &str| said.iter().position(|line| line.starts_with(start));
-    assert!(place("Broadcast ") < place("Registered client with Token(300)"));
+    assert!(place("Broadcast ") < place("Registered client with Token(100)"));
 }
 
 /// Milestone 4 takes as much memory as the line is long.
