@@ -68,6 +68,7 @@ pub const LOG_PATIENCE: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::help::HELP;
 
     /// Below the mark, the turn that exceeds it, and talk for as long as a reader may be slow. The last
     /// read of the turn, and of the talk, may exceed its budget.
@@ -81,7 +82,6 @@ mod tests {
 
     #[test]
     fn the_help_states_the_limits() {
-        let help = include_str!("help.txt");
         for limit in [
             format!("a line                  {MAX_LINE} bytes"),
             format!("reading                 {READ_BUDGET} bytes"),
@@ -92,7 +92,7 @@ mod tests {
             format!("lines of the log        {LOG_QUEUE} bytes"),
             format!("for at most {} s", GRACE_TIME.as_secs()),
         ] {
-            assert!(help.contains(&limit), "{limit}");
+            assert!(HELP.contains(&limit), "{limit}");
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod draining;
 mod feed;
+mod help;
 mod limits;
 mod log;
 mod pacing;
@@ -24,6 +25,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
 use crate::feed::Feed;
+use crate::help::HELP;
 use crate::limits::{
     ACCEPT_BUDGET, HIGH_WATER, MAX_LINE, MAX_LOOKS, READ_BUDGET, STALL_TIME, is_due,
 };
@@ -43,7 +45,7 @@ const TICK: Duration = Duration::from_millis(100);
 
 fn main() -> Result<ExitCode> {
     if env::args_os().any(|argument| argument == "--help" || argument == "-h") {
-        let help = include_bytes!("help.txt");
+        let help = HELP.as_bytes();
         io::stdout()
             .write_all(help)
             .context("cannot write to stdout")?;

@@ -1,3 +1,6 @@
+//! What `--help` prints. A test in `limits.rs` compares the numbers.
+
+pub const HELP: &str = "\
 Passes every line that a client sends on to all other clients.
 
 Usage: milestone-5-harden [ADDRESS]
@@ -19,3 +22,4 @@ Signals:
                           and end with status 0; a second one ends the server at once
 
 Activity is logged to stdout, errors to stderr.
+";
