@@ -334,16 +334,18 @@ fn five_hundred_stalled_readers_share_one_queue() {
 #[test]
 fn a_client_that_has_half_closed_receives_its_whole_queue() {
     let server = Server::start(program!());
-    let mut alice = server.client("alice");
+    let flooder = server.client("flooder");
     let mut bob = server.client_with_receive_buffer("bob", 4096);
-    let sent = fill_the_socket_of_bob(&server, &mut alice);
+    let _flooder = flooder.flood();
+    queue_more_than_the_kernel_takes(&server, "Token(2)");
+    let sent = bytes_broadcast(&server, |_| true);
     bob.half_close();
-    // This line is read after bob's end of file.
-    let mut carol = server.client("carol");
-    carol.send_line("last");
-    alice.expect_line("last");
-    let received = bob.receive_all();
-    assert!(received.len() >= sent, "{} bytes of {sent}", received.len());
+    // Only now does the server know.
+    let mut alice = server.client("alice");
+    alice.send_line("a word in between");
+    server.expect_line("Broadcast 18 bytes from Token(3)");
+    let received = bob.receive_all().len() as u64;
+    assert!(received >= sent, "{received} bytes of {sent}");
     server.expect_line("Client Token(2) disconnected");
 }
 
@@ -381,7 +383,7 @@ fn row_7_half_a_line_does_not_hold_up_the_queue() {
     bob.expect_bytes(&lines[written..]);
 }
 
-/// As in milestone 4.
+/// As in milestone 4, with a smaller queue.
 #[test]
 fn row_6_a_client_with_a_queue_speaks_and_closes() {
     let server = Server::start(program!());
