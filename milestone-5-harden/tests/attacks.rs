@@ -3,6 +3,7 @@
 
 #![allow(clippy::expect_used, reason = "the helpers are part of the tests")]
 
+use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
@@ -283,19 +284,6 @@ fn a_talker_is_heard_again_and_again_beside_a_stalled_reader() {
     assert_eq!(server.stderr_lines().len(), 1, "nobody was closed for it");
 }
 
-/// Sixteen clients send a line each and leave. That is not enough to be held back, for any of them.
-fn talk(server: &Server) {
-    let line = "x".repeat(8_000);
-    let mut talkers: Vec<_> = (0..16).map(|_| server.connect("talker")).collect();
-    for talker in &mut talkers {
-        talker.send_line(&line);
-        talker.half_close();
-    }
-    for talker in &mut talkers {
-        let _ = talker.receive_all();
-    }
-}
-
 /// How many bytes the server has for a reader who sends nothing, and could not send it so far.
 fn bytes_queued_for(server: &Server, token: &str) -> u64 {
     let written = server.bytes_written_to(token) as u64;
@@ -304,22 +292,156 @@ fn bytes_queued_for(server: &Server, token: &str) -> u64 {
 
 /// Milestone 4 keeps everything for the stalled reader, however much it is.
 #[test]
-fn a_queue_has_a_hard_limit() {
+fn talkers_together_cannot_fill_a_queue() {
     let server = Server::start(program!());
     let flooder = server.client("flooder");
     let _stalled = server.client_with_receive_buffer("stalled", 4096);
     let _flooder = flooder.flood();
     server.expect_line("Write would block for Token(2)");
-    server.wait_until("its queue is full", || {
-        talk(&server);
-        server.stderr_lines().len() > 1
-    });
-    let trouble = server.expect_stderr(starts_with("Closing Token(2): "));
-    assert!(
-        trouble.ends_with(" bytes queued, more than 1048576"),
-        "{trouble}"
-    );
+    let line = "x".repeat(8_000);
+    // 800 KB of talk at once, from clients of which each is within its own budget.
+    let mut talkers: Vec<_> = (0..100).map(|_| server.connect("talker")).collect();
+    for talker in &mut talkers {
+        talker.send_line(&line);
+    }
+    let closed = server.expect_stderr(starts_with("Closing Token(2): "));
+    let rest = closed
+        .strip_prefix("Closing Token(2): ")
+        .unwrap_or_default();
+    let (queued, reason) = rest.split_once(' ').expect("a number and a reason");
+    assert_eq!(reason, "bytes queued, more than 65536 for 10 s");
+    let queued: u64 = queued.parse().expect("a number");
+    assert!(queued < 512 << 10, "{queued} bytes");
+}
+
+/// Milestone 4 takes some MiB for each of them.
+#[test]
+fn five_hundred_stalled_readers_share_one_queue() {
+    let server = Server::start(program!());
+    let flooder = server.client("flooder");
+    let before = server.memory();
+    let _stalled: Vec<_> = (0..500)
+        .map(|_| server.client_with_receive_buffer("stalled", 4096))
+        .collect();
+    let _flooder = flooder.flood();
+    server.expect_line("Write would block for Token(501)");
+    server.wait_until_asleep();
+    let grown = server.memory().saturating_sub(before);
+    assert!(grown < 16 * MIB, "{grown} bytes");
+}
+
+/// Milestone 4 drops what the socket does not take at once, without a word.
+#[test]
+fn a_client_that_has_half_closed_receives_its_whole_queue() {
+    let server = Server::start(program!());
+    let flooder = server.client("flooder");
+    let mut bob = server.client_with_receive_buffer("bob", 4096);
+    let _flooder = flooder.flood();
+    queue_more_than_the_kernel_takes(&server, "Token(2)");
+    let sent = bytes_broadcast(&server, |_| true);
+    bob.half_close();
+    // Only now does the server know.
+    let mut alice = server.client("alice");
+    alice.send_line("a word in between");
+    server.expect_line("Broadcast 18 bytes from Token(3)");
+    let received = bob.receive_all().len() as u64;
+    assert!(received >= sent, "{received} bytes of {sent}");
     server.expect_line("Client Token(2) disconnected");
+}
+
+/// Sends lines until bob's socket takes no more, with little in his queue. Returns their length.
+fn fill_the_socket_of_bob(server: &Server, alice: &mut Client) -> usize {
+    let lines = "a line for bob.\n".repeat(1024);
+    let mut sent = 0;
+    let is_full = |line: &String| line == "Write would block for Token(2)";
+    while !server.stdout_lines().iter().any(is_full) {
+        alice.send(&lines);
+        sent += lines.len();
+        server.wait_until("the lines are read", || {
+            bytes_broadcast(server, |_| true) == sent as u64
+        });
+    }
+    server.wait_until_asleep();
+    sent
+}
+
+/// As in milestone 4, with a queue of a size that milestone 5 allows.
+#[test]
+fn row_7_half_a_line_does_not_hold_up_the_queue() {
+    let server = Server::start(program!());
+    let mut alice = server.client("alice");
+    let mut bob = server.client_with_receive_buffer("bob", 4096);
+    let sent = fill_the_socket_of_bob(&server, &mut alice);
+    let lines = "a line for bob.\n".repeat(sent / 16);
+    let written = server.bytes_written_to("Token(2)");
+
+    // The event that reports room reports half a line as well, and no client speaks after it.
+    server.stop();
+    bob.expect_bytes(&lines[..written]);
+    bob.send("half a li");
+    server.resume();
+    bob.expect_bytes(&lines[written..]);
+}
+
+/// As in milestone 4, with a smaller queue.
+#[test]
+fn row_6_a_client_with_a_queue_speaks_and_closes() {
+    let server = Server::start(program!());
+    let mut alice = server.client("alice");
+    let mut bob = server.client_with_receive_buffer("bob", 4096);
+    fill_the_socket_of_bob(&server, &mut alice);
+    let written = server.bytes_written_to("Token(2)");
+    server.stop();
+    bob.expect_bytes("a line for bob.\n".repeat(written / 16 + 1).as_bytes()[..written].to_vec());
+    bob.send_line("goodbye");
+    bob.half_close();
+    server.resume();
+    alice.expect_line("goodbye");
+    server.expect_line("Client Token(2) disconnected");
+}
+
+/// Milestone 4 writes each client's 64 KiB at once, as many as are ready.
+#[test]
+fn a_turn_is_bounded() {
+    let server = Server::start(program!());
+    let mut senders: Vec<_> = (0..20).map(|_| server.client("sender")).collect();
+    let mut reader = server.client("reader");
+    let lines = "a line of 16 b.\n".repeat(4096);
+    server.stop();
+    for sender in &mut senders {
+        sender.send(&lines);
+    }
+    server.resume();
+    reader.expect_bytes(lines.repeat(20));
+    let said = server.stdout_lines();
+    let most = said.iter().filter_map(|line| {
+        let bytes = line
+            .strip_prefix("Wrote ")?
+            .strip_suffix(" bytes to Token(21)")?;
+        bytes.parse::<usize>().ok()
+    });
+    let most = most.max().expect("something was written");
+    assert!(most <= 256 << 10, "{most} bytes in one turn");
+}
+
+/// Milestone 4 accepts all of them first.
+#[test]
+fn many_pending_connections_leave_the_clients_their_share() {
+    if !has_descriptors(3000) {
+        return;
+    }
+    let server = Server::start(program!());
+    server.stop();
+    let mut clients: Vec<_> = (0..120).map(|_| server.connect("client")).collect();
+    for client in &mut clients {
+        client.send_line("hello");
+    }
+    server.resume();
+    server.expect_line("Registered client with Token(120)");
+    server.expect_match(starts_with("Broadcast "));
+    let said = server.stdout_lines();
+    let place = |start: &str| said.iter().position(|line| line.starts_with(start));
+    assert!(place("Broadcast ") < place("Registered client with Token(100)"));
 }
 
 /// Milestone 4 takes as much memory as the line is long.
@@ -348,7 +470,7 @@ fn a_line_without_end_closes_its_sender() {
 
 /// Milestone 4 says so at every attempt: with each connection and with each client that leaves.
 #[test]
-fn the_descriptor_limit_is_told_once() {
+fn the_descriptor_limit_is_reported_once() {
     let server = Server::builder(program!()).descriptor_limit(24).start();
     let mut alice = server.client("alice");
     let mut bob = server.client("bob");
@@ -477,7 +599,7 @@ fn a_closed_stdout_does_no_harm() {
 
 /// Milestone 4 stands still as soon as the pipe is full.
 #[test]
-fn an_unread_stdout_does_no_harm_and_what_is_dropped_is_counted() {
+fn an_unread_stdout_does_no_harm_and_dropped_lines_are_counted() {
     const LINES: usize = 20_000;
     let (mut server, mut alice, mut bob) = unlogged();
     chat(&mut alice, &mut bob, LINES);
@@ -492,7 +614,7 @@ fn an_unread_stdout_does_no_harm_and_what_is_dropped_is_counted() {
 
 /// The same with nobody who ever reads it.
 #[test]
-fn a_stdout_that_is_never_read_does_not_hold_up_the_end() {
+fn a_stdout_that_is_never_read_does_not_delay_the_exit() {
     const LINES: usize = 20_000;
     let (mut server, mut alice, mut bob) = unlogged();
     chat(&mut alice, &mut bob, LINES);
@@ -520,7 +642,7 @@ fn lines_dropped(server: &Server) -> usize {
 
 /// Milestone 4 ends at once, and what is queued is lost.
 #[test]
-fn a_clean_end_delivers_what_is_queued() {
+fn graceful_shutdown_delivers_what_is_queued() {
     let mut server = Server::start(program!());
     let flooder = server.client("flooder");
     let mut slow = server.client_with_receive_buffer("slow", 4096);
@@ -546,7 +668,7 @@ fn a_clean_end_delivers_what_is_queued() {
 
 /// Milestone 4 resets bob's connection, and he gets only what was in his small receive buffer.
 #[test]
-fn a_clean_end_does_not_cut_off_who_goes_on_sending() {
+fn graceful_shutdown_does_not_reset_a_client_that_keeps_sending() {
     let mut server = Server::start(program!());
     let mut alice = server.client("alice");
     let bob = server.client_with_receive_buffer("bob", 4096);
@@ -569,7 +691,7 @@ fn a_clean_end_does_not_cut_off_who_goes_on_sending() {
 
 /// Milestone 4 is killed by the signal, and has no exit status.
 #[test]
-fn a_clean_end_is_quick_when_nothing_is_queued() {
+fn graceful_shutdown_is_quick_if_nothing_is_queued() {
     let mut server = Server::start(program!());
     let mut alice = server.client("alice");
     let mut bob = server.client("bob");
@@ -582,18 +704,25 @@ fn a_clean_end_is_quick_when_nothing_is_queued() {
     assert_eq!(server.expect_exit(), Some(0));
 }
 
-/// The kernel's buffer grows by some 200 KiB after it was full for the first time.
+/// Waits until the kernel takes no more for a reader: it grows its buffer for a while.
 fn queue_more_than_the_kernel_takes(server: &Server, token: &str) {
-    server.expect_line(&format!("Write would block for {token}"));
-    server.wait_until("its queue is long", || {
-        talk(server);
-        bytes_queued_for(server, token) > 512 << 10
+    let blocked = format!("Write would block for {token}");
+    let tries = || {
+        let said = server.stdout_lines();
+        said.iter().filter(|line| **line == blocked).count()
+    };
+    server.wait_until("two tries in a row have brought nothing", || {
+        let (before, written) = (tries(), server.bytes_written_to(token));
+        before > 0 && bytes_queued_for(server, token) > 64 << 10 && {
+            server.wait_until("the server tries again", || tries() >= before + 2);
+            server.bytes_written_to(token) == written
+        }
     });
 }
 
 /// Milestone 4 is killed by the signal: it does not even begin to deliver.
 #[test]
-fn a_clean_end_gives_up_on_who_does_not_read() {
+fn graceful_shutdown_gives_up_on_a_stalled_reader() {
     let mut server = Server::start(program!());
     let flooder = server.client("flooder");
     let _stalled = server.client_with_receive_buffer("stalled", 4096);
@@ -621,6 +750,39 @@ fn a_second_signal_ends_it_at_once() {
     server.interrupt();
     assert_eq!(server.expect_exit(), Some(1));
     server.expect_stderr(starts_with("Ended by a second signal with "));
+}
+
+/// Milestone 4 is killed by the first one. The two can arrive in one turn.
+#[test]
+fn two_signals_in_one_turn_end_it_at_once() {
+    let mut server = Server::start(program!());
+    let flooder = server.client("flooder");
+    let _stalled = server.client_with_receive_buffer("stalled", 4096);
+    let _flooder = flooder.flood();
+    queue_more_than_the_kernel_takes(&server, "Token(2)");
+    server.stop();
+    server.interrupt();
+    server.terminate();
+    server.resume();
+    assert_eq!(server.expect_exit(), Some(1));
+    server.expect_stderr(starts_with("Ended by a second signal with "));
+}
+
+/// Milestone 4 is killed by the signal.
+#[test]
+fn graceful_shutdown_closes_the_listener_first() {
+    let mut server = Server::start(program!());
+    let address = server.address();
+    let flooder = server.client("flooder");
+    let _stalled = server.client_with_receive_buffer("stalled", 4096);
+    let _flooder = flooder.flood();
+    queue_more_than_the_kernel_takes(&server, "Token(2)");
+    let mut alice = server.client("alice");
+    server.terminate();
+    // Alice sees end of file while the server still delivers.
+    let _ = alice.receive_all();
+    assert!(TcpStream::connect(address).is_err(), "it still listens");
+    server.expect_running();
 }
 
 /// Milestone 4 does that too, but not for long with a flooder among them.
@@ -683,7 +845,7 @@ fn buffers_give_back_what_a_burst_has_taken() {
 
 /// Milestone 4 takes it for an address, and refuses it.
 #[test]
-fn help_tells_the_usage_the_limits_and_the_signals() {
+fn help_states_the_usage_the_limits_and_the_signals() {
     for flag in ["--help", "-h"] {
         run_to_exit(program!(), [flag])
             .success()

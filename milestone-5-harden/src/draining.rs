@@ -1,0 +1,85 @@
+//! The end of the server: no client is accepted or read any more, and what is queued is delivered.
+
+use std::io::{self, Read};
+use std::net::Shutdown;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Result;
+use mio::Events;
+
+use crate::limits::{GRACE_TIME, LAST_READS, LINGER_TIME};
+use crate::{ClientConnection, Server, TICK, wait};
+
+impl Server {
+    /// Delivers until every client has received everything, the time is up, or a second signal comes.
+    ///
+    /// This takes the server apart. The listener goes first, so another server may have the address,
+    /// and from then on the compiler refuses to accept, to read, or to broadcast.
+    pub fn drain(mut self, events: &mut Events) -> Result<ExitCode> {
+        drop(self.listener);
+        let end = Instant::now() + GRACE_TIME;
+        loop {
+            let (feed, registry, log) = (&self.feed, self.poll.registry(), &mut self.log);
+            // No log line for a client that is closed: this is a shutdown, not a disconnect.
+            self.connections.retain(|&token, connection| {
+                let outcome = connection.flush(feed, registry, log);
+                if let Err(e) = &outcome {
+                    writeln!(log.err, "Write error for {token:?}: {e}");
+                }
+                let has_everything = connection.sent == feed.end();
+                outcome.is_ok() && !(has_everything && connection.may_close(&mut *self.chunk))
+            });
+            let is_over = self.signals_seen > 1 || Instant::now() >= end;
+            if is_over || self.connections.is_empty() {
+                break;
+            }
+            log.end_turn();
+            // Some room is not reported by an event, and silence never is: hence the tick.
+            wait(&mut self.poll, events, TICK)?;
+            self.signals_seen += self.signals.pending().count();
+        }
+
+        let clients = self.connections.values();
+        let bytes: u64 = clients.map(|client| self.feed.end() - client.sent).sum();
+        if self.signals_seen > 1 {
+            writeln!(
+                self.log.err,
+                "Ended by a second signal with {bytes} bytes undelivered"
+            );
+            return Ok(ExitCode::FAILURE);
+        }
+        if bytes > 0 {
+            let seconds = GRACE_TIME.as_secs();
+            writeln!(
+                self.log.err,
+                "Ended with {bytes} bytes undelivered after {seconds} s"
+            );
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl ClientConnection {
+    /// Lets a client that has received everything see end of file, and discards what it still sends,
+    /// until it closes or is silent.
+    ///
+    /// To close a connection with bytes unread resets it, and a reset may destroy what is still on
+    /// its way to the client (RFC 2525, section 2.17).
+    fn may_close(&mut self, chunk: &mut [u8]) -> bool {
+        let last_heard = self.last_heard.get_or_insert_with(|| {
+            // If this fails, the client is gone, and `read` finds out.
+            let _ = self.stream.shutdown(Shutdown::Write);
+            Instant::now()
+        });
+        for _ in 0..LAST_READS {
+            match self.stream.read(chunk) {
+                Ok(n) if n > 0 => *last_heard = Instant::now(),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                // End of file, or an error.
+                _ => return true,
+            }
+        }
+        last_heard.elapsed() >= LINGER_TIME
+    }
+}
