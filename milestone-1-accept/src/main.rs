@@ -85,7 +85,7 @@ impl Server {
     /// Accepts until `WouldBlock`: no connection is pending. mio's sockets never block.
     ///
     /// The event reports only that a connection has arrived (edge-triggered), not that one is still
-    /// pending. One event may cover five of them, and any that are left wait for the next arrival.
+    /// pending. One event may cover five of them, and those not accepted now wait for the next event.
     fn accept(&mut self) {
         loop {
             match self.listener.accept() {
@@ -96,7 +96,7 @@ impl Server {
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                // This client gave up while its connection was pending. The next one may not have.
+                // This client gave up while its connection was pending. Go on with the next one.
                 Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(e) => {
                     eprintln!("Failed to accept: {e}");

@@ -204,7 +204,7 @@ impl Server {
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                // This client gave up while its connection was pending. The next one may not have.
+                // This client gave up while its connection was pending. Go on with the next one.
                 Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(e) => {
                     if is_due(&mut self.accept_reported) {

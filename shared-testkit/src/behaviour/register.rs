@@ -9,7 +9,7 @@ pub fn tokens_count_up_from_1(program: Program) {
     let server = Server::start(program);
     for expected in ["Token(1)", "Token(2)", "Token(3)", "Token(4)", "Token(5)"] {
         let client = server.client("client");
-        assert_eq!(client.token(), expected);
+        assert_eq!(client.token(), expected, "the token, and the expected one");
     }
 }
 

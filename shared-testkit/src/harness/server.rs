@@ -206,7 +206,7 @@ impl Server {
     /// If none comes until the deadline.
     #[track_caller]
     pub fn expect_match(&self, wanted: impl Predicate<str>) -> String {
-        self.take(Kind::Stdout, &wanted, &format!("a line with {wanted}"))
+        self.take_match(Kind::Stdout, &wanted)
     }
 
     /// Waits for a line on stderr that matches the predicate, and returns it.
@@ -216,7 +216,14 @@ impl Server {
     /// If none comes until the deadline.
     #[track_caller]
     pub fn expect_stderr(&self, wanted: impl Predicate<str>) -> String {
-        self.take(Kind::Stderr, &wanted, &format!("a line with {wanted}"))
+        self.take_match(Kind::Stderr, &wanted)
+    }
+
+    #[track_caller]
+    fn take_match(&self, kind: Kind, wanted: &impl Predicate<str>) -> String {
+        // A predicate shows itself as a condition on `var`.
+        let condition = wanted.to_string().replace("var", "line");
+        self.take(kind, wanted, &format!("a line, where {condition}"))
     }
 
     #[track_caller]
@@ -289,9 +296,14 @@ impl Server {
     /// If the server is busy until the deadline.
     #[track_caller]
     pub fn wait_until_asleep(&self) {
-        self.wait_until("the server sleeps", || {
+        if !wait_until(|| {
             !self.log.is_open() || self.log.is_at_rest(|| process::is_asleep(self.pid))
-        });
+        }) {
+            let received = format!("it was busy for {} s", patience().as_secs_f32());
+            let expected = "that it sleeps until something comes";
+            self.log
+                .fail("the server does not come to rest", expected, &received);
+        }
     }
 
     /// The server has nothing to do, and must sleep instead of looking for work all the time.
