@@ -158,7 +158,11 @@ pub fn ends_when_polling_fails(program: Program) {
         return;
     }
     let inject = "--inject=epoll_wait,epoll_pwait:error=EBADF";
-    let traced = Server::builder(program).under_strace(&[inject, "--output=/dev/null"]);
+    let traced = Server::builder(program).under_strace(&[
+        "--trace=epoll_wait,epoll_pwait",
+        "--output=/dev/null",
+        inject,
+    ]);
     let Some(mut server) = traced.map(Builder::start) else {
         return;
     };

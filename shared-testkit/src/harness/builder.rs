@@ -109,7 +109,8 @@ impl Builder {
             return None;
         }
         // `--daemonize` makes strace a child of the server, which stays the process we started.
-        let strace = ["strace", "--daemonize", "--follow-forks"];
+        // `--seccomp-bpf` stops the server only at the calls that are traced.
+        let strace = ["strace", "--daemonize", "--follow-forks", "--seccomp-bpf"];
         self.program = self.program.started_by(strace.iter().chain(options));
         Some(self)
     }
