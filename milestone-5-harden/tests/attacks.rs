@@ -392,7 +392,7 @@ fn row_6_a_client_with_a_queue_speaks_and_closes() {
     fill_the_socket_of_bob(&server, &mut alice);
     let written = server.bytes_written_to("Token(2)");
     server.stop();
-    bob.expect_bytes("a line for bob.\n".repeat(written / 16 + 1).as_bytes()[..written].to_vec());
+    bob.expect_bytes(&"a line for bob.\n".repeat(written / 16 + 1)[..written]);
     bob.send_line("goodbye");
     bob.half_close();
     server.resume();
