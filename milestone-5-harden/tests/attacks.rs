@@ -3,6 +3,7 @@
 
 #![allow(clippy::expect_used, reason = "the helpers are part of the tests")]
 
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
@@ -783,6 +784,33 @@ fn graceful_shutdown_closes_the_listener_first() {
     let _ = alice.receive_all();
     assert!(TcpStream::connect(address).is_err(), "it still listens");
     server.expect_running();
+}
+
+/// Milestone 4 writes each line at once. Here an error that the kernel never makes ends the loop.
+#[test]
+fn an_error_that_ends_the_loop_loses_no_log_line_in_silence() {
+    let inject = "--inject=epoll_wait:error=EBADF:when=30000+";
+    let options = ["--trace=epoll_wait", "--output=/dev/null", inject];
+    let builder = Server::builder(program!()).leave_stdout_unread();
+    let Some(builder) = builder.under_strace(&options) else {
+        return;
+    };
+    let mut server = builder.start();
+    let connect = || TcpStream::connect(server.address()).expect("it listens");
+    let (mut alice, mut bob) = (connect(), connect());
+    // When alice receives it, both are registered.
+    bob.write_all(b"ready\n").expect("the server reads");
+    alice.read_exact(&mut [0; 6]).expect("the server writes");
+    let mut lines = 0;
+    while alice.write_all(b"hello\n").is_ok() && bob.read_exact(&mut [0; 6]).is_ok() {
+        lines += 1;
+    }
+    assert_eq!(server.expect_exit(), Some(1));
+    server.expect_stderr(starts_with("Error: cannot poll for events"));
+    server.read_stdout();
+    server.expect_exit();
+    let accounted = server.stdout_lines().len() + lines_dropped(&server);
+    assert!(accounted >= 6 + 2 * lines, "{accounted} for {lines} lines");
 }
 
 /// Milestone 4 does that too, but not for long with a flooder among them.
