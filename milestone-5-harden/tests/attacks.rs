@@ -325,7 +325,7 @@ fn five_hundred_stalled_readers_share_one_queue() {
         .map(|_| server.client_with_receive_buffer("stalled", 4096))
         .collect();
     let _flooder = flooder.flood();
-    server.expect_line("Write would block for Token(501)");
+    server.expect_match(starts_with("Write would block for "));
     server.wait_until_asleep();
     let grown = server.memory().saturating_sub(before);
     assert!(grown < 16 * MIB, "{grown} bytes");
@@ -705,6 +705,12 @@ fn graceful_shutdown_is_quick_if_nothing_is_queued() {
     assert_eq!(server.expect_exit(), Some(0));
 }
 
+/// Several, because the kernel may find room for what one of them has not received.
+fn stalled_readers(server: &Server) -> Vec<Client> {
+    let stalled = (0..5).map(|_| server.client_with_receive_buffer("stalled", 4096));
+    stalled.collect()
+}
+
 /// Waits until the kernel takes no more for a reader: it grows its buffer for a while.
 fn queue_more_than_the_kernel_takes(server: &Server, token: &str) {
     let blocked = format!("Write would block for {token}");
@@ -726,7 +732,7 @@ fn queue_more_than_the_kernel_takes(server: &Server, token: &str) {
 fn graceful_shutdown_gives_up_on_a_stalled_reader() {
     let mut server = Server::start(program!());
     let flooder = server.client("flooder");
-    let _stalled = server.client_with_receive_buffer("stalled", 4096);
+    let _stalled = stalled_readers(&server);
     let _flooder = flooder.flood();
     queue_more_than_the_kernel_takes(&server, "Token(2)");
 
@@ -740,7 +746,7 @@ fn graceful_shutdown_gives_up_on_a_stalled_reader() {
 fn a_second_signal_ends_it_at_once() {
     let mut server = Server::start(program!());
     let flooder = server.client("flooder");
-    let _stalled = server.client_with_receive_buffer("stalled", 4096);
+    let _stalled = stalled_readers(&server);
     let _flooder = flooder.flood();
     queue_more_than_the_kernel_takes(&server, "Token(2)");
 
@@ -758,7 +764,7 @@ fn a_second_signal_ends_it_at_once() {
 fn two_signals_in_one_turn_end_it_at_once() {
     let mut server = Server::start(program!());
     let flooder = server.client("flooder");
-    let _stalled = server.client_with_receive_buffer("stalled", 4096);
+    let _stalled = stalled_readers(&server);
     let _flooder = flooder.flood();
     queue_more_than_the_kernel_takes(&server, "Token(2)");
     server.stop();
@@ -775,7 +781,7 @@ fn graceful_shutdown_closes_the_listener_first() {
     let mut server = Server::start(program!());
     let address = server.address();
     let flooder = server.client("flooder");
-    let _stalled = server.client_with_receive_buffer("stalled", 4096);
+    let _stalled = stalled_readers(&server);
     let _flooder = flooder.flood();
     queue_more_than_the_kernel_takes(&server, "Token(2)");
     let mut alice = server.client("alice");
