@@ -149,7 +149,10 @@ fn write_lines(file: &File, shared: &Mutex<State>) {
         let is_over = state.is_over;
         drop(state);
 
-        for piece in batch.chunks(PIECE) {
+        let mut rest = &batch[..];
+        while !rest.is_empty() {
+            let piece = whole_lines(rest);
+            rest = &rest[piece.len()..];
             let lost = write(file, piece);
             let mut state = lock(shared);
             state.in_writing -= count_lines(piece);
@@ -161,6 +164,13 @@ fn write_lines(file: &File, shared: &Mutex<State>) {
             false => thread::sleep(PAUSE),
         }
     }
+}
+
+/// As many lines as a piece has room for.
+fn whole_lines(bytes: &[u8]) -> &[u8] {
+    let piece = &bytes[..bytes.len().min(PIECE)];
+    let end = piece.iter().rposition(|&byte| byte == b'\n');
+    end.map_or(piece, |end| &piece[..=end])
 }
 
 /// Returns how many lines are lost: nobody reads any more, or the disk is full.
