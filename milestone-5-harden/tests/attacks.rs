@@ -3,6 +3,8 @@
 
 #![allow(clippy::expect_used, reason = "the helpers are part of the tests")]
 
+mod flood;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread;
@@ -11,7 +13,9 @@ use std::time::Duration;
 use shared_testkit::behaviour::{accept, broadcast, register, start};
 use shared_testkit::predicates::prelude::PredicateBooleanExt;
 use shared_testkit::predicates::str::{contains, ends_with, starts_with};
-use shared_testkit::{Builder, Client, Server, flood_lines, has_descriptors, program, run_to_exit};
+use shared_testkit::{Builder, Client, Server, has_descriptors, program, run_to_exit};
+
+use crate::flood::flood_lines;
 
 /// A signal that interrupts `poll` is no error: Ctrl-Z, then `fg`.
 #[test]
@@ -109,7 +113,7 @@ fn a_flooder_leaves_the_others_their_share() {
     let mut alice = server.client("alice");
     let mut bob = server.client("bob");
 
-    let _flooder = flooder.flood();
+    let _flooder = flood::start(flooder);
     alice.send_line("a word in between");
     receive_flood_until(&mut bob, &mut 0, "a word in between");
     // And whoever comes later gets in.
@@ -121,7 +125,9 @@ fn a_flooder_leaves_the_others_their_share() {
 #[test]
 fn many_flooders_leave_the_talkers_and_each_other_their_share() {
     let server = Server::start(program!());
-    let mut flooders: Vec<_> = (0..8).map(|_| server.client("flooder").flood()).collect();
+    let mut flooders: Vec<_> = (0..8)
+        .map(|_| flood::start(server.client("flooder")))
+        .collect();
     for flooder in &mut flooders {
         flooder.receive();
     }
@@ -141,7 +147,9 @@ fn many_flooders_leave_the_talkers_and_each_other_their_share() {
 fn many_flooders_do_not_close_an_honest_reader() {
     let mut server = Server::start(program!());
     let mut slow = server.client_with_receive_buffer("slow", 4096);
-    let mut flooders: Vec<_> = (0..20).map(|_| server.client("flooder").flood()).collect();
+    let mut flooders: Vec<_> = (0..20)
+        .map(|_| flood::start(server.client("flooder")))
+        .collect();
     for flooder in &mut flooders {
         flooder.receive();
     }
@@ -184,7 +192,7 @@ fn a_flood_arrives_whole_in_bounded_memory() {
     let mut readers = ["alice", "bob", "carol"].map(|name| server.client(name));
     let before = server.memory();
 
-    let _flooder = flooder.flood();
+    let _flooder = flood::start(flooder);
     let mut most = before;
     for first in (0..LINES).step_by(4096) {
         let lines = flood_lines(first..first + 4096);
@@ -207,7 +215,7 @@ fn a_stalled_reader_is_closed_and_nobody_else_loses_anything() {
     let mut dave = server.client("dave");
     let before = server.memory();
 
-    let flooder = flooder.flood();
+    let flooder = flood::start(flooder);
     let mut next = 0;
     // Carol gets what there is, until the flooder is held back: then it is dave's turn.
     server.expect_line("Write would block for Token(2)");
@@ -239,7 +247,7 @@ fn a_slow_reader_is_not_taken_for_a_stalled_one() {
     let server = Server::start(program!());
     let flooder = server.client("flooder");
     let mut slow = server.client_with_receive_buffer("slow", 8192);
-    let _flooder = flooder.flood();
+    let _flooder = flood::start(flooder);
     server.expect_line("Write would block for Token(2)");
     server.wait_until("the reader is slow", || {
         bytes_queued_for(&server, "Token(2)") > 64 << 10
@@ -266,7 +274,7 @@ fn a_talker_is_heard_again_and_again_beside_a_stalled_reader() {
     let flooder = server.client("flooder");
     let _stalled = server.client_with_receive_buffer("stalled", 4096);
     let mut carol = server.client("carol");
-    let _flooder = flooder.flood();
+    let _flooder = flood::start(flooder);
     server.expect_line("Write would block for Token(2)");
 
     let line = "x".repeat(1_000);
@@ -297,7 +305,7 @@ fn talkers_together_cannot_fill_a_queue() {
     let server = Server::start(program!());
     let flooder = server.client("flooder");
     let _stalled = server.client_with_receive_buffer("stalled", 4096);
-    let _flooder = flooder.flood();
+    let _flooder = flood::start(flooder);
     server.expect_line("Write would block for Token(2)");
     let line = "x".repeat(8_000);
     // 800 KB of talk at once, from clients of which each is within its own budget.
@@ -324,7 +332,7 @@ fn five_hundred_stalled_readers_share_one_queue() {
     let _stalled: Vec<_> = (0..500)
         .map(|_| server.client_with_receive_buffer("stalled", 4096))
         .collect();
-    let _flooder = flooder.flood();
+    let _flooder = flood::start(flooder);
     server.expect_match(starts_with("Write would block for "));
     server.wait_until_asleep();
     let grown = server.memory().saturating_sub(before);
@@ -337,7 +345,7 @@ fn a_client_that_has_half_closed_receives_its_whole_queue() {
     let server = Server::start(program!());
     let flooder = server.client("flooder");
     let mut bob = server.client_with_receive_buffer("bob", 4096);
-    let _flooder = flooder.flood();
+    let _flooder = flood::start(flooder);
     queue_more_than_the_kernel_takes(&server, "Token(2)");
     let sent = bytes_broadcast(&server, |_| true);
     bob.half_close();
@@ -647,7 +655,7 @@ fn graceful_shutdown_delivers_what_is_queued() {
     let mut server = Server::start(program!());
     let flooder = server.client("flooder");
     let mut slow = server.client_with_receive_buffer("slow", 4096);
-    let _flooder = flooder.flood();
+    let _flooder = flood::start(flooder);
     server.expect_line("Write would block for Token(2)");
 
     server.terminate();
@@ -680,7 +688,7 @@ fn graceful_shutdown_does_not_reset_a_client_that_keeps_sending() {
     });
 
     // Alice does not read what bob sends. So he is held back, with bytes of his own unread.
-    let mut bob = bob.flood();
+    let mut bob = flood::start(bob);
     server.expect_line("Write would block for Token(1)");
     server.wait_until_asleep();
     server.terminate();
@@ -733,7 +741,7 @@ fn graceful_shutdown_gives_up_on_a_stalled_reader() {
     let mut server = Server::start(program!());
     let flooder = server.client("flooder");
     let _stalled = stalled_readers(&server);
-    let _flooder = flooder.flood();
+    let _flooder = flood::start(flooder);
     queue_more_than_the_kernel_takes(&server, "Token(2)");
 
     server.terminate();
@@ -747,7 +755,7 @@ fn a_second_signal_ends_it_at_once() {
     let mut server = Server::start(program!());
     let flooder = server.client("flooder");
     let _stalled = stalled_readers(&server);
-    let _flooder = flooder.flood();
+    let _flooder = flood::start(flooder);
     queue_more_than_the_kernel_takes(&server, "Token(2)");
 
     let mut alice = server.client("alice");
@@ -765,7 +773,7 @@ fn two_signals_in_one_turn_end_it_at_once() {
     let mut server = Server::start(program!());
     let flooder = server.client("flooder");
     let _stalled = stalled_readers(&server);
-    let _flooder = flooder.flood();
+    let _flooder = flood::start(flooder);
     queue_more_than_the_kernel_takes(&server, "Token(2)");
     server.stop();
     server.interrupt();
@@ -782,7 +790,7 @@ fn graceful_shutdown_closes_the_listener_first() {
     let address = server.address();
     let flooder = server.client("flooder");
     let _stalled = stalled_readers(&server);
-    let _flooder = flooder.flood();
+    let _flooder = flood::start(flooder);
     queue_more_than_the_kernel_takes(&server, "Token(2)");
     let mut alice = server.client("alice");
     server.terminate();

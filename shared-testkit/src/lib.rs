@@ -113,7 +113,7 @@ mod wait;
 pub use assert_cmd;
 pub use predicates;
 
-pub use crate::harness::{Builder, Client, Flooder, Program, Server, flood_lines, run_to_exit};
+pub use crate::harness::{Builder, Client, Program, Server, run_to_exit};
 pub use crate::lessons::{LESSONS, Lesson};
 pub use crate::proc::Interest;
 pub use crate::skip::{has_descriptors, has_ipv6, skip};

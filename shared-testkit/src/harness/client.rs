@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use rustix::io::{ioctl_fionread, retry_on_intr};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
-use crate::harness::flood::Flooder;
 use crate::harness::received::Received;
 use crate::log::{Kind, Log, escape};
 use crate::proc::socket;
@@ -137,15 +136,14 @@ impl Client {
         self.send(format!("{line}\n"));
     }
 
-    /// Sends numbered lines without a pause from now on, as `yes | nc` does.
-    ///
-    /// # Panics
-    ///
-    /// If the kernel refuses a second handle to the socket.
+    /// The bare connection, for a test that sends and receives in its own way.
     #[must_use]
-    pub fn flood(self) -> Flooder {
-        self.log(Kind::Done, "sends without a pause from now on");
-        Flooder::start(self.reader.into_inner().stream)
+    pub fn into_stream(self) -> TcpStream {
+        self.log(
+            Kind::Done,
+            "is a bare connection from now on, and not logged",
+        );
+        self.reader.into_inner().stream
     }
 
     /// Sends end of file and goes on receiving (a half-close).

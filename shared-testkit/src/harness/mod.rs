@@ -2,7 +2,6 @@
 
 mod builder;
 mod client;
-mod flood;
 pub(crate) mod port_lock;
 mod program;
 mod received;
@@ -10,6 +9,5 @@ mod server;
 
 pub use crate::harness::builder::{Builder, run_to_exit};
 pub use crate::harness::client::Client;
-pub use crate::harness::flood::{Flooder, flood_lines};
 pub use crate::harness::program::Program;
 pub use crate::harness::server::Server;

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
+use shared_testkit::Client;
+
 /// After this many lines the numbers start again at 0: lines of 16 bytes each, 1 MiB in all, which
 /// a [`Flooder`] makes once and sends in one write, over and over.
 const ROUND: u64 = 1 << 16;
 
 /// The lines of a [`Flooder`] from one place in its flood to another, with a number in each, so
 /// that a lost, doubled or moved byte shows.
-#[must_use]
 pub fn flood_lines(places: Range<u64>) -> String {
     let mut lines = String::new();
     for place in places {
@@ -24,9 +25,8 @@ pub fn flood_lines(places: Range<u64>) -> String {
     lines
 }
 
-/// A client that sends numbered lines as fast as the server takes them, made by
-/// [`Client::flood`](crate::Client::flood). It reads nothing until [`Flooder::receive`]. When it is
-/// dropped, its connection is closed.
+/// A client that sends numbered lines as fast as the server takes them. It reads nothing until
+/// [`Flooder::receive`]. When it is dropped, its connection is closed.
 pub struct Flooder {
     stream: TcpStream,
     sent: Arc<AtomicU64>,
@@ -34,31 +34,28 @@ pub struct Flooder {
     receiver: Option<JoinHandle<io::Result<u64>>>,
 }
 
-impl Flooder {
-    pub(crate) fn start(stream: TcpStream) -> Flooder {
-        let sent = Arc::new(AtomicU64::new(0));
-        let second = stream.try_clone().expect("a second handle");
-        let counter = Arc::clone(&sent);
-        let sender = thread::spawn(move || send_without_pause(second, &counter));
-        Flooder {
-            stream,
-            sent,
-            sender: Some(sender),
-            receiver: None,
-        }
+/// Makes a client send numbered lines without a pause from now on, as `yes | nc` does.
+pub fn start(client: Client) -> Flooder {
+    let stream = client.into_stream();
+    let sent = Arc::new(AtomicU64::new(0));
+    let second = stream.try_clone().expect("a second handle");
+    let counter = Arc::clone(&sent);
+    let sender = thread::spawn(move || send_without_pause(second, &counter));
+    Flooder {
+        stream,
+        sent,
+        sender: Some(sender),
+        receiver: None,
     }
+}
 
+impl Flooder {
     /// How many lines the kernel has taken so far, in whole rounds of 65,536.
-    #[must_use]
     pub fn lines_sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
 
     /// Receives from now on, and discards what comes.
-    ///
-    /// # Panics
-    ///
-    /// If the kernel refuses a further handle to its socket.
     pub fn receive(&mut self) {
         let mut stream = self.stream.try_clone().expect("a further handle");
         self.receiver = Some(thread::spawn(move || {
@@ -68,16 +65,10 @@ impl Flooder {
 
     /// Waits for the server's end of file, and returns how many bytes came before it since
     /// [`Flooder::receive`].
-    ///
-    /// # Panics
-    ///
-    /// If it does not receive, if the connection ends in another way, or if nothing comes until the
-    /// deadline.
-    #[must_use]
     pub fn received(mut self) -> u64 {
         let receiver = self.receiver.take().expect("it receives");
         let received = receiver.join().expect("the receiver does not panic");
-        received.unwrap_or_else(|e| panic!("the flooder has not seen end of file: {e}"))
+        received.expect("the flooder sees end of file")
     }
 }
 
