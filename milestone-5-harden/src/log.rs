@@ -57,7 +57,8 @@ impl Log {
                 );
             }
         }
-        self.err.end_turn();
+        // Even if the queue is full: a lost report would take its counts with it.
+        self.err.hand_over(usize::MAX);
     }
 }
 
@@ -110,9 +111,14 @@ impl Output {
 
     /// Hands over the lines of this turn. Returns how many are lost and were not reported.
     fn end_turn(&mut self) -> usize {
+        self.hand_over(LOG_QUEUE)
+    }
+
+    /// The same, unless that many bytes are waiting already: then the lines are dropped.
+    fn hand_over(&mut self, limit: usize) -> usize {
         let mut state = lock(&self.state);
         if !self.turn.is_empty() {
-            if state.waiting.len() < LOG_QUEUE {
+            if state.waiting.len() < limit {
                 state.waiting.append(&mut self.turn);
             }
             state.dropped += count_lines(&self.turn);
