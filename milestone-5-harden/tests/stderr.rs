@@ -87,9 +87,11 @@ impl Drop for Server {
 #[test]
 fn an_unread_stderr_does_no_harm_and_dropped_lines_are_counted() {
     let mut server = Server::start();
-    for _ in 0..REFUSED {
-        server.be_refused();
-    }
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..REFUSED / 4).for_each(|_| server.be_refused()));
+        }
+    });
     server.chat();
     let stderr = server.stderr.take().unwrap();
     let reader = thread::spawn(move || stderr.lines().map_while(Result::ok).collect::<Vec<_>>());

@@ -171,18 +171,18 @@ fn a_line_that_is_cut_off() {
 #[test]
 fn nothing_comes_until_the_deadline() {
     if env::var_os(ONCE_MORE).is_none() {
-        once_more("nothing_comes_until_the_deadline", "0.1").success();
+        once_more("nothing_comes_until_the_deadline", "0.05").success();
         return;
     }
     let (server, listener) = listening();
     let mut alice = server.connect("alice");
     let _peer = listener.accept().unwrap();
     let message = failure(|| alice.expect_line("Hello"));
-    assert_has(&message, &["received: nothing more in 2 s"]);
+    assert_has(&message, &["received: nothing more in 1 s"]);
     let message = failure(|| alice.expect_closed());
-    assert_has(&message, &["alice was not closed", "nothing more in 2 s"]);
+    assert_has(&message, &["alice was not closed", "nothing more in 1 s"]);
     let message = failure(|| server.expect_line("Hello"));
-    assert_has(&message, &["received: nothing more in 2 s"]);
+    assert_has(&message, &["received: nothing more in 1 s"]);
     let message = failure(|| server.client("bob"));
     assert_has(
         &message,
