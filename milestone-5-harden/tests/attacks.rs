@@ -116,7 +116,7 @@ fn a_flooder_leaves_the_others_their_share() {
     let _flooder = flood::start(flooder);
     alice.send_line("a word in between");
     receive_flood_until(&mut bob, &mut 0, "a word in between");
-    // And whoever comes later gets in.
+    // A client that comes later gets in.
     let carol = server.client("carol");
     assert_eq!(carol.token(), "Token(4)");
 }
@@ -205,7 +205,7 @@ fn a_flood_arrives_whole_in_bounded_memory() {
     assert!(grown < 8 * MIB, "{grown} bytes more, for 32 MiB of lines");
 }
 
-/// Milestone 4 keeps everything for the stalled reader, for ever.
+/// Milestone 4 keeps everything for the stalled reader, forever.
 #[test]
 fn a_stalled_reader_is_closed_and_nobody_else_loses_anything() {
     let server = Server::start(program!());
@@ -254,7 +254,7 @@ fn a_slow_reader_is_not_taken_for_a_stalled_one() {
     });
 
     // More than waits for it above the mark, and less than a third of the kernel's buffer: there is
-    // room, and nobody is told of it. Only the server itself can find out, before it judges.
+    // room, and no event reports it. Only the server itself can find out, before it judges.
     let written = server.bytes_written_to("Token(2)");
     slow.expect_bytes(flood_lines(0..20_000));
     server.wait_until("the server tries once more", || {
@@ -489,7 +489,7 @@ fn the_descriptor_limit_is_reported_once() {
     let waiting: Vec<_> = (0..40).map(|_| server.connect("waiting")).collect();
     server.expect_stderr(starts_with("Failed to accept: "));
 
-    // Nobody who is connected suffers, and a hundred turns later it is not said again.
+    // The clients do not suffer, and a hundred turns later it is not reported again.
     for _ in 0..100 {
         alice.send_line("still here");
         bob.expect_line("still here");
@@ -505,14 +505,14 @@ fn the_descriptor_limit_is_reported_once() {
         server.expect_line(&format!("Accepted connection from {}", client.address()));
         client.leave();
     }
-    let told = server.stderr_lines();
-    let told = told
+    let errors = server.stderr_lines();
+    let reports = errors
         .iter()
         .filter(|line| line.starts_with("Failed to accept"));
-    assert_eq!(told.count(), 1);
+    assert_eq!(reports.count(), 1);
 }
 
-/// Milestone 4 asks for WRITABLE and turns it off again for every line and reader.
+/// Milestone 4 turns WRITABLE on and off again for every line and reader.
 #[test]
 fn writable_is_not_asked_for_in_a_chat() {
     let traced = Server::builder(program!()).under_strace(&["--trace=epoll_ctl"]);
@@ -624,7 +624,7 @@ fn an_unread_stdout_does_no_harm_and_dropped_lines_are_counted() {
     assert_eq!(server.stdout_lines().len() + dropped, 4 + 2 * LINES);
 }
 
-/// The same with nobody who ever reads it.
+/// The same without a reader.
 #[test]
 fn a_stdout_that_is_never_read_does_not_delay_the_exit() {
     const LINES: usize = 20_000;

@@ -1,4 +1,4 @@
-//! What only our own binary promises: a stdout that takes nothing is told of, by its first line too.
+//! What only our own binary promises: an error of stdout is reported, even for `--help`.
 
 use std::fs::File;
 use std::process::Command;
