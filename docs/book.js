@@ -1,0 +1,17 @@
+// Tables and long names on a narrow screen; book.css does the rest. Without scripts, a name may wrap anywhere.
+
+// A name may wrap after `_`, `/`, `(`, `::` or `.`, not inside a word or a number.
+for (const code of document.querySelectorAll('main code:not(pre code)')) {
+    for (const text of [...code.childNodes].filter(node => node.nodeType === Node.TEXT_NODE)) {
+        const parts = text.data.split(/(?<=[_/(]|::|\w\.(?=[a-z]))(?=[\w"&])/);
+        text.replaceWith(...parts.flatMap((part, i) => i ? [document.createElement('wbr'), part] : [part]));
+    }
+}
+
+// On a phone a row becomes a card, in which each cell has the title of its column.
+for (const table of document.querySelectorAll('main table')) {
+    const titles = [...table.querySelectorAll('th')].map(title => title.textContent);
+    for (const row of table.querySelectorAll('tbody tr')) {
+        [...row.cells].forEach((cell, i) => { cell.dataset.title = titles[i]; });
+    }
+}
