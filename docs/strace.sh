@@ -5,8 +5,7 @@
 #     docs/strace.sh milestone-1-accept
 #
 # The output is abridged: it leaves out what precedes the first call to epoll, iterations in which
-# nothing happened, writes to stderr, port numbers, the addresses of buffers, the descriptions of errors,
-# and all but the first line of a `pwritev2`.
+# nothing happened, writes to stderr, port numbers, and the addresses of buffers.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -70,5 +69,5 @@ sed --quiet '/^epoll_create1/,$p' "$work/calls" |
         -e 's/data=\{u32=[0-9]+, u64=([0-9]+)\}/data=\1/g' \
         -e 's/\{sa_family=AF_INET, sin_port=htons\([0-9]+\), sin_addr=inet_addr\("127.0.0.1"\)\}/{127.0.0.1:xxxxx}/' \
         -e 's/127\.0\.0\.1:[0-9]+/127.0.0.1:xxxxx/' \
-        -e 's/0x[0-9a-f]+/…/' -e 's/ \([A-Z][a-z ]+\)$//' -e 's/(iov_base="[^"\\]*)[^"]*/\1…/' \
+        -e 's/0x[0-9a-f]+/…/' -e 's/ \(Resource temporarily unavailable\)//' \
         -e 's/ +=/ =/'

@@ -4,7 +4,11 @@
 use crate::measure::{Figures, Measured};
 use crate::server::{FLOOR, OURS};
 
-const PANEL_WIDTH: usize = 480;
+/// One panel below the other: on a phone, two side by side would be too small to read.
+const WIDTH: usize = 480;
+
+/// The height of the title.
+const TOP: usize = 45;
 
 /// The height of a line of text or a bar, with the space around it.
 const ROW: usize = 22;
@@ -17,40 +21,47 @@ const DOUBLING: f64 = 40.0;
 
 const HEAD: &str = r#"<title>CPU time per delivery, relative to the floor</title>
 <style>
-text { font: 14px sans-serif; fill: #222 }
+text { font: 15px sans-serif; fill: #1b1f24 }
 .title { font-weight: bold }
+.page { fill: #fff }
 .bar { fill: #9aa0a6 }
 .ours { fill: #0057a8 }
-@media (prefers-color-scheme: dark) { svg { filter: invert(0.9) hue-rotate(180deg) } }
+.floor { stroke: #1b1f24 }
+@media (prefers-color-scheme: dark) {
+text { fill: #e3e7ec }
+.page { fill: #1c212a }
+.bar { fill: #7d8794 }
+.ours { fill: #6fa8e8 }
+.floor { stroke: #e3e7ec }
+}
 </style>
-<rect width="100%" height="100%" rx="8" fill="white"/>
-<text class="title" x="30" y="36">CPU time per delivery, relative to the floor (log scale)</text>
+<rect class="page" width="100%" height="100%" rx="8"/>
+<text class="title" x="15" y="26">CPU time per delivery, relative to the floor (log scale)</text>
 "#;
 
 /// Draws the CPU time per delivery of each server, relative to the floor's.
 pub(crate) fn render(results: &[Measured]) -> String {
     // Without the floor there is nothing to compare with.
     let has_floor = |measured: &&Measured| measured.server(FLOOR).is_some();
-    let results: Vec<_> = results.iter().filter(has_floor).collect();
-    let rows = results.iter().map(|measured| measured.servers.len() + 2);
-    let panel_height = ROW * rows.max().unwrap_or(0);
-    let width = 2 * PANEL_WIDTH;
-    let height = 50 + panel_height * results.len().div_ceil(2);
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\">\n{HEAD}"
-    );
-    for (index, measured) in results.iter().enumerate() {
-        let (x, y) = (index % 2 * PANEL_WIDTH, 50 + index / 2 * panel_height);
-        svg += &format!("<g transform=\"translate({x} {y})\">\n");
-        svg += &panel(measured);
-        svg += "</g>\n";
+    let mut panels = String::new();
+    let mut y = TOP;
+    for measured in results.iter().filter(has_floor) {
+        panels += &format!(
+            "<g transform=\"translate(0 {y})\">\n{}</g>\n",
+            panel(measured)
+        );
+        // The title takes the row of the floor, and one row stays empty.
+        y += ROW * (measured.servers.len() + 1);
     }
-    svg + "</svg>\n"
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {y}\" \
+         width=\"{WIDTH}\" height=\"{y}\">\n{HEAD}{panels}</svg>\n"
+    )
 }
 
 fn panel(measured: &Measured) -> String {
     let mut panel = format!(
-        "<text class=\"title\" x=\"30\" y=\"15\">{}</text>\n",
+        "<text class=\"title\" x=\"15\" y=\"15\">{}</text>\n",
         measured.workload
     );
     let mut y = ROW;
@@ -58,7 +69,7 @@ fn panel(measured: &Measured) -> String {
         panel += &bar(server, y);
         y += ROW;
     }
-    panel + &format!("<path stroke=\"#222\" d=\"M{FLOOR_X} {ROW}V{y}\"/>\n")
+    panel + &format!("<path class=\"floor\" d=\"M{FLOOR_X} {ROW}V{y}\"/>\n")
 }
 
 /// A server's name, its bar and its ratio. A bar that does not fit ends at the edge.
@@ -71,7 +82,7 @@ fn bar(server: &Figures, y: usize) -> String {
         "bar"
     };
     let (x, width) = (FLOOR_X + length.min(0.0), length.abs());
-    let (name, baseline) = (server.name, y + 14);
+    let (name, baseline) = (server.name, y + 15);
     format!(
         r#"<text x="115" y="{baseline}" text-anchor="end">{name}</text>
 <rect class="{class}" x="{x:.1}" y="{y}" width="{width:.1}" height="18"/>
