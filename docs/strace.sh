@@ -16,7 +16,7 @@ target=$(cargo metadata --no-deps --format-version=1 | grep -o '"target_director
 work=$(mktemp -d)
 trap 'kill "$server" 2>/dev/null || true; rm -r "$work"' EXIT
 
-calls=epoll_create1,epoll_ctl,epoll_wait,socket,bind,listen,accept4,setsockopt,read,recvfrom,write,pwritev2,sendto,close
+calls=epoll_create1,epoll_ctl,epoll_wait,socket,bind,listen,accept4,setsockopt,read,recvfrom,write,sendto,close
 # With `--daemonize`, the process started here is the server, not strace: `$!` is the server's.
 strace --daemonize --output="$work/calls" --trace="$calls" --string-limit=60 \
     "$target/debug/$milestone" 127.0.0.1:0 >"$work/stdout" 2>"$work/stderr" &
