@@ -2,6 +2,9 @@
 
 mod common;
 
+use std::fs;
+use std::path::Path;
+
 use book_checks::{Book, Page};
 
 use crate::common::{assert_none, assert_one};
@@ -14,6 +17,21 @@ fn links_and_anchors_lead_somewhere() {
 #[test]
 fn packages_targets_tests_and_files_exist() {
     assert_none(&Book::read().check_names());
+}
+
+/// The picture at the top of the page on mistakes says where each of them is made.
+#[test]
+fn every_mistake_is_in_the_picture() {
+    let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../src");
+    let read = |name| fs::read_to_string(pages.join(name)).expect(name);
+    let picture = read("images/mistakes.svg");
+    for heading in read("mistakes.md").lines() {
+        let name = heading
+            .strip_prefix("## `")
+            .map(|name| name.trim_end_matches('`'));
+        let is_missing = name.is_some_and(|name| !picture.contains(&format!(">{name}<")));
+        assert!(!is_missing, "{heading} is not in images/mistakes.svg");
+    }
 }
 
 fn book(path: &str, text: &str) -> Book {
