@@ -1,4 +1,4 @@
-// Tables and long names on a narrow screen; book.css does the rest. Without scripts, a name may wrap anywhere.
+// Tables and long names on a narrow screen; book.css does the rest. Without scripts, a wide table scrolls.
 
 // A name may wrap after `_`, `/`, `(`, `::` or `.`, not inside a word or a number.
 for (const code of document.querySelectorAll('main code:not(pre code)')) {
