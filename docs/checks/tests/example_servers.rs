@@ -1,7 +1,11 @@
-//! A server in another language passes every chapter's tests: they require only what the chapter
+//! Servers in other languages pass every chapter's tests: they require only what the chapter
 //! describes.
 
+#![allow(clippy::expect_used, reason = "the helpers are part of the tests")]
+
+use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 
 use book_checks::root;
 use book_checks::suite::{self, Suite};
@@ -9,34 +13,76 @@ use shared_testkit::{env::is_strict, skip};
 
 const LAST: &str = "milestone-4-write";
 
-#[test]
-fn the_python_server_passes_chapter_1() {
-    passes(1, "milestone-1-accept");
+/// Each function returns the command that starts the server, or `None` without its tool.
+macro_rules! servers {
+    ($($language:ident)*) => {$(
+        mod $language {
+            use super::{LAST, passes};
+
+            #[test]
+            fn passes_chapter_1() {
+                passes(super::$language(), 1, "milestone-1-accept");
+            }
+
+            #[test]
+            fn passes_chapter_2() {
+                passes(super::$language(), 2, "milestone-2-register");
+            }
+
+            #[test]
+            fn passes_chapter_3() {
+                passes(super::$language(), 3, "milestone-3-broadcast");
+            }
+
+            #[test]
+            fn passes_chapter_4() {
+                passes(super::$language(), 4, LAST);
+            }
+        }
+    )*};
 }
 
-#[test]
-fn the_python_server_passes_chapter_2() {
-    passes(2, "milestone-2-register");
+servers! { python c go }
+
+fn python() -> Option<String> {
+    let script = root().join("docs/examples/chat.py");
+    has("python3").then(|| format!("python3 {}", suite::command(&script)))
 }
 
-#[test]
-fn the_python_server_passes_chapter_3() {
-    passes(3, "milestone-3-broadcast");
+fn c() -> Option<String> {
+    static BUILT: OnceLock<String> = OnceLock::new();
+    let options = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O2"];
+    let build = || build(Command::new("gcc").args(options), "chat.c");
+    has("gcc").then(|| BUILT.get_or_init(build).clone())
 }
 
-#[test]
-fn the_python_server_passes_chapter_4() {
-    passes(4, LAST);
+fn go() -> Option<String> {
+    static BUILT: OnceLock<String> = OnceLock::new();
+    let build = || build(Command::new("go").arg("build"), "chat.go");
+    has("go").then(|| BUILT.get_or_init(build).clone())
+}
+
+/// Compiles an example and returns the command that starts it.
+#[track_caller]
+fn build(compiler: &mut Command, source: &str) -> String {
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(source.replace('.', "-"));
+    let output = compiler
+        .arg("-o")
+        .arg(&program)
+        .arg(root().join("docs/examples").join(source))
+        .output()
+        .expect("the compiler can be run");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{source}:\n{errors}");
+    suite::command(&program)
 }
 
 #[track_caller]
-fn passes(chapter: u32, package: &str) {
-    if !has_python() {
+fn passes(server: Option<String>, chapter: u32, package: &str) {
+    let Some(server) = server else {
         return;
-    }
-    let script = root().join("docs/examples/chat.py");
-    let script = suite::command(&script);
-    let command = format!("python3 {script} --chapter {chapter}");
+    };
+    let command = format!("{server} --chapter {chapter}");
 
     // Most tests of a chapter belong to the next one as well. Without TESTKIT_STRICT these run for
     // the last chapter only.
@@ -52,11 +98,11 @@ fn passes(chapter: u32, package: &str) {
     }
 }
 
-/// Whether this machine has `python3`. If not, reports the calling test as skipped.
-fn has_python() -> bool {
-    let result = Command::new("python3").arg("--version").output();
+/// Whether this machine has a tool. If not, reports the calling test as skipped.
+fn has(tool: &str) -> bool {
+    let result = Command::new(tool).arg("--version").output();
     if let Err(e) = &result {
-        skip(&format!("python3 cannot be run: {e}"));
+        skip(&format!("{tool} cannot be run: {e}"));
     }
     result.is_ok()
 }
