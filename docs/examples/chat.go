@@ -12,7 +12,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -239,7 +238,7 @@ func (s *server) read(c *client) bool {
 		fmt.Println("Buffering partial message from", c.token)
 	}
 	switch {
-	case errors.Is(err, syscall.EAGAIN):
+	case err == syscall.EAGAIN:
 		return true
 	case err != nil:
 		complain("Read error from %s: %v", c.token, err)
