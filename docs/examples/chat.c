@@ -1,6 +1,6 @@
 // The course's chat server in C, with nothing but the C library and epoll(7).
 //
-//     gcc -std=gnu11 -Wall -Wextra -Werror -O2 -o chat chat.c
+//     gcc -std=c11 -Wall -Wextra -Werror -O2 -o chat chat.c
 //     ./chat [--chapter N] [--level-triggered] [ADDRESS]
 //
 // N, from 1 to 4, selects the chapter; the default is 4. With --level-triggered, EPOLLET is left out,

@@ -51,7 +51,7 @@ fn python() -> Option<String> {
 
 fn c() -> Option<String> {
     static BUILT: OnceLock<String> = OnceLock::new();
-    let options = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O2"];
+    let options = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-O2"];
     let build = || build(Command::new("gcc").args(options), "chat.c");
     has("gcc").then(|| BUILT.get_or_init(build).clone())
 }
