@@ -1,0 +1,100 @@
+//! What a failing test says of itself, and which failure to start with.
+//!
+//! The testkit writes paragraphs `NAME: text`, whose further lines are indented by three spaces.
+
+use shared_testkit::Lesson;
+
+/// A test that failed.
+pub(crate) struct Failure<'a> {
+    pub promise: &'a str,
+    /// The symptom, the paragraphs and the timeline.
+    pub text: &'a str,
+    /// What was seen to be wrong, and the name of the rule that recognised it.
+    cause: Option<(String, String)>,
+    /// What is often wrong where no rule fits.
+    often: Option<String>,
+    pub read: Option<String>,
+}
+
+/// The failure to start with.
+pub(crate) struct First<'a> {
+    pub failure: &'a Failure<'a>,
+    /// How many failures have its cause, this one included.
+    pub explains: usize,
+}
+
+impl<'a> Failure<'a> {
+    pub(crate) fn new(lesson: &'a Lesson, output: &'a str) -> Failure<'a> {
+        let text = from_symptom(output);
+        let cause = paragraph(text, "cause");
+        Failure {
+            promise: lesson.checks,
+            text,
+            cause: cause.as_deref().and_then(split_rule),
+            often: paragraph(text, "often"),
+            read: paragraph(text, "read"),
+        }
+    }
+
+    /// What to do, in one line.
+    pub(crate) fn advice(&self) -> String {
+        match (&self.cause, &self.often) {
+            (Some((cause, _)), _) => cause.clone(),
+            (None, Some(often)) => format!("not kept: {}. Often: {often}", self.promise),
+            (None, None) => format!("not kept: {}", self.promise),
+        }
+    }
+
+    fn rule(&self) -> Option<&str> {
+        self.cause.as_ref().map(|(_, rule)| rule.as_str())
+    }
+}
+
+/// The first failure with the most common cause. A failure without a recognised cause explains only
+/// itself, and comes after those with one.
+///
+/// `failures` are in the order of the chapter.
+pub(crate) fn first<'a>(failures: &'a [Failure<'a>]) -> Option<First<'a>> {
+    let explained_by = |failure: &Failure| match failure.rule() {
+        Some(rule) => failures.iter().filter(|f| f.rule() == Some(rule)).count(),
+        None => 0,
+    };
+    // Of equal ones, `max_by_key` returns the last.
+    let failure = failures
+        .iter()
+        .rev()
+        .max_by_key(|failure| explained_by(failure))?;
+    let explains = explained_by(failure).max(1);
+    Some(First { failure, explains })
+}
+
+/// What follows the panic's own first line, which names a place in the test.
+fn from_symptom(output: &str) -> &str {
+    let panic = output
+        .find("' panicked at ")
+        .or(output.find(") panicked at "));
+    let after = panic.and_then(|place| output[place..].split_once('\n'));
+    after.map_or(output, |(_, text)| text)
+}
+
+/// The text of the first paragraph with this name, in one line.
+fn paragraph(text: &str, name: &str) -> Option<String> {
+    let start = |line: &str| {
+        line.strip_prefix(name)?
+            .strip_prefix(':')
+            .map(str::to_owned)
+    };
+    let mut lines = text.lines();
+    let mut paragraph = lines.find_map(start)?;
+    for line in lines.take_while(|line| line.starts_with("   ")) {
+        paragraph += " ";
+        paragraph += line.trim();
+    }
+    Some(paragraph.trim().to_owned())
+}
+
+/// Splits `sentence [rule]`.
+fn split_rule(cause: &str) -> Option<(String, String)> {
+    let (sentence, rule) = cause.strip_suffix(']')?.rsplit_once(" [")?;
+    Some((sentence.to_owned(), rule.to_owned()))
+}
