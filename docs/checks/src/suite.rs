@@ -185,6 +185,8 @@ impl Suite {
             .env_remove(SERVER_ADDR)
             .envs(address.map(|address| (SERVER_ADDR, address)))
             .env(DEADLINE_SCALE, &self.deadline_scale)
+            // It would show where the test is, and nobody looks for the fault there.
+            .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::null());
         let mut command = assert_cmd::Command::from_std(command);
         if let Some(limit) = self.limit {

@@ -98,3 +98,78 @@ fn split_rule(cause: &str) -> Option<(String, String)> {
     let (sentence, rule) = cause.strip_suffix(']')?.rsplit_once(" [")?;
     Some((sentence.to_owned(), rule.to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lesson(checks: &'static str) -> Lesson {
+        let lesson = &shared_testkit::LESSONS[0];
+        Lesson { checks, ..*lesson }
+    }
+
+    const CAUSE: &str = "\
+running 1 test
+test result: FAILED
+
+thread 'keeps_half_lines' (17) panicked at tests/article.rs:30:5:
+bob did not receive what was expected
+  received: nothing
+the test: half a line waits until its end comes
+cause: alice's socket is blocking, and the server waits
+   inside read for her. [blocking-client]
+read: docs/src/1-accept.md, 'Told once: edge-triggered
+   readiness'
+server: inside read
+what happened, in milliseconds since the start:
+      4  server |  cause: this is what a server prints [no-rule]
+";
+
+    #[test]
+    fn a_cause_is_one_line_without_its_rule() {
+        let lesson = lesson("half a line waits");
+        let failure = Failure::new(&lesson, CAUSE);
+        assert!(failure.text.starts_with("bob did not receive"));
+        assert_eq!(failure.rule(), Some("blocking-client"));
+        let advice = "alice's socket is blocking, and the server waits inside read for her.";
+        assert_eq!(failure.advice(), advice);
+        let read = "docs/src/1-accept.md, 'Told once: edge-triggered readiness'";
+        assert_eq!(failure.read.as_deref(), Some(read));
+    }
+
+    #[test]
+    fn what_is_often_wrong_is_not_reported_as_seen() {
+        let lesson = lesson("half a line waits");
+        let failure = Failure::new(&lesson, "often: The rest of a chunk\n   is lost.\n");
+        let advice = "not kept: half a line waits. Often: The rest of a chunk is lost.";
+        assert_eq!(failure.advice(), advice);
+        let failure = Failure::new(&lesson, "killed");
+        assert_eq!(failure.advice(), "not kept: half a line waits");
+    }
+
+    /// The promise of the first failure, and how many it explains.
+    fn first_of(texts: &[(&'static str, &str)]) -> Option<(String, usize)> {
+        let lessons: Vec<_> = texts.iter().map(|(promise, _)| lesson(promise)).collect();
+        let pairs = lessons.iter().zip(texts);
+        let failures: Vec<_> = pairs.map(|(l, (_, text))| Failure::new(l, text)).collect();
+        first(&failures).map(|first| (first.failure.promise.to_owned(), first.explains))
+    }
+
+    #[test]
+    fn the_cause_of_the_most_failures_comes_first() {
+        let often = ("A", "often: It is full.");
+        let one = ("B", "cause: It is closed. [closed]");
+        let other = ("C", "cause: alice is lost. [lost]");
+        let same = ("D", "cause: bob is lost. [lost]");
+        assert_eq!(
+            first_of(&[often, one, other, same]),
+            Some(("C".to_owned(), 2))
+        );
+        assert_eq!(first_of(&[often, one, other]), Some(("B".to_owned(), 1)));
+        assert_eq!(
+            first_of(&[often, ("E", "often: No.")]),
+            Some(("A".to_owned(), 1))
+        );
+        assert_eq!(first_of(&[]), None);
+    }
+}
