@@ -58,19 +58,17 @@ impl Check {
     fn run_once(&self) -> Result<ExitCode> {
         show_progress("building …");
         let milestone = &milestones()[self.chapter - 1];
-        let suite = suite_of(self.chapter)?;
+        let suite = suite_of(self.chapter);
+        show_progress("");
+        let suite = suite?;
         let command = match self.command.is_empty() {
             true => suite::command(&suite::program(milestone)),
             false => shlex::try_join(self.command.iter().map(String::as_str))?,
         };
         let total = suite.names().len();
-        let outcomes = suite.run_counting(
-            &command,
-            |_| true,
-            |ended| {
-                show_progress(&format!("{ended} of {total} tests"));
-            },
-        );
+        let show = |ended| show_progress(&format!("{ended} of {total} tests"));
+        show(0);
+        let outcomes = suite.run_counting(&command, |_| true, show);
         show_progress("");
 
         let promises = in_order(&outcomes);

@@ -3,12 +3,11 @@
 
 use std::env;
 use std::os::unix::process::CommandExt;
-use std::process::{self, Command, ExitCode};
-use std::thread;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, getpgrp, getpid, kill_process_group};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 /// Set in the process that leads the group: a shell too makes its jobs leaders.
@@ -24,7 +23,7 @@ pub(crate) fn is_leader() -> bool {
 /// Runs this same command as the leader of a new group. The terminal sends Ctrl-C to this process
 /// alone, which kills the group.
 pub(crate) fn run_again_as_leader() -> Result<ExitCode> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGCHLD])?;
     let mut leader = Command::new(env::current_exe()?)
         .args(env::args_os().skip(1))
         .env(LEADER, "1")
@@ -32,19 +31,16 @@ pub(crate) fn run_again_as_leader() -> Result<ExitCode> {
         .spawn()
         .context("cannot start the check")?;
     let group = Pid::from_child(&leader);
-    thread::spawn(move || {
-        if let Some(signal) = signals.forever().next() {
-            kill(group);
-            process::exit(SIGNALLED + signal);
-        }
+    let mut ended = None;
+    let signal = signals.forever().find(|signal| {
+        ended = leader.try_wait().ok().flatten();
+        *signal != SIGCHLD || ended.is_some()
     });
-    let status = leader.wait()?;
-    kill(group);
-    let status = status.code().context("the check was killed")?;
-    Ok(ExitCode::from(u8::try_from(status)?))
-}
-
-fn kill(group: Pid) {
     // This fails only if nobody is left.
     let _ = kill_process_group(group, Signal::KILL);
+    let code = match ended {
+        Some(status) => status.code().context("the check was killed")?,
+        None => SIGNALLED + signal.unwrap_or_default(),
+    };
+    Ok(ExitCode::from(u8::try_from(code)?))
 }
