@@ -1,9 +1,12 @@
-//! `cargo learn`: runs a chapter's tests against a server, and says what to fix first.
+//! `cargo learn`: checks a server chapter by chapter, and plays the chapters in the terminal.
 
 mod arguments;
 mod check;
 mod failure;
 mod group;
+mod screen;
+mod stage;
+mod tour;
 mod watch;
 
 use std::env;
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         }
         Action::Check(check) if group::is_leader() => check.run(),
         Action::Check(_) => group::run_again_as_leader(),
+        Action::Tour(tour) => tour.run(),
     };
     result.unwrap_or_else(|e| {
         eprintln!("Error: {e:#}");

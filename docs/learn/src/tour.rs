@@ -1,0 +1,181 @@
+//! `cargo learn tour`: a chapter's transcript, played live.
+
+use std::env;
+use std::io::{self, IsTerminal};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Result;
+use book_checks::transcript::split;
+use book_checks::{Book, milestones, suite};
+use shared_testkit::env::{DEADLINE_SCALE, SERVER_CMD};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use crate::screen::Screen;
+use crate::stage::{Pane, Stage, Step, attempt, steps};
+
+/// Set in the process that has the variables for the testkit.
+const PREPARED: &str = "LEARN_TOUR";
+
+/// The testkit waits 2 seconds for a line, not 20.
+const SCALE: &str = "0.1";
+
+pub(crate) struct Tour {
+    pub chapter: usize,
+    /// Empty for the chapter's milestone.
+    pub command: Vec<String>,
+}
+
+/// A tour under way.
+pub(crate) struct Play<'a> {
+    chapter: usize,
+    stage: Stage,
+    steps: Vec<Step<'a>>,
+    /// Those of the steps taken so far.
+    pub frames: Vec<Frame>,
+}
+
+/// What is to be seen after a step.
+pub(crate) struct Frame {
+    pub title: String,
+    pub sentence: String,
+    pub panes: Vec<Pane>,
+    /// Results that did not come.
+    pub missing: Vec<String>,
+}
+
+impl Tour {
+    pub(crate) fn run(&self) -> Result<ExitCode> {
+        if env::var_os(PREPARED).is_none() {
+            return self.run_again_prepared();
+        }
+        let ended = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            flag::register(signal, Arc::clone(&ended))?;
+        }
+        let book = Book::read();
+        let transcript = book.transcript(self.chapter);
+        let own = attempt(|| suite::program(&milestones()[self.chapter - 1]))?;
+        let mut play = Play {
+            chapter: self.chapter,
+            stage: Stage::start(&own)?,
+            steps: steps(&transcript),
+            frames: Vec::new(),
+        };
+        if io::stdout().is_terminal() && io::stdin().is_terminal() {
+            Screen::new()?.show(&mut play, &ended)?;
+        } else {
+            play.print(&ended);
+        }
+        let is_complete = play.frames.iter().all(|frame| frame.missing.is_empty());
+        Ok(ExitCode::from(u8::from(!is_complete)))
+    }
+
+    /// The testkit takes its settings from the environment.
+    fn run_again_prepared(&self) -> Result<ExitCode> {
+        let mut again = Command::new(env::current_exe()?);
+        again.args(env::args_os().skip(1)).env(PREPARED, "1");
+        if env::var_os(DEADLINE_SCALE).is_none() {
+            again.env(DEADLINE_SCALE, SCALE);
+        }
+        again.env_remove(SERVER_CMD);
+        if !self.command.is_empty() {
+            let command = shlex::try_join(self.command.iter().map(String::as_str))?;
+            again.env(SERVER_CMD, command);
+        }
+        Err(again.exec().into())
+    }
+}
+
+impl Play<'_> {
+    /// Plays the next step. Returns whether there was one.
+    pub(crate) fn go_on(&mut self) -> bool {
+        let number = self.frames.len() + 1;
+        let Some(step) = self.steps.get(number - 1) else {
+            return false;
+        };
+        let missing = self.stage.play(step);
+        self.frames.push(Frame {
+            title: format!(
+                "Chapter {}, step {number} of {}: {}",
+                self.chapter,
+                self.steps.len(),
+                step.action
+            ),
+            sentence: sentence(self.chapter, step.action),
+            panes: self.stage.panes.clone(),
+            missing: missing.into_iter().map(str::to_owned).collect(),
+        });
+        true
+    }
+
+    /// Without a terminal: one step after the other, with what is new in each.
+    fn print(&mut self, ended: &AtomicBool) {
+        while !ended.load(Ordering::Relaxed) && self.go_on() {
+            let Some(frame) = self.frames.last() else {
+                continue;
+            };
+            println!("{}\n{}\n", frame.title, frame.sentence);
+            for pane in &frame.panes {
+                for line in &pane.lines[pane.old..] {
+                    println!("  {:12}  {line}", pane.title);
+                }
+            }
+            for line in &frame.missing {
+                println!("  expected, but it did not come: {line}");
+            }
+            println!();
+        }
+    }
+}
+
+/// What happens in a step.
+fn sentence(chapter: usize, action: &str) -> String {
+    let (name, verb, _) = split(action);
+    let what = match (verb, chapter) {
+        ("$", _) => {
+            "The server starts: it registers its listener for READABLE, then sleeps in epoll_wait \
+             until something happens."
+        }
+        ("connects", 1) => {
+            "NAME connects: the listener is readable. The server accepts until WouldBlock, and drops \
+             the stream, which closes the connection."
+        }
+        ("connects", _) => {
+            "NAME connects: the listener is readable. The server accepts until WouldBlock, and \
+             registers the new socket with a token of its own."
+        }
+        (">", 2) => {
+            "NAME sends a line: one event. This server does not read, so the bytes stay in the \
+             kernel's receive buffer."
+        }
+        (">", 3) => {
+            "NAME sends the end of a line: the server reads until WouldBlock and queues the complete \
+             line for all others. Nothing is sent yet."
+        }
+        (">", _) => {
+            "NAME sends the end of a line: the server reads until WouldBlock and writes the complete \
+             line to all others, as far as their sockets take it."
+        }
+        (">>", _) => {
+            "NAME sends bytes without a newline: the server keeps them until the rest of the line \
+             arrives."
+        }
+        ("leaves", 2) => {
+            "NAME disconnects: that is an event, too. This server does not read, so it cannot see the \
+             end of file."
+        }
+        ("leaves", _) => {
+            "NAME disconnects: a read returns 0, end of file. The server deregisters the client and \
+             closes its socket."
+        }
+        ("gets", _) => {
+            "Ctrl-C is one more event: the server stops accepting, sends what is queued, and exits."
+        }
+        _ => "",
+    };
+    what.replace("NAME", name)
+}
