@@ -90,7 +90,7 @@ fn draw(canvas: &mut Canvas, frame: &Frame) {
     let rows = [
         Constraint::Length(1),
         Constraint::Fill(1),
-        Constraint::Fill(2),
+        Constraint::Fill(3),
         Constraint::Length(4),
         Constraint::Length(1),
     ];
@@ -100,8 +100,15 @@ fn draw(canvas: &mut Canvas, frame: &Frame) {
         title,
     );
     let (below, above) = frame.panes.split_at(2);
-    draw_side_by_side(canvas, clients, above);
-    draw_side_by_side(canvas, server, below);
+    draw_side_by_side(
+        canvas,
+        clients,
+        above,
+        &vec![Constraint::Fill(1); above.len()],
+    );
+    // System calls are longer than the server's lines.
+    let widths = [Constraint::Fill(2), Constraint::Fill(3)];
+    draw_side_by_side(canvas, server, below, &widths);
 
     let mut lines = vec![Line::from(frame.sentence.as_str())];
     let missing = frame
@@ -113,9 +120,8 @@ fn draw(canvas: &mut Canvas, frame: &Frame) {
     canvas.render_widget(Line::from(KEYS).style(Modifier::DIM), keys);
 }
 
-fn draw_side_by_side(canvas: &mut Canvas, area: Rect, panes: &[Pane]) {
-    let columns = vec![Constraint::Fill(1); panes.len()];
-    let areas = Layout::horizontal(columns).split(area);
+fn draw_side_by_side(canvas: &mut Canvas, area: Rect, panes: &[Pane], widths: &[Constraint]) {
+    let areas = Layout::horizontal(widths).split(area);
     for (pane, area) in panes.iter().zip(areas.iter()) {
         draw_pane(canvas, *area, pane);
     }

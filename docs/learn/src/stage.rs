@@ -309,7 +309,7 @@ fn is_noise(call: &str) -> bool {
 /// form of a token.
 fn abridge(call: &str) -> String {
     let mut call = call.replace(" (Resource temporarily unavailable)", "");
-    call = call.replace("data={u32=", "token=");
+    call = call.replace("data={u32=", "data=");
     for (start, end, left) in [(", u64=", "}", ""), ("{sa_family=", "}", "{…}")] {
         let mut done = 0;
         while let Some(place) = call[done..].find(start) {
