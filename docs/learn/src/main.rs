@@ -7,6 +7,7 @@ mod group;
 mod screen;
 mod stage;
 mod tour;
+mod trace;
 mod watch;
 
 use std::env;

@@ -24,14 +24,6 @@ pub(crate) struct Screen {
     terminal: DefaultTerminal,
 }
 
-/// What a key asks for.
-enum Wish {
-    Next,
-    Before,
-    Quit,
-    Redraw,
-}
-
 impl Screen {
     pub(crate) fn new() -> Result<Screen> {
         // This restores the terminal on a panic, too.
@@ -45,11 +37,11 @@ impl Screen {
         let mut shown = 0;
         while let Some(frame) = play.frames.get(shown) {
             self.terminal.draw(|canvas| draw(canvas, frame))?;
-            match wish(ended)? {
-                Wish::Next if shown + 1 < play.frames.len() || play.go_on() => shown += 1,
-                Wish::Next | Wish::Redraw => {}
-                Wish::Before => shown = shown.saturating_sub(1),
-                Wish::Quit => break,
+            match key(ended)? {
+                KeyCode::Enter if shown + 1 < play.frames.len() || play.go_on() => shown += 1,
+                KeyCode::Char('b') => shown = shown.saturating_sub(1),
+                KeyCode::Char('q') => break,
+                _ => {}
             }
         }
         Ok(())
@@ -62,27 +54,19 @@ impl Drop for Screen {
     }
 }
 
-/// Waits for a key, a new size of the terminal or a signal.
-fn wish(ended: &AtomicBool) -> Result<Wish> {
+/// Waits for a key, or for a new size of the terminal, which is no key. A signal and Ctrl-C are `q`.
+fn key(ended: &AtomicBool) -> Result<KeyCode> {
     while !ended.load(Ordering::Relaxed) {
         if !event::poll(TICK)? {
             continue;
         }
-        let Event::Key(key) = event::read()? else {
-            return Ok(Wish::Redraw);
-        };
-        match key.code {
-            KeyCode::Enter => return Ok(Wish::Next),
-            KeyCode::Char('b') => return Ok(Wish::Before),
-            KeyCode::Char('q') => return Ok(Wish::Quit),
-            // In raw mode, Ctrl-C is a key.
-            KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => {
-                return Ok(Wish::Quit);
-            }
-            _ => {}
+        match event::read()? {
+            Event::Key(key) if key.modifiers.contains(KeyModifiers::CONTROL) => break,
+            Event::Key(key) => return Ok(key.code),
+            _ => return Ok(KeyCode::Null),
         }
     }
-    Ok(Wish::Quit)
+    Ok(KeyCode::Char('q'))
 }
 
 /// The clients above, the server and its system calls below them.

@@ -136,45 +136,22 @@ impl Play<'_> {
 fn sentence(chapter: usize, action: &str) -> String {
     let (name, verb, _) = split(action);
     let what = match (verb, chapter) {
-        ("$", _) => {
-            "The server starts: it registers its listener for READABLE, then sleeps in epoll_wait \
-             until something happens."
-        }
+        ("$", _) => "The server registers its listener for READABLE and sleeps in epoll_wait.",
         ("connects", 1) => {
-            "NAME connects: the listener is readable. The server accepts until WouldBlock, and drops \
-             the stream, which closes the connection."
+            "The listener is readable: the server accepts until WouldBlock, and closes."
         }
         ("connects", _) => {
-            "NAME connects: the listener is readable. The server accepts until WouldBlock, and \
-             registers the new socket with a token of its own."
+            "The listener is readable: the server accepts NAME and registers the socket."
         }
-        (">", 2) => {
-            "NAME sends a line: one event. This server does not read, so the bytes stay in the \
-             kernel's receive buffer."
-        }
-        (">", 3) => {
-            "NAME sends the end of a line: the server reads until WouldBlock and queues the complete \
-             line for all others. Nothing is sent yet."
-        }
-        (">", _) => {
-            "NAME sends the end of a line: the server reads until WouldBlock and writes the complete \
-             line to all others, as far as their sockets take it."
-        }
-        (">>", _) => {
-            "NAME sends bytes without a newline: the server keeps them until the rest of the line \
-             arrives."
-        }
-        ("leaves", 2) => {
-            "NAME disconnects: that is an event, too. This server does not read, so it cannot see the \
-             end of file."
-        }
+        (">", 2) => "One event for NAME. The server does not read: the bytes stay in the kernel.",
+        (">", 3) => "The server reads until WouldBlock and queues NAME's line for the others.",
+        (">", _) => "The server reads until WouldBlock and writes NAME's line to the others.",
+        (">>", _) => "No newline came, so the server buffers NAME's bytes until one does.",
+        ("leaves", 2) => "One event for NAME. The server does not read, so it sees no end of file.",
         ("leaves", _) => {
-            "NAME disconnects: a read returns 0, end of file. The server deregisters the client and \
-             closes its socket."
+            "A read returns 0, end of file: the server deregisters and closes NAME's socket."
         }
-        ("gets", _) => {
-            "Ctrl-C is one more event: the server stops accepting, sends what is queued, and exits."
-        }
+        ("gets", _) => "The signal wakes epoll_wait: the server sends what is queued, and exits.",
         _ => "",
     };
     what.replace("NAME", name)

@@ -2,22 +2,26 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers are part of the tests")]
 
-use std::io::ErrorKind;
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+use std::process::{self, Stdio};
 
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
 use book_checks::suite;
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::{contains, is_empty};
-use shared_testkit::env::SERVER_ADDR;
-use shared_testkit::skip;
+use shared_testkit::env::{DEADLINE_SCALE, SERVER_ADDR};
+use shared_testkit::{skip, wait_until};
 
 const LEARN: &str = env!("CARGO_BIN_EXE_learn");
 
-fn tour<'a>(words: impl IntoIterator<Item = &'a str>) -> Assert {
+/// Plays with deadlines of this fraction.
+fn tour<'a>(scale: &str, words: impl IntoIterator<Item = &'a str>) -> Assert {
     let mut command = Command::new(LEARN);
     command.arg("tour").args(words).env_remove(SERVER_ADDR);
-    command.assert()
+    command.env(DEADLINE_SCALE, scale).assert()
 }
 
 #[test]
@@ -29,18 +33,18 @@ fn every_chapter_can_be_played() {
         ("4", "step 8 of 8: alice leaves\n"),
         ("5", "step 6 of 6: server gets SIGINT\n"),
     ] {
-        let played = tour([chapter]).code(0);
+        let played = tour("1", [chapter]).code(0);
         played.stdout(contains(last_step).and(contains("did not come").not()));
     }
 }
 
 #[test]
 fn each_step_shows_who_has_done_what() {
-    let played = tour([]).code(0);
+    let played = tour("1", []).code(0);
     let output = played.get_output();
     let text = String::from_utf8(output.stdout.clone()).unwrap();
     for line in [
-        "alice sends the end of a line: the server reads until WouldBlock",
+        "The server reads until WouldBlock and writes alice's line to the others.\n",
         "  server        | Broadcast 13 bytes from Token(1)\n",
         "  system calls  recvfrom(5, \"Hello from A\\n\", 4096, 0, NULL, NULL) = 13\n",
         "  alice         > Hello from A\n",
@@ -72,38 +76,42 @@ fn bad_usage_is_a_clear_error() {
             "the server did not report where it listens",
         ),
     ] {
-        tour(words.iter().copied())
+        tour("0.05", words.iter().copied())
             .code(2)
             .stdout(is_empty())
             .stderr(contains(said));
     }
 }
 
-/// The keys are typed ahead: each is read after the step before it.
 #[test]
 fn a_terminal_is_left_as_it_was() {
-    let result = Command::new("script")
-        .args([
-            "--quiet",
-            "--return",
-            "--command",
-            &format!("{LEARN} tour 1"),
-            "/dev/null",
-        ])
-        .write_stdin("\r\rbq")
+    let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join("screen");
+    let _ = fs::remove_file(&output);
+    // A new pseudo-terminal has no size.
+    let command = format!("stty cols 80 rows 24; {LEARN} tour 1");
+    let result = process::Command::new("script")
+        .args(["--quiet", "--return", "--flush", "--command", &command])
+        .arg(&output)
         .env("TERM", "xterm")
-        .output();
-    let output = match result {
+        .env_remove(SERVER_ADDR)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn();
+    let mut script = match result {
         Err(e) if e.kind() == ErrorKind::NotFound => return skip("there is no `script`"),
-        output => output.unwrap(),
+        script => script.unwrap(),
     };
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{text}");
-    assert!(
-        text.contains("Chapter 1, step 1 of 3: $ cargo run"),
-        "{text}"
-    );
-    // The alternate screen is left.
-    assert!(text.contains("\u{1b}[?1049h"), "{text}");
-    assert!(text.contains("\u{1b}[?1049l"), "{text}");
+    let mut keys = script.stdin.take().unwrap();
+    let shows = |text: &str| {
+        let screen = || fs::read(&output).unwrap_or_default();
+        wait_until(|| String::from_utf8_lossy(&screen()).contains(text))
+    };
+    let first = shows("Chapter 1, step 1 of 3: $ cargo run");
+    keys.write_all(b"\r").unwrap();
+    // Only what differs is drawn.
+    let second = shows("alice connects");
+    keys.write_all(b"bq").unwrap();
+    assert!(script.wait().unwrap().success());
+    // It has left the alternate screen.
+    assert!(first && second && shows("\u{1b}[?1049l"));
 }
