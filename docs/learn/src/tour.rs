@@ -1,7 +1,7 @@
 //! `cargo learn tour`: a chapter's transcript, played live.
 
 use std::env;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
@@ -68,7 +68,7 @@ impl Tour {
         if io::stdout().is_terminal() && io::stdin().is_terminal() {
             Screen::new()?.show(&mut play, &ended)?;
         } else {
-            play.print(&ended);
+            play.print(&ended)?;
         }
         let is_complete = play.frames.iter().all(|frame| frame.missing.is_empty());
         Ok(ExitCode::from(u8::from(!is_complete)))
@@ -113,22 +113,24 @@ impl Play<'_> {
     }
 
     /// Without a terminal: one step after the other, with what is new in each.
-    fn print(&mut self, ended: &AtomicBool) {
+    fn print(&mut self, ended: &AtomicBool) -> Result<()> {
+        let mut out = io::stdout();
         while !ended.load(Ordering::Relaxed) && self.go_on() {
             let Some(frame) = self.frames.last() else {
                 continue;
             };
-            println!("{}\n{}\n", frame.title, frame.sentence);
+            writeln!(out, "{}\n{}\n", frame.title, frame.sentence)?;
             for pane in &frame.panes {
                 for line in &pane.lines[pane.old..] {
-                    println!("  {:12}  {line}", pane.title);
+                    writeln!(out, "  {:12}  {line}", pane.title)?;
                 }
             }
             for line in &frame.missing {
-                println!("  expected, but it did not come: {line}");
+                writeln!(out, "  expected, but it did not come: {line}")?;
             }
-            println!();
+            writeln!(out)?;
         }
+        Ok(())
     }
 }
 

@@ -59,7 +59,11 @@ fn each_step_shows_who_has_done_what() {
 #[test]
 fn what_the_own_server_does_not_do_is_marked() {
     let mistaken = suite::program("book-checks");
-    let played = tour(["4", "--", mistaken.to_str().unwrap(), "forgets-the-last"]).code(1);
+    let played = tour(
+        "0.05",
+        ["4", "--", mistaken.to_str().unwrap(), "forgets-the-last"],
+    )
+    .code(1);
     let missing = contains("  expected, but it did not come: carol< Hello from A\n")
         .and(contains("  bob           < Hello from A\n"));
     played.stdout(missing);
