@@ -26,6 +26,9 @@ const HARDEN_SCALE: f64 = 0.6;
 /// How long a test may take besides its one wait in vain.
 const REST: Duration = Duration::from_secs(2);
 
+/// What comes before a promise that is kept.
+const KEPT: &str = "  ✓ ";
+
 pub(crate) struct Check {
     pub chapter: usize,
     /// Empty for the chapter's milestone.
@@ -81,28 +84,26 @@ impl Check {
     }
 
     fn report(&self, promises: &[(&Lesson, &Outcome)]) -> ExitCode {
-        for (lesson, outcome) in promises {
-            println!("{}", promise_line(lesson, outcome));
-        }
+        let lines = promises
+            .iter()
+            .map(|(lesson, outcome)| promise_line(lesson, outcome));
+        let lines: Vec<_> = lines.collect();
+        println!("{}", lines.join("\n"));
         let failures = promises.iter().filter(|(_, outcome)| !outcome.passed);
         let failures: Vec<_> = failures
             .map(|(lesson, outcome)| Failure::new(lesson, &outcome.output))
             .collect();
         let first = failure::first(&failures);
-        let is_first = |f: &Failure| {
+        let is_first = |f| {
             first
                 .as_ref()
                 .is_some_and(|first| ptr::eq(first.failure, f))
         };
-        for failure in failures.iter().filter(|f| self.all || is_first(f)) {
+        for failure in failures.iter().filter(|f| self.all || is_first(*f)) {
             println!("\n{}", failure.text.trim_end());
         }
 
-        let skipped = promises
-            .iter()
-            .filter(|(lesson, outcome)| skip_reason(lesson, outcome).is_some())
-            .count();
-        let kept = promises.len() - failures.len() - skipped;
+        let kept = lines.iter().filter(|line| line.starts_with(KEPT)).count();
         println!("\n{kept} of {} promises hold.", promises.len());
         if let Some(first) = first {
             show_advice(&first, failures.len());
@@ -124,18 +125,13 @@ impl Check {
 
 fn suite_of(chapter: usize) -> Result<Suite> {
     let suite = Suite::build(&milestones()[chapter - 1]).map_err(|e| anyhow!(e))?;
-    let scale = match env::var(DEADLINE_SCALE) {
-        Ok(scale) => scale.parse().ok(),
-        Err(_) if chapter == 5 => Some(HARDEN_SCALE),
-        Err(_) => Some(SCALE),
-    };
-    let wait = scale.and_then(|scale| Duration::try_from_secs_f64(20.0 * scale).ok());
-    let (scale, wait) = scale
-        .zip(wait)
-        .context(format!("{DEADLINE_SCALE} must be a positive number"))?;
+    let usual = if chapter == 5 { HARDEN_SCALE } else { SCALE };
+    let scale = env::var(DEADLINE_SCALE).map_or(Ok(usual), |scale| scale.parse());
+    let scale = scale.with_context(|| format!("{DEADLINE_SCALE} must be a number"))?;
     let suite = suite.deadline_scale(scale);
     // With one address for all, the tests run one after another.
     let Ok(address) = env::var(SERVER_ADDR) else {
+        let wait = Duration::try_from_secs_f64(20.0 * scale)?;
         return Ok(suite.all_at_once(wait + REST));
     };
     let address = address.parse();
@@ -167,17 +163,15 @@ fn in_order(outcomes: &[Outcome]) -> Vec<(&Lesson, &Outcome)> {
 
 fn promise_line(lesson: &Lesson, outcome: &Outcome) -> String {
     let promise = lesson.checks;
-    match skip_reason(lesson, outcome) {
-        Some(reason) => format!("  - {promise} (skipped: {reason})"),
-        None if outcome.passed => format!("  ✓ {promise}"),
-        None => format!("  ✗ {promise}"),
+    if !outcome.passed {
+        return format!("  ✗ {promise}");
     }
-}
-
-fn skip_reason<'a>(lesson: &Lesson, outcome: &'a Outcome) -> Option<&'a str> {
     let skipped = format!("skipped: {}: ", lesson.test);
-    let mut lines = outcome.output.lines().filter(|_| outcome.passed);
-    lines.find_map(|line| line.strip_prefix(&skipped))
+    let mut lines = outcome.output.lines();
+    match lines.find_map(|line| line.strip_prefix(&skipped)) {
+        Some(reason) => format!("  - {promise} (skipped: {reason})"),
+        None => format!("{KEPT}{promise}"),
+    }
 }
 
 fn show_advice(first: &First, failures: usize) {

@@ -40,8 +40,8 @@ impl<'a> Failure<'a> {
     pub(crate) fn advice(&self) -> String {
         match (&self.cause, &self.often) {
             (Some((cause, _)), _) => cause.clone(),
-            (None, Some(often)) => format!("not kept: {}. Often: {often}", self.promise),
-            (None, None) => format!("not kept: {}", self.promise),
+            (None, Some(often)) => format!("\"{}\" does not hold. Often: {often}", self.promise),
+            (None, None) => format!("\"{}\" does not hold.", self.promise),
         }
     }
 
@@ -141,10 +141,10 @@ what happened, in milliseconds since the start:
     fn what_is_often_wrong_is_not_reported_as_seen() {
         let lesson = lesson("half a line waits");
         let failure = Failure::new(&lesson, "often: The rest of a chunk\n   is lost.\n");
-        let advice = "not kept: half a line waits. Often: The rest of a chunk is lost.";
+        let advice = "\"half a line waits\" does not hold. Often: The rest of a chunk is lost.";
         assert_eq!(failure.advice(), advice);
         let failure = Failure::new(&lesson, "killed");
-        assert_eq!(failure.advice(), "not kept: half a line waits");
+        assert_eq!(failure.advice(), "\"half a line waits\" does not hold.");
     }
 
     /// The promise of the first failure, and how many it explains.

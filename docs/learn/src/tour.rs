@@ -14,7 +14,7 @@ use shared_testkit::env::{DEADLINE_SCALE, SERVER_CMD};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use crate::screen::Screen;
+use crate::screen;
 use crate::stage::{Pane, Stage, Step, attempt, steps};
 
 /// Set in the process that has the variables for the testkit.
@@ -66,7 +66,7 @@ impl Tour {
             frames: Vec::new(),
         };
         if io::stdout().is_terminal() && io::stdin().is_terminal() {
-            Screen::new()?.show(&mut play, &ended)?;
+            screen::show(&mut play, &ended)?;
         } else {
             play.print(&ended)?;
         }
@@ -98,14 +98,10 @@ impl Play<'_> {
             return false;
         };
         let missing = self.stage.play(step);
+        let (chapter, steps, action) = (self.chapter, self.steps.len(), step.action);
         self.frames.push(Frame {
-            title: format!(
-                "Chapter {}, step {number} of {}: {}",
-                self.chapter,
-                self.steps.len(),
-                step.action
-            ),
-            sentence: sentence(self.chapter, step.action),
+            title: format!("Chapter {chapter}, step {number} of {steps}: {action}"),
+            sentence: sentence(chapter, action),
             panes: self.stage.panes.clone(),
             missing: missing.into_iter().map(str::to_owned).collect(),
         });
@@ -116,9 +112,7 @@ impl Play<'_> {
     fn print(&mut self, ended: &AtomicBool) -> Result<()> {
         let mut out = io::stdout();
         while !ended.load(Ordering::Relaxed) && self.go_on() {
-            let Some(frame) = self.frames.last() else {
-                continue;
-            };
+            let frame = &self.frames[self.frames.len() - 1];
             writeln!(out, "{}\n{}\n", frame.title, frame.sentence)?;
             for pane in &frame.panes {
                 for line in &pane.lines[pane.old..] {
