@@ -71,7 +71,8 @@ fn draw(canvas: &mut Canvas, frame: &Frame) {
     ];
     let [title, clients, server, below] = Layout::vertical(rows).areas(canvas.area());
     let [server, calls] = Layout::horizontal(WIDTHS).areas(server);
-    canvas.render_widget(Line::from(frame.title.as_str()), title);
+    let heading = Line::from(frame.title.as_str()).style(Modifier::BOLD);
+    canvas.render_widget(heading, title);
     canvas.render_widget(Paragraph::new(text), below);
     draw_pane(canvas, server, &frame.panes[0]);
     draw_pane(canvas, calls, &frame.panes[1]);
