@@ -46,7 +46,7 @@ fn bad_usage_is_a_clear_error() {
             &["check", "1", "./rat"],
             "\"./rat\" is unexpected; COMMAND comes after --",
         ),
-        (&["check", "1", "--wach"], "\"--wach\" is unexpected"),
+        (&["check", "1", "--wat"], "\"--wat\" is unexpected"),
         (&["check", "1", "--"], "no COMMAND follows --"),
         (
             &["check", "1", "--", "./no/rat"],
@@ -60,7 +60,7 @@ fn bad_usage_is_a_clear_error() {
             &["check", "1", "--watch", "--", "true"],
             "--watch needs a COMMAND with a word that is a file",
         ),
-        (&["chekc", "1"], "there is no \"chekc\""),
+        (&["chess", "1"], "there is no \"chess\""),
         (&[], "what is to be done?"),
     ] {
         let assert = Command::new(LEARN).args(words).assert();
