@@ -9,8 +9,10 @@ pub(crate) struct Failure<'a> {
     pub promise: &'a str,
     /// The symptom, the paragraphs and the timeline.
     pub text: &'a str,
-    /// What was seen to be wrong, and the name of the rule that recognised it.
-    cause: Option<(String, String)>,
+    /// What was seen to be wrong.
+    cause: Option<String>,
+    /// The name of the rule that recognized it.
+    rule: Option<String>,
     /// What is often wrong where no rule fits.
     often: Option<String>,
     pub read: Option<String>,
@@ -27,10 +29,12 @@ impl<'a> Failure<'a> {
     pub(crate) fn new(lesson: &'a Lesson, output: &'a str) -> Failure<'a> {
         let text = from_symptom(output);
         let cause = paragraph(text, "cause");
+        let (cause, rule) = cause.map_or((None, None), split_rule);
         Failure {
             promise: lesson.checks,
             text,
-            cause: cause.as_deref().and_then(split_rule),
+            cause,
+            rule,
             often: paragraph(text, "often"),
             read: paragraph(text, "read"),
         }
@@ -39,32 +43,29 @@ impl<'a> Failure<'a> {
     /// What to do, in one line.
     pub(crate) fn advice(&self) -> String {
         match (&self.cause, &self.often) {
-            (Some((cause, _)), _) => cause.clone(),
+            (Some(cause), _) => cause.clone(),
             (None, Some(often)) => format!("\"{}\" does not hold. Often: {often}", self.promise),
             (None, None) => format!("\"{}\" does not hold.", self.promise),
         }
     }
-
-    fn rule(&self) -> Option<&str> {
-        self.cause.as_ref().map(|(_, rule)| rule.as_str())
-    }
 }
 
-/// The first failure with the most common cause. A failure without a recognised cause explains only
-/// itself, and comes after those with one.
+/// The first failure with the most common cause. A failure without a rule explains only itself; one
+/// without a cause comes after all others.
 ///
 /// `failures` are in the order of the chapter.
 pub(crate) fn first<'a>(failures: &'a [Failure<'a>]) -> Option<First<'a>> {
-    let explained_by = |failure: &Failure| match failure.rule() {
-        Some(rule) => failures.iter().filter(|f| f.rule() == Some(rule)).count(),
-        None => 0,
+    let explains = |failure: &Failure| match &failure.rule {
+        Some(rule) => failures
+            .iter()
+            .filter(|f| f.rule.as_ref() == Some(rule))
+            .count(),
+        None => 1,
     };
+    let rank = |failure: &Failure| (failure.cause.is_some(), explains(failure));
     // Of equal ones, `max_by_key` returns the last.
-    let failure = failures
-        .iter()
-        .rev()
-        .max_by_key(|failure| explained_by(failure))?;
-    let explains = explained_by(failure).max(1);
+    let failure = failures.iter().rev().max_by_key(|failure| rank(failure))?;
+    let explains = explains(failure);
     Some(First { failure, explains })
 }
 
@@ -93,10 +94,15 @@ fn paragraph(text: &str, name: &str) -> Option<String> {
     Some(paragraph.trim().to_owned())
 }
 
-/// Splits `sentence [rule]`.
-fn split_rule(cause: &str) -> Option<(String, String)> {
-    let (sentence, rule) = cause.strip_suffix(']')?.rsplit_once(" [")?;
-    Some((sentence.to_owned(), rule.to_owned()))
+/// Splits `SENTENCE [RULE]`.
+fn split_rule(cause: String) -> (Option<String>, Option<String>) {
+    let parts = cause
+        .strip_suffix(']')
+        .and_then(|cause| cause.rsplit_once(" ["));
+    match parts {
+        Some((sentence, rule)) => (Some(sentence.to_owned()), Some(rule.to_owned())),
+        None => (Some(cause), None),
+    }
 }
 
 #[cfg(test)]
@@ -130,7 +136,7 @@ what happened, in milliseconds since the start:
         let lesson = lesson("half a line waits");
         let failure = Failure::new(&lesson, CAUSE);
         assert!(failure.text.starts_with("bob did not receive"));
-        assert_eq!(failure.rule(), Some("blocking-client"));
+        assert_eq!(failure.rule.as_deref(), Some("blocking-client"));
         let advice = "alice's socket is blocking, and the server waits inside read for her.";
         assert_eq!(failure.advice(), advice);
         let read = "docs/src/1-accept.md, 'Told once: edge-triggered readiness'";
