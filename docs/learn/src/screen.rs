@@ -1,24 +1,32 @@
 //! The tour on a terminal.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
 use ratatui::Frame as Canvas;
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyModifiers};
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::Modifier;
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Paragraph};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use crate::stage::Pane;
 use crate::tour::{Frame, Play};
 
 /// How soon a signal is noticed.
-const TICK: Duration = Duration::from_millis(100);
+const TICK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
 
 /// System calls are longer than the server's lines.
 const WIDTHS: [Constraint; 2] = [Constraint::Fill(2), Constraint::Fill(3)];
+
+const CTRL_C: KeyEvent = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
 
 const KEYS: &str = "Enter: next step   b: step before   q: quit";
 
@@ -40,14 +48,22 @@ pub(crate) fn show(play: &mut Play, ended: &AtomicBool) -> Result<()> {
     })
 }
 
-/// Waits for a key, or for a new size of the terminal, which is no key. A signal and Ctrl-C are `q`.
+/// Waits for a key, or for a new size of the terminal, which is no key. A signal, Ctrl-C and the end
+/// of the terminal are `q`.
 fn key(ended: &AtomicBool) -> Result<KeyCode> {
+    let stdin = io::stdin();
     while !ended.load(Ordering::Relaxed) {
-        if !event::poll(TICK)? {
+        let mut input = [PollFd::new(&stdin, PollFlags::IN)];
+        let is_ready = poll(&mut input, Some(&TICK));
+        // crossterm reads forever from a terminal that is gone.
+        if input[0].revents().contains(PollFlags::HUP) {
+            break;
+        }
+        if is_ready == Err(Errno::INTR) || !event::poll(Duration::ZERO)? {
             continue;
         }
         match event::read()? {
-            Event::Key(key) if key.modifiers.contains(KeyModifiers::CONTROL) => break,
+            Event::Key(key) if key == CTRL_C => break,
             Event::Key(key) => return Ok(key.code),
             _ => return Ok(KeyCode::Null),
         }

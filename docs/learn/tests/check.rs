@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers are part of the tests")]
 
+mod common;
+
 use std::fs::{self, File, Permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -15,6 +17,8 @@ use predicates::str::{contains, is_empty};
 use rustix::process::{Pid, Signal, kill_process};
 use shared_testkit::env::{DEADLINE_SCALE, SERVER_ADDR};
 use shared_testkit::wait_until;
+
+use crate::common::{MARK, marked};
 
 const LEARN: &str = env!("CARGO_BIN_EXE_learn");
 
@@ -169,30 +173,12 @@ fn ctrl_c_leaves_no_process_behind() {
     assert!(ended, "still running: {:?}", marked(mark));
 }
 
-/// The command lines of the processes that have this in their environment.
-fn marked(mark: &str) -> Vec<String> {
-    let has_mark = |process: &PathBuf| {
-        // A process that ends while we look, and one of another user's, have none.
-        let environment = fs::read(process.join("environ")).unwrap_or_default();
-        String::from_utf8_lossy(&environment).contains(mark)
-    };
-    let processes = fs::read_dir("/proc")
-        .unwrap()
-        .flatten()
-        .map(|entry| entry.path());
-    let command_line = |process: PathBuf| fs::read(process.join("cmdline")).unwrap_or_default();
-    let command_lines = processes.filter(has_mark).map(command_line);
-    command_lines
-        .map(|line| String::from_utf8_lossy(&line).into_owned())
-        .collect()
-}
-
 fn start(words: &[&str], output: &Path) -> Child {
     process::Command::new(LEARN)
         .arg("check")
         .args(words)
         .env_remove(SERVER_ADDR)
-        .env("LEARN_TEST", output)
+        .env(MARK, output)
         .stdout(File::create(output).unwrap())
         .stderr(Stdio::null())
         .spawn()

@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers are part of the tests")]
 
+mod common;
+
 use std::fs;
 use std::io::{ErrorKind, Write};
-use std::path::Path;
-use std::process::{self, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{self, Child, ChildStdin, Stdio};
 
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
@@ -14,6 +16,8 @@ use predicates::prelude::PredicateBooleanExt;
 use predicates::str::{contains, is_empty};
 use shared_testkit::env::{DEADLINE_SCALE, SERVER_ADDR};
 use shared_testkit::{skip, wait_until};
+
+use crate::common::{MARK, marked};
 
 const LEARN: &str = env!("CARGO_BIN_EXE_learn");
 
@@ -89,33 +93,78 @@ fn bad_usage_is_a_clear_error() {
 
 #[test]
 fn a_terminal_is_left_as_it_was() {
-    let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join("screen");
-    let _ = fs::remove_file(&output);
-    // A new pseudo-terminal has no size.
-    let command = format!("stty cols 80 rows 24; {LEARN} tour 1");
-    let result = process::Command::new("script")
-        .args(["--quiet", "--return", "--flush", "--command", &command])
-        .arg(&output)
-        .env("TERM", "xterm")
-        .env_remove(SERVER_ADDR)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn();
-    let mut script = match result {
-        Err(e) if e.kind() == ErrorKind::NotFound => return skip("there is no `script`"),
-        script => script.unwrap(),
+    let Some(mut terminal) = Terminal::start("left") else {
+        return;
     };
-    let mut keys = script.stdin.take().unwrap();
-    let shows = |text: &str| {
-        let screen = || fs::read(&output).unwrap_or_default();
-        wait_until(|| String::from_utf8_lossy(&screen()).contains(text))
-    };
-    let first = shows("step 1 of 3");
-    keys.write_all(b"\r").unwrap();
+    let first = terminal.shows("step 1 of 3");
+    terminal.press("\r");
     // Only what differs is drawn, so a space may be left out.
-    let second = shows("Accepted");
-    keys.write_all(b"bq").unwrap();
-    assert!(script.wait().unwrap().success());
+    let second = terminal.shows("Accepted");
+    terminal.press("bq");
+    assert!(terminal.script.wait().unwrap().success());
     // It has left the alternate screen.
-    assert!(first && second && shows("\u{1b}[?1049l"));
+    assert!(first && second && terminal.shows("\u{1b}[?1049l"));
+}
+
+#[test]
+fn the_end_of_the_terminal_leaves_no_process_behind() {
+    let Some(mut terminal) = Terminal::start("ended") else {
+        return;
+    };
+    let first = terminal.shows("step 1 of 3");
+    terminal.script.kill().unwrap();
+    terminal.script.wait().unwrap();
+    let mark = terminal.screen.to_str().unwrap();
+    let ended = wait_until(|| marked(mark).is_empty());
+    assert!(first && ended, "still running: {:?}", marked(mark));
+}
+
+/// A tour of chapter 1 on a pseudo-terminal, made by script(1).
+struct Terminal {
+    script: Child,
+    keys: ChildStdin,
+    /// The file with everything that was drawn.
+    screen: PathBuf,
+}
+
+impl Terminal {
+    /// `None` where there is no `script`: the calling test is reported as skipped.
+    fn start(name: &str) -> Option<Terminal> {
+        let screen = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let _ = fs::remove_file(&screen);
+        // A new pseudo-terminal has no size.
+        let command = format!("stty cols 80 rows 24; exec {LEARN} tour 1");
+        let result = process::Command::new("script")
+            .args(["--quiet", "--return", "--flush", "--command", &command])
+            .arg(&screen)
+            .env("TERM", "xterm")
+            .env(MARK, &screen)
+            .env_remove(SERVER_ADDR)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn();
+        if result
+            .as_ref()
+            .is_err_and(|e| e.kind() == ErrorKind::NotFound)
+        {
+            skip("there is no `script`");
+            return None;
+        }
+        let mut script = result.unwrap();
+        let keys = script.stdin.take().unwrap();
+        Some(Terminal {
+            script,
+            keys,
+            screen,
+        })
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+
+    fn shows(&self, text: &str) -> bool {
+        let screen = || fs::read(&self.screen).unwrap_or_default();
+        wait_until(|| String::from_utf8_lossy(&screen()).contains(text))
+    }
 }
