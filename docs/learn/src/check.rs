@@ -1,7 +1,7 @@
 //! `cargo learn check`: the promises of a chapter, and what to fix first.
 
 use std::env;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::ptr;
@@ -53,7 +53,11 @@ impl Check {
             if let Err(e) = self.run_once() {
                 eprintln!("Error: {e:#}");
             }
-            println!("\nWaiting for a change of {} (Ctrl-C ends)", path.display());
+            writeln!(
+                io::stdout(),
+                "\nWaiting for a change of {} (Ctrl-C ends)",
+                path.display()
+            )?;
             watch.wait()?;
         }
     }
@@ -79,16 +83,21 @@ impl Check {
             promises.len() == total,
             "a test of {milestone} is not in LESSONS"
         );
-        println!("Chapter {}, tested: {command}\n", self.chapter);
-        Ok(self.report(&promises))
+        writeln!(
+            io::stdout(),
+            "Chapter {}, tested: {command}\n",
+            self.chapter
+        )?;
+        self.report(&promises)
     }
 
-    fn report(&self, promises: &[(&Lesson, &Outcome)]) -> ExitCode {
+    fn report(&self, promises: &[(&Lesson, &Outcome)]) -> Result<ExitCode> {
+        let mut out = io::stdout();
         let lines = promises
             .iter()
             .map(|(lesson, outcome)| promise_line(lesson, outcome));
         let lines: Vec<_> = lines.collect();
-        println!("{}", lines.join("\n"));
+        writeln!(out, "{}", lines.join("\n"))?;
         let failures = promises.iter().filter(|(_, outcome)| !outcome.passed);
         let failures: Vec<_> = failures
             .map(|(lesson, outcome)| Failure::new(lesson, &outcome.output))
@@ -100,15 +109,22 @@ impl Check {
                 .is_some_and(|first| ptr::eq(first.failure, f))
         };
         for failure in failures.iter().filter(|f| self.all || is_first(*f)) {
-            println!("\n{}", failure.text.trim_end());
+            writeln!(out, "\n{}", failure.text.trim_end())?;
         }
 
         let kept = lines.iter().filter(|line| line.starts_with(KEPT)).count();
-        println!("\n{kept} of {} promises hold.", promises.len());
-        if let Some(first) = first {
-            show_advice(&first, failures.len());
+        let total = promises.len();
+        match total - kept - failures.len() {
+            0 => writeln!(out, "\n{kept} of {total} promises hold.")?,
+            skipped => writeln!(
+                out,
+                "\n{kept} of {total} promises hold, {skipped} are skipped."
+            )?,
         }
-        ExitCode::from(u8::from(!failures.is_empty()))
+        if let Some(first) = first {
+            show_advice(&first, failures.len())?;
+        }
+        Ok(ExitCode::from(u8::from(!failures.is_empty())))
     }
 
     /// The first word of the command that is a file: `my_server.py` in `python3 my_server.py`. Our
@@ -177,13 +193,19 @@ fn promise_line(lesson: &Lesson, outcome: &Outcome) -> String {
     }
 }
 
-fn show_advice(first: &First, failures: usize) {
-    println!("Fix this first: {}", first.failure.advice());
+fn show_advice(first: &First, failures: usize) -> io::Result<()> {
+    let mut out = io::stdout();
+    writeln!(out, "Fix this first: {}", first.failure.advice())?;
     if failures > 1 {
-        println!("(explains {} of the {failures} failures)", first.explains);
+        writeln!(
+            out,
+            "(explains {} of the {failures} failures)",
+            first.explains
+        )?;
     }
-    if let Some(read) = &first.failure.read {
-        println!("Read: {read}");
+    match &first.failure.read {
+        Some(read) => writeln!(out, "Read: {read}"),
+        None => Ok(()),
     }
 }
 

@@ -130,7 +130,7 @@ fn a_server_without_an_argument_has_an_address() {
         .env(DEADLINE_SCALE, "1")
         .assert();
     let skipped = contains("  - a second argument is a clear error with exit status 1 (skipped: ")
-        .and(contains("\n10 of 16 promises hold.\n"));
+        .and(contains("\n10 of 16 promises hold, 6 are skipped.\n"));
     assert.code(0).stdout(skipped);
 }
 
