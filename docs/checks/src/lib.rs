@@ -42,6 +42,7 @@ mod links;
 mod names;
 mod page;
 mod quote;
+pub mod record;
 mod transcript;
 mod typing;
 mod workspace;

@@ -1,0 +1,436 @@
+//! What the kernel and the program hold, as it follows from the actions and calls.
+
+use std::collections::BTreeMap;
+
+use crate::record::calls::{Call, Flags};
+use crate::record::trace::{Entry, Kernel, Program, Socket, Step, cut};
+
+/// The descriptor of stdout.
+const STDOUT: usize = 1;
+
+/// Both ends of a client's connection, and what the program keeps for it.
+#[derive(Default)]
+pub(super) struct Connection {
+    pub port: u16,
+    /// Everything that the client has sent, and how much of it the server has read.
+    sent: Vec<u8>,
+    read: usize,
+    /// Whether the client has closed its sending half, and whether the server has read that.
+    has_ended: bool,
+    end_is_read: bool,
+    written: usize,
+    received: usize,
+    /// What the client's receive buffer holds when no more fits: it is seen, not computed.
+    pub room_at_client: Option<usize>,
+    descriptor: Option<usize>,
+    pub interest: Option<Flags>,
+    token: usize,
+    /// Whether something has happened since the last event.
+    is_woken: bool,
+    /// Whether a write was short or failed, and there has been no room since.
+    is_full: bool,
+    is_in_map: bool,
+    read_buf: Vec<u8>,
+    write_buf: usize,
+    /// Whether `epoll_ctl` has shown that the lines of this broadcast are queued for it.
+    is_queued: bool,
+}
+
+impl Connection {
+    pub fn unread(&self) -> usize {
+        self.sent.len() - self.read
+    }
+
+    /// What the server has written and the client has not read.
+    pub fn on_the_way(&self) -> usize {
+        self.written - self.received
+    }
+
+    pub fn has_unread_end(&self) -> bool {
+        self.has_ended && !self.end_is_read
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.descriptor.is_some()
+    }
+
+    pub fn has_descriptor(&self, descriptor: usize) -> bool {
+        self.descriptor == Some(descriptor)
+    }
+
+    fn readiness(&self) -> Flags {
+        let there = Flags {
+            readable: self.unread() > 0 || self.has_ended,
+            read_closed: self.has_ended,
+            writable: !self.is_full,
+            edge: false,
+        };
+        self.interest
+            .map_or(Flags::default(), |interest| interest.and(there))
+    }
+
+    /// Whether an event is on the ready list.
+    fn is_ready(&self) -> bool {
+        let is_level = self.interest.is_some_and(|interest| !interest.edge);
+        (self.is_woken || is_level) && !self.readiness().is_empty()
+    }
+
+    fn socket(&self) -> Socket {
+        let at_client = self
+            .on_the_way()
+            .min(self.room_at_client.unwrap_or(usize::MAX));
+        Socket {
+            unread: self.unread(),
+            unsent: self.on_the_way() - at_client,
+            at_client,
+            interest: self.interest.map_or(String::new(), Flags::interest),
+            trigger: self.interest.map_or("", Flags::trigger).to_owned(),
+            ready: self.is_ready(),
+        }
+    }
+
+    fn entry(&self, name: &str) -> Entry {
+        Entry {
+            name: name.to_owned(),
+            read_buf: cut(&self.read_buf),
+            read_buf_bytes: self.read_buf.len(),
+            write_buf: self.write_buf,
+        }
+    }
+}
+
+/// The whole of it.
+#[derive(Default)]
+pub(super) struct State {
+    pub pending: Vec<String>,
+    pub clients: BTreeMap<String, Connection>,
+    listener: Option<Flags>,
+    listener_is_woken: bool,
+    /// The bytes of complete lines that were read and not yet broadcast.
+    taken: usize,
+}
+
+impl State {
+    /// Of a server that has just started, from the calls that it has made.
+    pub fn new(calls: &[Call]) -> State {
+        let mut state = State::default();
+        for call in calls.iter().filter(|call| call.name == "epoll_ctl") {
+            state.listener = call.events().first().map(|(flags, _)| *flags);
+        }
+        assert!(
+            state.listener.is_some(),
+            "the listener is registered before it listens"
+        );
+        state
+    }
+
+    // What clients do.
+
+    pub fn connects(&mut self, name: &str, port: u16) {
+        let connection = Connection {
+            port,
+            ..Connection::default()
+        };
+        self.clients.insert(name.to_owned(), connection);
+        self.pending.push(name.to_owned());
+        self.listener_is_woken = true;
+    }
+
+    pub fn sends(&mut self, name: &str, bytes: &[u8]) {
+        let client = self.client(name);
+        client.sent.extend(bytes);
+        client.is_woken = true;
+    }
+
+    pub fn ends(&mut self, name: &str) {
+        let client = self.client(name);
+        client.has_ended = true;
+        client.is_woken = true;
+    }
+
+    pub fn receives(&mut self, name: &str, bytes: usize) {
+        let client = self.client(name);
+        client.received += bytes;
+        // A socket that was full reports room when it has been emptied. In between it depends on the
+        // kernel's thresholds: no scene reads less than all.
+        assert!(
+            !client.is_full || client.on_the_way() == 0,
+            "{name} must read everything"
+        );
+        client.is_woken |= client.is_full;
+        client.is_full = false;
+        client.room_at_client = None;
+    }
+
+    fn client(&mut self, name: &str) -> &mut Connection {
+        self.clients
+            .get_mut(name)
+            .expect("there is a client of this name")
+    }
+
+    /// Whether epoll has nothing left to report.
+    pub fn is_at_rest(&self) -> bool {
+        let is_listener_ready = self.listener_is_woken && !self.pending.is_empty();
+        !is_listener_ready && !self.clients.values().any(Connection::is_ready)
+    }
+
+    // What the server does.
+
+    /// The step that a call is, after it has changed the state. `None` for one that is not shown.
+    pub fn call(&mut self, call: &Call) -> Option<Step> {
+        let mut step = match call.name.as_str() {
+            "epoll_wait" => self.epoll_wait(call)?,
+            "accept4" => self.accept(call),
+            "recvfrom" => self.read(call),
+            "write" => self.line(call),
+            "sendto" => self.write(call),
+            "epoll_ctl" => self.epoll_ctl(call),
+            "close" => self.close(call)?,
+            _ => return None,
+        };
+        step.actor = "server".to_owned();
+        Some(step)
+    }
+
+    fn epoll_wait(&mut self, call: &Call) -> Option<Step> {
+        // Nothing happened: the loop's regular turn.
+        if call.result == Ok(0) {
+            return None;
+        }
+        if let Err(error) = &call.result {
+            return Some(step_of("epoll_wait", None, error.as_str().into()));
+        }
+        let mut events = Vec::new();
+        for (flags, token) in call.events() {
+            events.push((self.name_of(token), flags.event()));
+        }
+        let mut reported = events.clone();
+        reported.sort();
+        let expected = self.take_ready();
+        assert!(
+            reported == expected,
+            "{reported:?} reported, but {expected:?} was ready"
+        );
+        let count = if events.len() == 1 {
+            "1 event".to_owned()
+        } else {
+            format!("{} events", events.len())
+        };
+        let step = step_of("epoll_wait", None, count.into());
+        Some(Step { events, ..step })
+    }
+
+    /// What epoll is about to report, sorted, which is no longer ready then.
+    fn take_ready(&mut self) -> Vec<(String, String)> {
+        let mut ready = Vec::new();
+        for (name, client) in &mut self.clients {
+            if client.is_ready() {
+                ready.push((name.clone(), client.readiness().event()));
+            }
+            client.is_woken = false;
+        }
+        if self.listener_is_woken && !self.pending.is_empty() {
+            ready.push(("listener".to_owned(), "READABLE".to_owned()));
+        }
+        self.listener_is_woken = self.listener.is_some_and(|interest| !interest.edge);
+        ready.sort();
+        ready
+    }
+
+    fn name_of(&self, token: usize) -> String {
+        let mut clients = self.clients.iter();
+        let client = clients.find(|(_, client)| client.is_open() && client.token == token);
+        client.map_or("listener".to_owned(), |(name, _)| name.clone())
+    }
+
+    fn accept(&mut self, call: &Call) -> Step {
+        let result = match &call.result {
+            Err(error) => error.clone(),
+            Ok(descriptor) => {
+                let name = self.pending.remove(0);
+                let client = self.client(&name);
+                assert_eq!(Some(client.port), call.port(), "accepted in another order");
+                client.descriptor = Some(*descriptor);
+                name
+            }
+        };
+        step_of("accept4", Some("listener".to_owned()), result.into())
+    }
+
+    fn read(&mut self, call: &Call) -> Step {
+        let (name, client) = self.by_descriptor(call.descriptor());
+        let Ok(count) = call.result else {
+            return step_of("read", Some(name), error(call).into());
+        };
+        let chunk = client.sent[client.read..client.read + count].to_vec();
+        client.read += count;
+        client.read_buf.extend(&chunk);
+        client.end_is_read |= count == 0;
+        let lines = chunk.iter().rposition(|&byte| byte == b'\n');
+        if let Some(newline) = lines {
+            let rest = client
+                .read_buf
+                .split_off(client.read_buf.len() - (chunk.len() - newline - 1));
+            let taken = std::mem::replace(&mut client.read_buf, rest).len();
+            self.taken += taken;
+        }
+        let step = step_of("read", Some(name), count.into());
+        Step {
+            text: Some(cut(&chunk)),
+            ..step
+        }
+    }
+
+    fn write(&mut self, call: &Call) -> Step {
+        let asked = call
+            .arguments
+            .rsplit(", ")
+            .nth(3)
+            .and_then(|count| count.parse().ok());
+        let text = call.text();
+        let (name, client) = self.by_descriptor(call.descriptor());
+        client.is_full = call.result.as_ref().ok().copied() < asked;
+        let Ok(count) = call.result else {
+            return step_of("write", Some(name), error(call).into());
+        };
+        client.written += count;
+        client.write_buf -= count;
+        let step = step_of("write", Some(name), count.into());
+        let text = if count > text.len() {
+            text + "…"
+        } else {
+            text
+        };
+        Step {
+            text: Some(cut(text.as_bytes())),
+            ..step
+        }
+    }
+
+    fn epoll_ctl(&mut self, call: &Call) -> Step {
+        let taken = self.taken;
+        let (name, client) = self.by_descriptor(call.descriptor());
+        let how = call.argument(1).trim_start_matches("EPOLL_CTL_").to_owned();
+        let Some((interest, token)) = call.events().first().copied() else {
+            client.interest = None;
+            client.is_in_map = false;
+            return step_of("epoll_ctl", Some(name), how.into());
+        };
+        // WRITABLE goes on when a line is queued, and off when nothing is.
+        match interest.writable {
+            true => client.write_buf += taken,
+            false => client.write_buf = 0,
+        }
+        client.is_queued = interest.writable;
+        client.interest = Some(interest);
+        client.token = token;
+        client.is_woken = true;
+        let how = format!("{how} {} {}", interest.interest(), interest.trigger());
+        step_of("epoll_ctl", Some(name), how.into())
+    }
+
+    fn close(&mut self, call: &Call) -> Option<Step> {
+        let descriptor = call.descriptor();
+        let is_it = |client: &&Connection| client.descriptor == Some(descriptor);
+        self.clients.values().find(is_it)?;
+        let (name, client) = self.by_descriptor(descriptor);
+        client.descriptor = None;
+        client.interest = None;
+        Some(step_of("close", Some(name), 0.into()))
+    }
+
+    /// A line on stdout or stderr.
+    fn line(&mut self, call: &Call) -> Step {
+        let text = call.text();
+        let mut line = text.trim_end_matches('\n').to_owned();
+        for client in self.clients.values_mut() {
+            line = line.replace(&format!(":{}", client.port), ":xxxxx");
+        }
+        if call.descriptor() != STDOUT {
+            return Step {
+                stderr: Some(line),
+                ..Step::default()
+            };
+        }
+        if let Some(token) = line.strip_prefix("Registered client with ") {
+            let client = self
+                .clients
+                .values_mut()
+                .find(|client| client.is_open() && token_name(client.token) == token);
+            client.expect("it is registered").is_in_map = true;
+        }
+        if let Some(rest) = line.strip_prefix("Broadcast ") {
+            self.broadcast(rest);
+        }
+        Step {
+            stdout: Some(line),
+            ..Step::default()
+        }
+    }
+
+    /// Ends a broadcast. Whoever had bytes queued before it has made no call for it.
+    fn broadcast(&mut self, line: &str) {
+        let taken = std::mem::take(&mut self.taken);
+        let (count, sender) = line
+            .split_once(" bytes from ")
+            .expect("the line is complete");
+        assert_eq!(
+            count.parse(),
+            Ok(taken),
+            "the bytes of complete lines that were read"
+        );
+        for client in self.clients.values_mut() {
+            let is_sender = token_name(client.token) == sender;
+            if client.write_buf > 0 && !client.is_queued && !is_sender {
+                client.write_buf += taken;
+            }
+            client.is_queued = false;
+        }
+    }
+
+    fn by_descriptor(&mut self, descriptor: usize) -> (String, &mut Connection) {
+        let mut clients = self.clients.iter_mut();
+        let client = clients.find(|(_, client)| client.descriptor == Some(descriptor));
+        let (name, client) = client.expect("the descriptor is a client's");
+        (name.clone(), client)
+    }
+
+    // What is shown.
+
+    pub fn kernel(&self) -> Kernel {
+        let open = self.clients.iter().filter(|(_, client)| client.is_open());
+        Kernel {
+            pending: self.pending.clone(),
+            listener_ready: self.listener_is_woken && !self.pending.is_empty(),
+            sockets: open
+                .map(|(name, client)| (name.clone(), client.socket()))
+                .collect(),
+        }
+    }
+
+    pub fn program(&self) -> Program {
+        let kept = self.clients.iter().filter(|(_, client)| client.is_in_map);
+        Program {
+            map: kept
+                .map(|(name, client)| (token_name(client.token), client.entry(name)))
+                .collect(),
+        }
+    }
+}
+
+fn token_name(token: usize) -> String {
+    format!("Token({token})")
+}
+
+fn error(call: &Call) -> String {
+    call.result.clone().expect_err("the call has failed")
+}
+
+fn step_of(call: &str, on: Option<String>, result: serde_json::Value) -> Step {
+    Step {
+        call: Some(call.to_owned()),
+        on,
+        result: Some(result),
+        ..Step::default()
+    }
+}
