@@ -50,6 +50,7 @@ pub fn record(scene: &Scene) -> Option<Trace> {
         title: scene.title.clone(),
         program: scene.program.clone(),
         source: source.path,
+        kernel: kernel_release(),
         clients: scene.clients.clone(),
         steps,
     })
@@ -272,12 +273,20 @@ impl Stage {
                 labels.collect::<Vec<_>>()
             ));
         };
-        self.cursor += offset;
-        let step = &mut self.steps[self.cursor];
+        let step = &mut self.steps[self.cursor + offset];
+        self.cursor += offset + 1;
         step.caption = line.say.clone().or(step.caption.take());
         step.ask = line.ask.clone().or(step.ask.take());
         Ok(())
     }
+}
+
+/// The version of the running kernel without its patches: `Linux 6.18`.
+pub(super) fn kernel_release() -> String {
+    let release =
+        fs::read_to_string("/proc/sys/kernel/osrelease").expect("the kernel says its release");
+    let parts: Vec<_> = release.split('.').take(2).collect();
+    format!("Linux {}", parts.join("."))
 }
 
 fn did(actor: &str, does: &str) -> Step {
@@ -308,12 +317,12 @@ fn fold(steps: Vec<Step>) -> Vec<Step> {
             folded.extend_from_slice(run);
             continue;
         }
-        let sum: u64 = run
-            .iter()
-            .filter_map(|step| step.result.as_ref()?.as_u64())
-            .sum();
+        let counts = run.iter().filter_map(|step| step.result.as_ref()?.as_u64());
+        let sum: u64 = counts.clone().sum();
+        let largest = counts.max().expect("there is a run");
         folded.push(Step {
-            times: Some(run.len()),
+            // How many there really were depends on how fast the bytes came.
+            times: Some(sum.div_ceil(largest) as usize),
             result: Some(sum.into()),
             text: run[0].text.clone(),
             ..run[run.len() - 1].clone()

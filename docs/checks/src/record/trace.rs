@@ -20,6 +20,8 @@ pub struct Trace {
     pub program: String,
     /// The file whose lines run, relative to the workspace's root.
     pub source: String,
+    /// The kernel that it was recorded with: how much fits into a socket is its choice.
+    pub kernel: String,
     /// The clients, in the order in which they are shown.
     pub clients: Vec<String>,
     /// What happened, in order.
@@ -59,7 +61,8 @@ pub struct Step {
     /// A line of the server's on stderr.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stderr: Option<String>,
-    /// How many such steps this one stands for: `result` is their sum, the states follow the last.
+    /// How many such steps this one stands for, at least: `result` is their sum, and the states are
+    /// those after the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub times: Option<usize>,
     /// The line of the source that runs.
@@ -165,6 +168,7 @@ impl Trace {
             ("title", &self.title),
             ("program", &self.program),
             ("source", &self.source),
+            ("kernel", &self.kernel),
         ] {
             text += &format!(" \"{key}\": {},\n", json(&value.as_str().into()));
         }
