@@ -41,6 +41,7 @@ mod excerpt;
 mod links;
 mod names;
 mod page;
+pub mod picture;
 mod quote;
 pub mod record;
 mod transcript;

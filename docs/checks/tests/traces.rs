@@ -1,5 +1,8 @@
 //! The recorded traces are what the servers really do.
 
+use std::fs;
+
+use book_checks::picture::picture;
 use book_checks::record::{Scene, check_traces, record};
 use book_checks::root;
 use shared_testkit::env::is_strict;
@@ -27,17 +30,22 @@ fn recorded_again_they_are_the_same() {
         let Some(trace) = record(&scene) else {
             return;
         };
-        let committed = std::fs::read_to_string(root().join(scene.path()));
+        let committed = fs::read_to_string(root().join(scene.path()));
         let is_same = committed.is_ok_and(|committed| committed == trace.to_json());
         assert!(is_same, "{} differs:\n{}", scene.path(), trace.to_json());
     }
 }
 
 #[test]
-#[ignore = "writes the traces instead of checking them"]
+#[ignore = "writes the traces and pictures instead of checking them"]
 fn write_the_traces() {
     for scene in Scene::all() {
         let trace = record(&scene).expect("strace is installed");
-        std::fs::write(root().join(scene.path()), trace.to_json()).expect("it can be written");
+        write(&scene.path(), &trace.to_json());
+        write(&scene.picture_path(), &picture(&trace));
     }
+}
+
+fn write(path: &str, text: &str) {
+    fs::write(root().join(path), text).expect("it can be written");
 }

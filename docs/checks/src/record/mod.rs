@@ -22,11 +22,15 @@ use serde::Deserialize;
 pub use crate::record::stage::record;
 pub use crate::record::trace::{Ask, Kernel, Program, Socket, Step, Trace};
 
+use crate::picture::picture;
 use crate::record::source::Source;
 use crate::workspace::{files, read};
 
 /// The folder of the committed traces.
 const TRACES: &str = "docs/src/loop/traces";
+
+/// The folder of their pictures.
+const PICTURES: &str = "docs/src/loop/pictures";
 
 /// Who does what, and what the reader is told about it.
 #[derive(Deserialize)]
@@ -70,14 +74,54 @@ impl Scene {
     pub fn path(&self) -> String {
         format!("{TRACES}/{}.json", self.name)
     }
+
+    /// Where the picture of its trace is committed.
+    #[must_use]
+    pub fn picture_path(&self) -> String {
+        format!("{PICTURES}/{}.svg", self.name)
+    }
+
+    /// Its committed trace.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the file's JSON.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such file.
+    pub fn trace(&self) -> Result<Trace, String> {
+        Trace::parse(&read(&self.path()))
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let trace = self.trace()?;
+        if trace.program != self.program {
+            return Err(format!(
+                "the program is {}, not {}",
+                trace.program, self.program
+            ));
+        }
+        let source = Source::of(&self.program);
+        for step in trace.steps.iter().filter(|step| step.line.is_some()) {
+            let line = source.line(step)?;
+            if step.line != Some(line) {
+                return Err(format!("{:?} is line {line} by now", step.label()));
+            }
+        }
+        match picture(&trace) == read(&self.picture_path()) {
+            true => Ok(()),
+            false => Err("the picture is another trace's".to_owned()),
+        }
+    }
 }
 
 /// What is not true of the committed traces: without recording anything, checks that there is one
-/// for each scene and no other, and that the lines that they name exist.
+/// for each scene and no other, that the lines that they name exist, and that the pictures show them.
 ///
 /// # Panics
 ///
-/// If the scenes or a source cannot be read.
+/// If a scene, a trace, a picture or a source cannot be read.
 #[must_use]
 pub fn check_traces() -> Vec<String> {
     let scenes = Scene::all();
@@ -87,25 +131,8 @@ pub fn check_traces() -> Vec<String> {
         return vec![format!("{TRACES} does not have one trace for each scene")];
     }
     let problems = scenes.iter().filter_map(|scene| {
-        let trace = Trace::parse(&read(&scene.path()));
-        let problem = trace
-            .and_then(|trace| lines_exist(&trace, &scene.program))
-            .err()?;
+        let problem = scene.check().err()?;
         Some(format!("{}: {problem}", scene.path()))
     });
     problems.collect()
-}
-
-fn lines_exist(trace: &Trace, program: &str) -> Result<(), String> {
-    if trace.program != program {
-        return Err(format!("the program is {}, not {program}", trace.program));
-    }
-    let source = Source::of(program);
-    for step in trace.steps.iter().filter(|step| step.line.is_some()) {
-        let line = source.line(step)?;
-        if step.line != Some(line) {
-            return Err(format!("{:?} is line {line} by now", step.label()));
-        }
-    }
-    Ok(())
 }
