@@ -53,21 +53,13 @@ pub fn picture(trace: &Trace) -> String {
         y: 4 * LINE,
         body: String::new(),
     };
-    let mut before: Option<&Step> = None;
-    for step in steps.filter(|step| step.stdout.is_none() && step.stderr.is_none()) {
-        drawing.step(step);
-        let is_new =
-            |text: &str, old: Option<String>| !text.is_empty() && old.as_deref() != Some(text);
-        let kernel = kernel_text(&step.kernel);
-        if is_new(&kernel, before.map(|step| kernel_text(&step.kernel))) {
-            drawing.text(KERNEL, "state", "middle", &kernel);
+    let (mut kernel, mut program) = (Vec::new(), Vec::new());
+    for step in steps {
+        if step.stdout.is_none() && step.stderr.is_none() {
+            drawing.step(step);
         }
-        let program = program_text(&step.server);
-        if is_new(&program, before.map(|step| program_text(&step.server))) {
-            drawing.text(WIDTH - 6, "state", "end", &program);
-        }
-        drawing.y += LINE / 2;
-        before = Some(step);
+        drawing.news(KERNEL, "middle", &mut kernel, kernel_texts(&step.kernel));
+        drawing.news(WIDTH - 6, "end", &mut program, program_texts(&step.server));
     }
     drawing.finish(&trace.title)
 }
@@ -80,6 +72,16 @@ struct Drawing<'a> {
 }
 
 impl Drawing<'_> {
+    /// What a side holds that it did not hold before.
+    fn news(&mut self, x: usize, anchor: &str, before: &mut Vec<String>, now: Vec<String>) {
+        let mut news = now.clone();
+        news.retain(|text| !before.contains(text));
+        if !news.is_empty() {
+            self.text(x, "state", anchor, &news.join(", "));
+        }
+        *before = now;
+    }
+
     fn step(&mut self, step: &Step) {
         let (from, to, label) = if step.call.is_some() {
             call(step)
@@ -123,7 +125,7 @@ impl Drawing<'_> {
     fn action(&self, step: &Step) -> (usize, usize, String) {
         let does = step.does.as_deref().unwrap_or_default();
         if step.actor == "server" {
-            return (SERVER, SERVER, format!("the server is {does}"));
+            return (SERVER, SERVER, does.to_owned());
         }
         let lane = self.lane(&step.actor);
         let bytes = step.bytes.unwrap_or_default();
@@ -203,9 +205,9 @@ fn call(step: &Step) -> (usize, usize, String) {
             .and_then(Value::as_u64)
             .map_or(String::new(), |n| grouped(n as usize)),
     };
-    let times = step
-        .times
-        .map_or(String::new(), |times| format!(", {} calls", grouped(times)));
+    let times = step.times.map_or(String::new(), |times| {
+        format!(", {}+ calls", grouped(times))
+    });
     match step.call.as_deref().unwrap_or_default() {
         "epoll_wait" => {
             let events = step.events.iter().map(|(on, what)| format!("{on} {what}"));
@@ -234,7 +236,7 @@ fn is_refused(step: &Step) -> bool {
 }
 
 /// What the kernel holds, as far as it is anything.
-fn kernel_text(kernel: &Kernel) -> String {
+fn kernel_texts(kernel: &Kernel) -> Vec<String> {
     let mut parts = Vec::new();
     if !kernel.pending.is_empty() {
         parts.push(format!("pending: {}", kernel.pending.join(", ")));
@@ -250,11 +252,11 @@ fn kernel_text(kernel: &Kernel) -> String {
             }
         }
     }
-    parts.join(", ")
+    parts
 }
 
 /// What the program holds, as far as it is anything.
-fn program_text(program: &Program) -> String {
+fn program_texts(program: &Program) -> Vec<String> {
     let mut parts = Vec::new();
     for entry in program.map.values() {
         if !entry.read_buf.is_empty() && entry.read_buf.len() <= 12 {
@@ -278,7 +280,7 @@ fn program_text(program: &Program) -> String {
             ));
         }
     }
-    parts.join(", ")
+    parts
 }
 
 fn shown(text: &str) -> String {

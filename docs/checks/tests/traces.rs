@@ -3,17 +3,14 @@
 use std::fs;
 
 use book_checks::picture::picture;
-use book_checks::record::{Scene, check_traces, record};
+use book_checks::record::{Scene, Trace, check_traces, record};
 use book_checks::root;
 use shared_testkit::env::is_strict;
 
-mod common;
-
-use common::assert_none;
-
 #[test]
 fn each_scene_has_a_trace_and_its_lines_exist() {
-    assert_none(&check_traces());
+    let problems = check_traces();
+    assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
 }
 
 /// With `TESTKIT_STRICT` set, as in CI. To record after a change of a server or scene:
@@ -30,10 +27,29 @@ fn recorded_again_they_are_the_same() {
         let Some(trace) = record(&scene) else {
             return;
         };
-        let committed = fs::read_to_string(root().join(scene.path()));
-        let is_same = committed.is_ok_and(|committed| committed == trace.to_json());
-        assert!(is_same, "{} differs:\n{}", scene.path(), trace.to_json());
+        let committed = scene.trace().expect("it can be read");
+        let (now, then) = (
+            comparable(&trace, &committed),
+            comparable(&committed, &trace),
+        );
+        for (now, then) in now.lines().zip(then.lines()) {
+            assert_eq!(now, then, "recorded now and committed: {}", scene.path());
+        }
+        assert_eq!(now.len(), then.len(), "{} ends elsewhere", scene.path());
     }
+}
+
+/// A trace as text. How many bytes fit into a socket is the kernel's choice: of another kernel's trace
+/// only the numbers of up to five digits are compared.
+fn comparable(trace: &Trace, other: &Trace) -> String {
+    let json = trace.to_json();
+    if trace.kernel == other.kernel {
+        return json;
+    }
+    let json = json.replace(&trace.kernel, "");
+    let parts = json.split(|c: char| !c.is_ascii_digit());
+    let large = parts.filter(|number| number.len() > 5);
+    large.fold(json.clone(), |json, number| json.replacen(number, "…", 1))
 }
 
 #[test]
