@@ -41,14 +41,14 @@ mod excerpt;
 mod links;
 mod names;
 mod page;
-pub mod picture;
 mod quote;
-pub mod record;
-mod transcript;
 mod typing;
 mod workspace;
 
+pub mod picture;
+pub mod record;
 pub mod suite;
+pub mod transcript;
 
 pub use crate::page::Page;
 pub use crate::workspace::{milestones, root};
@@ -143,6 +143,19 @@ impl Book {
     #[must_use]
     pub fn check_transcripts(&self) -> Vec<String> {
         self.check_blocks("transcript", transcript::replay)
+    }
+
+    /// The lines of the first `transcript` block in a chapter. Empty if there is none.
+    #[must_use]
+    pub fn transcript(&self, chapter: usize) -> Vec<&str> {
+        let pages = self
+            .pages
+            .iter()
+            .filter(|page| page.milestone() == Some(chapter));
+        let mut blocks = pages.flat_map(|page| &page.blocks);
+        let block = blocks.find(|block| block.language == "transcript");
+        let lines = block.map_or(&[][..], |block| &block.lines);
+        lines.iter().map(|line| line.text.as_str()).collect()
     }
 
     fn check_blocks(&self, language: &str, check: CheckBlock) -> Vec<String> {

@@ -17,8 +17,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
+use shared_testkit::assert_cmd;
 use shared_testkit::env::{DEADLINE_SCALE, SERVER_ADDR, SERVER_CMD};
 
 use crate::workspace::root;
@@ -37,6 +39,8 @@ pub struct Suite {
     tests: Vec<Test>,
     deadline_scale: String,
     server_address: Option<SocketAddr>,
+    at_once: usize,
+    limit: Option<Duration>,
 }
 
 #[derive(Clone)]
@@ -64,6 +68,15 @@ impl Suite {
     /// If they cannot be built.
     #[must_use]
     pub fn of(package: &str) -> Suite {
+        Suite::build(package).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// [`Suite::of`] for a package that may be broken.
+    ///
+    /// # Errors
+    ///
+    /// The compiler's messages if the tests cannot be built.
+    pub fn build(package: &str) -> Result<Suite, String> {
         let directory = root().join(package);
         let mut arguments = vec!["test", "--no-run"];
         for target in ["article", "departures", "attacks"] {
@@ -72,17 +85,15 @@ impl Suite {
             }
         }
         let root = root();
-        let tests = built_by_cargo(&arguments, &root, package, "test")
-            .unwrap_or_else(|e| panic!("{e}"))
-            .into_iter()
-            .flat_map(tests_in)
-            .collect();
-        Suite {
+        let binaries = built_by_cargo(&arguments, &root, package, "test")?;
+        Ok(Suite {
             directory,
-            tests,
+            tests: binaries.into_iter().flat_map(tests_in).collect(),
             deadline_scale: SCALE.to_owned(),
             server_address: None,
-        }
+            at_once: AT_ONCE,
+            limit: None,
+        })
     }
 
     /// Sets every deadline to this fraction of 20 seconds, instead of a tenth. Tests that are meant
@@ -90,6 +101,15 @@ impl Suite {
     #[must_use]
     pub fn deadline_scale(mut self, scale: f64) -> Suite {
         self.deadline_scale = scale.to_string();
+        self
+    }
+
+    /// Runs all tests at once, and kills one that has not ended after `limit`. With a server that
+    /// hangs, that is how long a whole run takes.
+    #[must_use]
+    pub fn all_at_once(mut self, limit: Duration) -> Suite {
+        self.at_once = self.tests.len();
+        self.limit = Some(limit);
         self
     }
 
@@ -114,6 +134,21 @@ impl Suite {
     /// If a test cannot be run at all.
     #[must_use]
     pub fn run(&self, server_command: &str, wanted: impl Fn(&str) -> bool) -> Vec<Outcome> {
+        self.run_counting(server_command, wanted, |_| {})
+    }
+
+    /// [`Suite::run`], which reports after each test how many have ended.
+    ///
+    /// # Panics
+    ///
+    /// If a test cannot be run at all.
+    #[must_use]
+    pub fn run_counting(
+        &self,
+        server_command: &str,
+        wanted: impl Fn(&str) -> bool,
+        report: impl Fn(usize) + Sync,
+    ) -> Vec<Outcome> {
         let tests = self.tests.iter().filter(|test| wanted(&test.name));
         let waiting = Mutex::new(tests.collect::<VecDeque<_>>());
         let next = || {
@@ -122,12 +157,13 @@ impl Suite {
         };
         let outcomes = Mutex::new(Vec::new());
         thread::scope(|scope| {
-            for _ in 0..AT_ONCE {
+            for _ in 0..self.at_once {
                 scope.spawn(|| {
                     while let Some(test) = next() {
                         let outcome = self.run_one(test, server_command);
                         let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
                         outcomes.push(outcome);
+                        report(outcomes.len());
                     }
                 });
             }
@@ -141,17 +177,28 @@ impl Suite {
 
     fn run_one(&self, test: &Test, server_command: &str) -> Outcome {
         let address = self.server_address.map(|address| address.to_string());
-        let output = Command::new(&test.binary)
+        let mut command = Command::new(&test.binary);
+        command
             .args(["--exact", &test.name, "--nocapture"])
             .current_dir(&self.directory)
             .env(SERVER_CMD, server_command)
             .env_remove(SERVER_ADDR)
             .envs(address.map(|address| (SERVER_ADDR, address)))
             .env(DEADLINE_SCALE, &self.deadline_scale)
-            .stdin(Stdio::null())
+            // It would show where the test is, and nobody looks for the fault there.
+            .env("RUST_BACKTRACE", "0")
+            .stdin(Stdio::null());
+        let mut command = assert_cmd::Command::from_std(command);
+        if let Some(limit) = self.limit {
+            command.timeout(limit);
+        }
+        let output = command
             .output()
             .unwrap_or_else(|e| panic!("cannot run {}: {e}", test.binary.display()));
-        let text = [output.stdout, output.stderr].concat();
+        let mut text = [output.stdout, output.stderr].concat();
+        if output.status.code().is_none() {
+            text.extend(b"the test did not end by itself\n");
+        }
         Outcome {
             test: test.name.clone(),
             passed: output.status.success(),

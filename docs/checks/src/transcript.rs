@@ -53,7 +53,8 @@ fn is_installed(tool: &str) -> bool {
 }
 
 /// Splits a line into a name, a verb or mark, and a text: `bob leaves`, `bob>> text`, `$ command`.
-fn split(line: &str) -> (&str, &str, &str) {
+#[must_use]
+pub fn split(line: &str) -> (&str, &str, &str) {
     let end = line.find(|c: char| !c.is_ascii_alphanumeric() && c != '-');
     let (name, rest) = line.split_at(end.unwrap_or(line.len()));
     let rest = rest.trim_start();
@@ -212,7 +213,8 @@ impl Actor<'_> {
 }
 
 /// Whether a line is the wanted one, with any number in the place of `xxxxx`.
-fn is_like(wanted: &str, line: &str) -> bool {
+#[must_use]
+pub fn is_like(wanted: &str, line: &str) -> bool {
     let Some((before, after)) = wanted.split_once("xxxxx") else {
         return line == wanted;
     };
