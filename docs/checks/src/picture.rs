@@ -78,6 +78,7 @@ impl Drawing<'_> {
         news.retain(|text| !before.contains(text));
         if !news.is_empty() {
             self.text(x, "state", anchor, &news.join(", "));
+            self.y += LINE / 4;
         }
         *before = now;
     }
@@ -219,11 +220,13 @@ fn call(step: &Step) -> (usize, usize, String) {
         }
         "accept4" => (KERNEL, SERVER, format!("accept: {result}")),
         "read" => (KERNEL, SERVER, format!("read {on}: {result}{times}")),
-        "epoll_ctl" => (
-            SERVER,
-            KERNEL,
-            format!("{on}: {}", result.trim_end_matches(" edge")),
-        ),
+        "epoll_ctl" if result == "DEL" => (SERVER, KERNEL, format!("deregister {on}")),
+        "epoll_ctl" => {
+            // `MOD READABLE edge`: whether it is new, and that it is edge-triggered, is left out.
+            let (_, interest) = result.split_once(' ').unwrap_or_default();
+            let interest = interest.trim_end_matches(" edge");
+            (SERVER, KERNEL, format!("{on}: {interest}"))
+        }
         "close" => (SERVER, KERNEL, format!("close {on}")),
         call => (SERVER, KERNEL, format!("{call} {on}: {result}{times}")),
     }
