@@ -89,34 +89,17 @@ impl Drawing<'_> {
         } else {
             self.action(step)
         };
-        let middle = (from + to) / 2;
-        // A long label between the last two lanes needs the width of the page.
-        let (x, anchor) = match middle > KERNEL {
-            true => (WIDTH - 6, "end"),
-            false => (
-                middle,
-                if middle < 2 * CLIENT {
-                    "start"
-                } else {
-                    "middle"
-                },
-            ),
-        };
-        let x = if anchor == "start" {
-            from.min(to) + 4
-        } else {
-            x
+        // A long label beside the server's lane needs all the room up to the edge.
+        let (x, anchor) = match (from + to) / 2 {
+            middle if middle > KERNEL && from != to => (WIDTH - 6, "end"),
+            middle => (middle, "middle"),
         };
         self.text(x, "", anchor, &label);
+        let class = if is_refused(step) { "none" } else { "" };
+        let y = self.y - LINE / 2 - 2;
         if from != to {
-            let class = if is_refused(step) {
-                " class=\"none\""
-            } else {
-                ""
-            };
-            let y = self.y - LINE / 2 - 2;
             self.add(&format!(
-                "<path{class} d=\"M{from} {y}H{to}\" marker-end=\"url(#head)\"/>"
+                r#"<path class="{class}" d="M{from} {y}H{to}" marker-end="url(#head)"/>"#
             ));
         }
         self.y += LINE / 2;
@@ -295,7 +278,7 @@ fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

@@ -1,5 +1,7 @@
 //! The recorded traces are what the servers really do.
 
+#![allow(clippy::expect_used, reason = "the helpers are part of the tests")]
+
 use std::fs;
 
 use book_checks::picture::picture;
