@@ -42,6 +42,11 @@ impl Call {
             .expect("a descriptor is a number")
     }
 
+    /// How many bytes it has moved: none, if it has failed.
+    pub fn count(&self) -> usize {
+        self.result.clone().unwrap_or(0)
+    }
+
     /// The bytes of `write` or `sendto`, as far as strace prints them.
     pub fn text(&self) -> String {
         let quoted = self.arguments.split_once('"').expect("there is a text").1;
@@ -71,58 +76,65 @@ fn between<'a>(text: &'a str, start: &'a str, end: &'a str) -> impl Iterator<Ite
 
 /// The flags of epoll that matter here (epoll_ctl(2)).
 #[derive(Clone, Copy, Default, PartialEq)]
-pub(super) struct Flags {
-    pub readable: bool,
-    pub read_closed: bool,
-    pub writable: bool,
-    pub edge: bool,
-}
+pub(super) struct Flags(u8);
 
 impl Flags {
+    pub const READABLE: Flags = Flags(1);
+    pub const READ_CLOSED: Flags = Flags(2);
+    pub const WRITABLE: Flags = Flags(4);
+    pub const EDGE: Flags = Flags(8);
+
+    /// With strace's names and mio's.
+    const NAMES: [(Flags, &str, &str); 4] = [
+        (Flags::READABLE, "EPOLLIN", "READABLE"),
+        (Flags::READ_CLOSED, "EPOLLRDHUP", "READ_CLOSED"),
+        (Flags::WRITABLE, "EPOLLOUT", "WRITABLE"),
+        (Flags::EDGE, "EPOLLET", "edge"),
+    ];
+
     fn parse(text: &str) -> Flags {
-        let has = |flag| text.split('|').any(|part| part == flag);
-        Flags {
-            readable: has("EPOLLIN"),
-            read_closed: has("EPOLLRDHUP"),
-            writable: has("EPOLLOUT"),
-            edge: has("EPOLLET"),
+        let names = Flags::NAMES.iter();
+        let set = names.filter(|(_, name, _)| text.split('|').any(|part| part == *name));
+        set.fold(Flags::default(), |all, (flag, _, _)| all.with(*flag, true))
+    }
+
+    pub fn with(self, flag: Flags, is_set: bool) -> Flags {
+        if is_set {
+            Flags(self.0 | flag.0)
+        } else {
+            Flags(self.0 & !flag.0)
         }
     }
 
-    /// What is asked for, of what there is.
     pub fn and(self, other: Flags) -> Flags {
-        Flags {
-            readable: self.readable && other.readable,
-            read_closed: self.read_closed && other.read_closed,
-            writable: self.writable && other.writable,
-            edge: false,
-        }
+        Flags(self.0 & other.0)
     }
 
-    pub fn is_empty(self) -> bool {
-        !self.readable && !self.read_closed && !self.writable
+    pub fn has(self, flag: Flags) -> bool {
+        self.and(flag) == flag
     }
 
-    /// As mio calls it. An interest in READABLE includes `EPOLLRDHUP`, so it is shown in events only.
+    /// As mio calls them.
+    pub fn names(self) -> String {
+        let names = Flags::NAMES.iter().filter(|(flag, _, _)| self.has(*flag));
+        names
+            .map(|(_, _, name)| *name)
+            .collect::<Vec<_>>()
+            .join(" | ")
+    }
+
+    /// An interest in READABLE includes READ_CLOSED, which is shown in events only.
     pub fn interest(self) -> String {
-        Flags {
-            read_closed: false,
-            ..self
-        }
-        .event()
-    }
-
-    pub fn event(self) -> String {
-        let names = [
-            (self.readable, "READABLE"),
-            (self.read_closed, "READ_CLOSED"),
-            (self.writable, "WRITABLE"),
-        ];
-        let names = names.iter().filter(|(is_set, _)| *is_set);
-        names.map(|(_, name)| *name).collect::<Vec<_>>().join(" | ")
+        self.with(Flags::READ_CLOSED, false)
+            .with(Flags::EDGE, false)
+            .names()
     }
 
     pub fn trigger(self) -> &'static str {
-        if self.edge { "edge" } else { "level" }
+        if self.has(Flags::EDGE) {
+            "edge"
+        } else {
+            "level"
+        }
     }
 }

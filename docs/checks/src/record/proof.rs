@@ -2,43 +2,20 @@
 
 use std::fs;
 
+use procfs::net::TcpNetEntry;
+
+use crate::record::calls::Flags;
 use crate::record::state::{Connection, State};
-
-/// A line of `/proc/net/tcp` (proc_net_tcp(5)).
-struct Row {
-    local: u16,
-    remote: u16,
-    /// Bytes that were written and not acknowledged.
-    unsent: usize,
-    /// Bytes that were not read; for a listener, pending connections.
-    unread: usize,
-}
-
-impl Row {
-    fn parse(line: &str) -> Option<Row> {
-        let words: Vec<_> = line.split_whitespace().collect();
-        let port = |word: &str| u16::from_str_radix(word.rsplit_once(':')?.1, 16).ok();
-        let (unsent, unread) = words.get(4)?.split_once(':')?;
-        Some(Row {
-            local: port(words[1])?,
-            remote: port(words[2])?,
-            unsent: usize::from_str_radix(unsent, 16).ok()?,
-            unread: usize::from_str_radix(unread, 16).ok()?,
-        })
-    }
-}
 
 /// Where the state differs from the kernel's, for a server with this number that listens at this
 /// port. Otherwise the clients' receive buffers have been measured.
 pub(super) fn compare(state: &mut State, pid: &str, port: u16) -> Result<(), String> {
-    let table = fs::read_to_string("/proc/net/tcp").expect("the kernel shows its sockets");
-    let rows: Vec<_> = table.lines().filter_map(Row::parse).collect();
+    let rows = procfs::net::tcp().expect("the kernel shows its sockets");
     let end = |local, remote| {
-        rows.iter()
-            .find(move |row| row.local == local && row.remote == remote)
+        let ports = |row: &TcpNetEntry| (row.local_address.port(), row.remote_address.port());
+        rows.iter().find(|row| ports(row) == (local, remote))
     };
-
-    let pending = end(port, 0).map_or(0, |row| row.unread);
+    let pending = end(port, 0).map_or(0, |row| row.rx_queue as usize);
     if pending != state.pending.len() {
         return Err(format!("{pending} connections are pending"));
     }
@@ -61,7 +38,8 @@ pub(super) fn compare(state: &mut State, pid: &str, port: u16) -> Result<(), Str
         )?;
         check(name, "on the way", client.on_the_way(), there, here)?;
         check_interest(name, client, &interests)?;
-        client.room_at_client = (there.unread < client.on_the_way()).then_some(there.unread);
+        let at_client = there.rx_queue as usize;
+        client.room_at_client = (at_client < client.on_the_way()).then_some(at_client);
     }
     Ok(())
 }
@@ -70,10 +48,13 @@ fn check(
     name: &str,
     what: &str,
     computed: usize,
-    receiver: &Row,
-    sender: &Row,
+    receiver: &TcpNetEntry,
+    sender: &TcpNetEntry,
 ) -> Result<(), String> {
-    let (least, most) = (receiver.unread, receiver.unread + sender.unsent);
+    let (least, most) = (
+        receiver.rx_queue as usize,
+        (receiver.rx_queue + sender.tx_queue) as usize,
+    );
     if (least..=most).contains(&computed) {
         return Ok(());
     }
@@ -92,9 +73,12 @@ fn check_interest(
         .find(|(descriptor, _)| client.has_descriptor(*descriptor));
     let registered = registered.map(|(_, events)| {
         // From Linux's eventpoll.h: EPOLLIN, EPOLLOUT, EPOLLET.
-        (events & 1 != 0, events & 4 != 0, events >> 31 != 0)
+        [events & 1 != 0, events & 4 != 0, events >> 31 != 0]
     });
-    let computed = client.interest.map(|i| (i.readable, i.writable, i.edge));
+    let computed = [Flags::READABLE, Flags::WRITABLE, Flags::EDGE];
+    let computed = client
+        .interest
+        .map(|interest| computed.map(|flag| interest.has(flag)));
     if registered == computed {
         return Ok(());
     }

@@ -59,26 +59,22 @@ impl Connection {
     }
 
     fn readiness(&self) -> Flags {
-        let there = Flags {
-            readable: self.unread() > 0 || self.has_ended,
-            read_closed: self.has_ended,
-            writable: !self.is_full,
-            edge: false,
-        };
-        self.interest
-            .map_or(Flags::default(), |interest| interest.and(there))
+        let there = Flags::default()
+            .with(Flags::READABLE, self.unread() > 0 || self.has_ended)
+            .with(Flags::READ_CLOSED, self.has_ended)
+            .with(Flags::WRITABLE, !self.is_full);
+        self.interest.unwrap_or_default().and(there)
     }
 
     /// Whether an event is on the ready list.
     fn is_ready(&self) -> bool {
-        let is_level = self.interest.is_some_and(|interest| !interest.edge);
-        (self.is_woken || is_level) && !self.readiness().is_empty()
+        let is_level = !self.interest.unwrap_or_default().has(Flags::EDGE);
+        (self.is_woken || is_level) && self.readiness() != Flags::default()
     }
 
     fn socket(&self) -> Socket {
-        let at_client = self
-            .on_the_way()
-            .min(self.room_at_client.unwrap_or(usize::MAX));
+        let at_client = self.on_the_way();
+        let at_client = at_client.min(self.room_at_client.unwrap_or(at_client));
         Socket {
             unread: self.unread(),
             unsent: self.on_the_way() - at_client,
@@ -104,7 +100,7 @@ impl Connection {
 pub(super) struct State {
     pub pending: Vec<String>,
     pub clients: BTreeMap<String, Connection>,
-    listener: Option<Flags>,
+    listener: Flags,
     listener_is_woken: bool,
     /// The bytes of complete lines that were read and not yet broadcast.
     taken: usize,
@@ -113,15 +109,12 @@ pub(super) struct State {
 impl State {
     /// Of a server that has just started, from the calls that it has made.
     pub fn new(calls: &[Call]) -> State {
-        let mut state = State::default();
-        for call in calls.iter().filter(|call| call.name == "epoll_ctl") {
-            state.listener = call.events().first().map(|(flags, _)| *flags);
+        let registered = calls.iter().find(|call| call.name == "epoll_ctl");
+        let events = registered.and_then(|call| call.events().first().copied());
+        State {
+            listener: events.expect("the listener is registered").0,
+            ..State::default()
         }
-        assert!(
-            state.listener.is_some(),
-            "the listener is registered before it listens"
-        );
-        state
     }
 
     // What clients do.
@@ -168,10 +161,13 @@ impl State {
             .expect("there is a client of this name")
     }
 
+    fn listener_is_ready(&self) -> bool {
+        self.listener_is_woken && !self.pending.is_empty()
+    }
+
     /// Whether epoll has nothing left to report.
     pub fn is_at_rest(&self) -> bool {
-        let is_listener_ready = self.listener_is_woken && !self.pending.is_empty();
-        !is_listener_ready && !self.clients.values().any(Connection::is_ready)
+        !self.listener_is_ready() && !self.clients.values().any(Connection::is_ready)
     }
 
     // What the server does.
@@ -198,23 +194,19 @@ impl State {
         if matches!(call.result, Ok(0) | Err(_)) {
             return None;
         }
-        let mut events = Vec::new();
-        for (flags, token) in call.events() {
-            events.push((self.name_of(token), flags.event()));
-        }
+        let events = call.events().into_iter();
+        let events = events.map(|(flags, token)| (self.name_of(token), flags.names()));
+        let events: Vec<_> = events.collect();
         let mut reported = events.clone();
         reported.sort();
-        let expected = self.take_ready();
-        assert!(
-            reported == expected,
-            "{reported:?} reported, but {expected:?} was ready"
+        assert_eq!(
+            reported,
+            self.take_ready(),
+            "reported, and computed as ready"
         );
-        let count = if events.len() == 1 {
-            "1 event".to_owned()
-        } else {
-            format!("{} events", events.len())
-        };
-        let step = step_of("epoll_wait", None, count.into());
+        let plural = if events.len() == 1 { "" } else { "s" };
+        let count = format!("{} event{plural}", events.len());
+        let step = step_of(call, None, Some(count));
         Some(Step { events, ..step })
     }
 
@@ -223,14 +215,14 @@ impl State {
         let mut ready = Vec::new();
         for (name, client) in &mut self.clients {
             if client.is_ready() {
-                ready.push((name.clone(), client.readiness().event()));
+                ready.push((name.clone(), client.readiness().names()));
             }
             client.is_woken = false;
         }
-        if self.listener_is_woken && !self.pending.is_empty() {
+        if self.listener_is_ready() {
             ready.push(("listener".to_owned(), "READABLE".to_owned()));
         }
-        self.listener_is_woken = self.listener.is_some_and(|interest| !interest.edge);
+        self.listener_is_woken = !self.listener.has(Flags::EDGE);
         ready.sort();
         ready
     }
@@ -242,66 +234,48 @@ impl State {
     }
 
     fn accept(&mut self, call: &Call) -> Step {
-        let result = match &call.result {
-            Err(error) => error.clone(),
-            Ok(descriptor) => {
-                let name = self.pending.remove(0);
-                let client = self.client(&name);
-                assert_eq!(Some(client.port), call.port(), "accepted in another order");
-                client.descriptor = Some(*descriptor);
-                name
-            }
-        };
-        step_of("accept4", Some("listener".to_owned()), result.into())
+        let name = call.result.is_ok().then(|| self.pending.remove(0));
+        if let Some(name) = &name {
+            let client = self.client(name);
+            assert_eq!(Some(client.port), call.port(), "accepted in another order");
+            client.descriptor = call.result.clone().ok();
+        }
+        step_of(call, Some("listener".to_owned()), name)
     }
 
     fn read(&mut self, call: &Call) -> Step {
         let (name, client) = self.by_descriptor(call.descriptor());
-        let Ok(count) = call.result else {
-            return step_of("read", Some(name), error(call).into());
-        };
+        let count = call.count();
         let chunk = client.sent[client.read..client.read + count].to_vec();
         client.read += count;
         client.read_buf.extend(&chunk);
-        client.end_is_read |= count == 0;
-        let lines = chunk.iter().rposition(|&byte| byte == b'\n');
-        if let Some(newline) = lines {
-            let rest = client
-                .read_buf
-                .split_off(client.read_buf.len() - (chunk.len() - newline - 1));
-            let taken = std::mem::replace(&mut client.read_buf, rest).len();
-            self.taken += taken;
+        client.end_is_read |= call.result == Ok(0);
+        if let Some(newline) = chunk.iter().rposition(|&byte| byte == b'\n') {
+            let rest = chunk[newline + 1..].to_vec();
+            let kept = std::mem::replace(&mut client.read_buf, rest);
+            self.taken += kept.len() - (chunk.len() - newline - 1);
         }
-        let step = step_of("read", Some(name), count.into());
         Step {
-            text: Some(cut(&chunk)),
-            ..step
+            text: call.result.is_ok().then(|| cut(&chunk)),
+            ..step_of(call, Some(name), None)
         }
     }
 
     fn write(&mut self, call: &Call) -> Step {
-        let asked = call
-            .arguments
-            .rsplit(", ")
-            .nth(3)
-            .and_then(|count| count.parse().ok());
-        let text = call.text();
         let (name, client) = self.by_descriptor(call.descriptor());
-        client.is_full = call.result.as_ref().ok().copied() < asked;
-        let Ok(count) = call.result else {
-            return step_of("write", Some(name), error(call).into());
-        };
+        let count = call.count();
+        // sendto(socket, bytes, how many, flags, no address, its length)
+        let asked = call.arguments.rsplit(", ").nth(3);
+        client.is_full = asked != Some(&count.to_string());
         client.written += count;
         client.write_buf -= count;
-        let step = step_of("write", Some(name), count.into());
-        let text = if count > text.len() {
-            text + "…"
-        } else {
-            text
-        };
+        let mut text = call.text();
+        if count > text.len() {
+            text.push('…');
+        }
         Step {
-            text: Some(cut(text.as_bytes())),
-            ..step
+            text: call.result.is_ok().then(|| cut(text.as_bytes())),
+            ..step_of(call, Some(name), None)
         }
     }
 
@@ -312,29 +286,29 @@ impl State {
         let Some((interest, token)) = call.events().first().copied() else {
             client.interest = None;
             client.is_in_map = false;
-            return step_of("epoll_ctl", Some(name), how.into());
+            return step_of(call, Some(name), Some(how));
         };
         // WRITABLE goes on when a line is queued, and off when nothing is.
-        match interest.writable {
+        client.is_queued = interest.has(Flags::WRITABLE);
+        match client.is_queued {
             true => client.write_buf += taken,
             false => client.write_buf = 0,
         }
-        client.is_queued = interest.writable;
         client.interest = Some(interest);
         client.token = token;
         client.is_woken = true;
         let how = format!("{how} {} {}", interest.interest(), interest.trigger());
-        step_of("epoll_ctl", Some(name), how.into())
+        step_of(call, Some(name), Some(how))
     }
 
     fn close(&mut self, call: &Call) -> Option<Step> {
         let descriptor = call.descriptor();
-        let is_it = |client: &&Connection| client.descriptor == Some(descriptor);
-        self.clients.values().find(is_it)?;
-        let (name, client) = self.by_descriptor(descriptor);
+        // Before the first client, the program's own files are closed.
+        let mut clients = self.clients.iter_mut();
+        let (name, client) = clients.find(|(_, client)| client.has_descriptor(descriptor))?;
         client.descriptor = None;
         client.interest = None;
-        Some(step_of("close", Some(name), 0.into()))
+        Some(step_of(call, Some(name.clone()), None))
     }
 
     /// A line on stdout or stderr.
@@ -388,7 +362,7 @@ impl State {
 
     fn by_descriptor(&mut self, descriptor: usize) -> (String, &mut Connection) {
         let mut clients = self.clients.iter_mut();
-        let client = clients.find(|(_, client)| client.descriptor == Some(descriptor));
+        let client = clients.find(|(_, client)| client.has_descriptor(descriptor));
         let (name, client) = client.expect("the descriptor is a client's");
         (name.clone(), client)
     }
@@ -399,7 +373,7 @@ impl State {
         let open = self.clients.iter().filter(|(_, client)| client.is_open());
         Kernel {
             pending: self.pending.clone(),
-            listener_ready: self.listener_is_woken && !self.pending.is_empty(),
+            listener_ready: self.listener_is_ready(),
             sockets: open
                 .map(|(name, client)| (name.clone(), client.socket()))
                 .collect(),
@@ -420,13 +394,20 @@ fn token_name(token: usize) -> String {
     format!("Token({token})")
 }
 
-fn error(call: &Call) -> String {
-    call.result.clone().expect_err("the call has failed")
-}
-
-fn step_of(call: &str, on: Option<String>, result: serde_json::Value) -> Step {
+/// A step with the call's own result, if the reader is shown no other.
+fn step_of(call: &Call, on: Option<String>, result: Option<String>) -> Step {
+    let name = match call.name.as_str() {
+        "recvfrom" => "read",
+        "sendto" => "write",
+        name => name,
+    };
+    let result = match (result, &call.result) {
+        (Some(result), _) => result.into(),
+        (None, Ok(count)) => (*count).into(),
+        (None, Err(error)) => error.as_str().into(),
+    };
     Step {
-        call: Some(call.to_owned()),
+        call: Some(name.to_owned()),
         on,
         result: Some(result),
         ..Step::default()
