@@ -52,6 +52,18 @@ fn keeps_half_lines() {
     broadcast::keeps_half_lines(program!());
 }
 
+/// While a client's line is unfinished, the server serves the others.
+#[test]
+fn half_a_line_does_not_hold_up_the_others() {
+    let server = Server::start(program!());
+    let mut alice = server.client("alice");
+    let mut bob = server.client("bob");
+    alice.send("hel");
+    server.expect_line("Buffering partial message from Token(1)");
+    bob.send_line("Hello from B");
+    server.expect_line("Broadcast 13 bytes from Token(2)");
+}
+
 /// White space is part of a line, its carriage return too.
 #[test]
 fn counts_white_space() {

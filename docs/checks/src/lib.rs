@@ -23,6 +23,7 @@
 //! | `sh,checkpoint,red=TEST,green=TEST` | the program typed so far can be built and tested, see [`Book::check_checkpoints`] |
 //!
 //! On all other pages a `rust` block is in some source file, and one that is `wrong` in no server's.
+//! A `c` or `go` block is in the example server in that language, on any page.
 //! There and in a block that is `shown`, a lone `…` or `// …` stands for any number of lines.
 //!
 //! | block | what is checked |
@@ -89,12 +90,15 @@ impl Book {
     }
 
     /// Types each chapter's program and compares it with the milestone's source files, byte for byte.
-    /// On the other pages, checks that `rust` blocks are in the sources.
+    /// On the other pages, checks that `rust` blocks are in the sources. On all pages, checks that `c`
+    /// and `go` blocks are in the example servers.
     #[must_use]
     pub fn check_typing(&self) -> Vec<String> {
         let (mut problems, _) = typing::type_book(&self.pages);
         problems.extend(self.check_blocks("rust", quote::check));
         problems.extend(self.check_blocks("diff", quote::check));
+        problems.extend(self.check_blocks("c", quote::check_example));
+        problems.extend(self.check_blocks("go", quote::check_example));
         problems
     }
 

@@ -3,7 +3,14 @@
 use crate::excerpt::{check_quote, lines};
 use crate::page::{Block, Page};
 use crate::typing::TYPED;
-use crate::workspace::source_files;
+use crate::workspace::{EXAMPLES, source_files};
+
+/// Checks a `c` or `go` block: it is in the example server in that language.
+pub(crate) fn check_example(page: &Page, block: &Block) -> Result<(), String> {
+    let path = format!("{EXAMPLES}/chat.{}", block.language);
+    let source = lines(&path);
+    check_quote(page, block, &[(path, source)].into())
+}
 
 /// Checks a `rust` block on a page that is not typed. There is no `diff` block on such a page, and
 /// its marks would not be found.

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 /// The book's pages, relative to the workspace's root.
 pub(crate) const PAGES: &str = "docs/src";
 
+/// The servers in other languages, each in a file named `chat`.
+pub(crate) const EXAMPLES: &str = "docs/examples";
+
 /// The table of contents, as mdBook reads it.
 pub(crate) const SUMMARY: &str = "SUMMARY.md";
 

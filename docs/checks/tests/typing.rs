@@ -217,6 +217,22 @@ fn a_block_on_another_page_is_in_some_source() {
     );
 }
 
+#[test]
+fn a_block_in_c_or_go_is_in_the_example_server() {
+    let c = "```c\n    setvbuf(stdout, NULL, _IOLBF, 0);\n```\n";
+    assert_none(&problems_of("a.md", c));
+    assert_one(
+        &problems_of("a.md", &c.replace("_IOLBF", "_IOFBF")),
+        &["docs/src/a.md:2: ", "not in the source"],
+    );
+    let go = "```go\n\tif s.chapter == 2 {\n// …\n\t\treturn\n```\n";
+    assert_none(&problems_of("a.md", go));
+    assert_one(
+        &problems_of("a.md", &go.replace("go", "c")),
+        &["docs/src/a.md:2: ", "not in the source"],
+    );
+}
+
 /// Chapter 2 with a checkpoint in the place of a text.
 fn checked(from: &str, checkpoint: &str) -> Vec<String> {
     let to = format!("```sh,checkpoint,{checkpoint}\n```\n\n{from}");

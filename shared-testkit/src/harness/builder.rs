@@ -109,8 +109,14 @@ impl Builder {
             return None;
         }
         // `--daemonize` makes strace a child of the server, which stays the process we started.
-        // `--seccomp-bpf` stops the server only at the calls that are traced.
-        let strace = ["strace", "--daemonize", "--follow-forks", "--seccomp-bpf"];
+        // `--seccomp-bpf` stops the server only at the calls that are traced. `-q`: no word about itself.
+        let strace = [
+            "strace",
+            "-q",
+            "--daemonize",
+            "--follow-forks",
+            "--seccomp-bpf",
+        ];
         self.program = self.program.started_by(strace.iter().chain(options));
         Some(self)
     }

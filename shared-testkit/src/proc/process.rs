@@ -47,8 +47,16 @@ fn is_in_nanosleep(task: &Task) -> bool {
     [libc::SYS_nanosleep, libc::SYS_clock_nanosleep].contains(&syscall_number)
 }
 
+/// Whether all its threads are stopped: each stops by itself, some time after the signal.
 pub(crate) fn is_stopped(pid: Pid) -> bool {
-    stat(pid).state == 'T'
+    let tasks = process(pid)
+        .tasks()
+        .expect("the server's threads can be listed");
+    // A thread that ends while we look does no more work.
+    let mut states = tasks
+        .flatten()
+        .filter_map(|task| Some(task.stat().ok()?.state));
+    states.all(|state| state == 'T')
 }
 
 /// Its living children, and theirs (proc_pid_task(5)).
