@@ -60,11 +60,11 @@ impl Call {
         between(&self.arguments, "htons(", ")").next()?.parse().ok()
     }
 
-    /// Which events, and with which token: of `epoll_ctl` one, of `epoll_wait` any number.
-    pub fn events(&self) -> Vec<(Flags, usize)> {
+    /// Which events, and with which data, which is mio's token: of `epoll_ctl` one, of `epoll_wait` any number.
+    pub fn events(&self) -> Vec<(Flags, u64)> {
         let events = between(&self.arguments, "{events=", ", data");
         let tokens = between(&self.arguments, "u64=", "}");
-        let tokens = tokens.map(|token| token.parse().expect("a token is a number"));
+        let tokens = tokens.map(|token| token.parse().expect("data is a number"));
         events.map(Flags::parse).zip(tokens).collect()
     }
 }

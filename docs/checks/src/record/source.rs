@@ -3,6 +3,27 @@
 use crate::record::trace::Step;
 use crate::workspace::read;
 
+/// Which function makes a call, and what its line has: in the milestones, or else in `chat.c`.
+const PLACES: [(&str, &str, &str); 16] = [
+    ("epoll_wait", "run", ".poll("),
+    ("epoll_wait", "run", "epoll_wait("),
+    ("accept4", "accept", ".accept()"),
+    ("accept4", "accept_clients", "accept4("),
+    ("read", "read_lines", ".read("),
+    ("read", "drain", "recv("),
+    ("write", "flush", ".write("),
+    ("write", "write_queue", "send("),
+    ("ADD", "register", ".register("),
+    ("ADD", "register_client", "EPOLL_CTL_ADD"),
+    ("WRITABLE on", "queue", ".reregister("),
+    ("WRITABLE off", "flush", ".reregister("),
+    ("DEL", "disconnect", ".deregister("),
+    ("close", "disconnect", "drop(connection)"),
+    // Milestone 1 keeps no client: it closes what it has accepted.
+    ("close", "accept", "drop(stream)"),
+    ("close", "disconnect", "close("),
+];
+
 /// The source of a program.
 pub(super) struct Source {
     pub path: String,
@@ -11,9 +32,10 @@ pub(super) struct Source {
 
 impl Source {
     pub fn of(program: &str) -> Source {
-        let path = match program.strip_prefix("mistaken ") {
-            Some(_) => "docs/checks/src/bin/mistaken.rs".to_owned(),
-            None => format!("{program}/src/main.rs"),
+        let path = match program.split(' ').next().unwrap_or_default() {
+            "mistaken" => "docs/checks/src/bin/mistaken.rs".to_owned(),
+            "chat.c" => "docs/examples/chat.c".to_owned(),
+            milestone => format!("{milestone}/src/main.rs"),
         };
         let lines = read(&path).lines().map(str::to_owned).collect();
         Source { path, lines }
@@ -25,47 +47,37 @@ impl Source {
             return self.line_that_prints(printed);
         }
         let result = step.result.as_ref().and_then(|result| result.as_str());
-        let places: &[(&str, &str)] = match (step.call.as_deref(), result) {
-            (Some("epoll_wait"), _) => &[("run", ".poll(")],
-            (Some("accept4"), _) => &[("accept", ".accept()")],
-            (Some("read"), _) => &[("read_lines", ".read(")],
-            (Some("write"), _) => &[("flush", ".write(")],
-            (Some("epoll_ctl"), Some("DEL")) => &[("disconnect", ".deregister(")],
-            (Some("epoll_ctl"), Some(how)) if how.starts_with("ADD") => {
-                &[("register", ".register(")]
-            }
-            (Some("epoll_ctl"), Some(how)) if how.contains("WRITABLE") => {
-                &[("queue", ".reregister(")]
-            }
-            (Some("epoll_ctl"), _) => &[("flush", ".reregister(")],
-            // Milestone 1 keeps no client: it closes what it has accepted.
-            (Some("close"), _) => &[
-                ("disconnect", "drop(connection)"),
-                ("accept", "drop(stream)"),
-            ],
-            _ => &[],
+        let call = match (step.call.as_deref().unwrap_or_default(), result) {
+            ("epoll_ctl", Some("DEL")) => "DEL",
+            ("epoll_ctl", Some(how)) if how.starts_with("ADD") => "ADD",
+            ("epoll_ctl", Some(how)) if how.contains("WRITABLE") => "WRITABLE on",
+            ("epoll_ctl", _) => "WRITABLE off",
+            (call, _) => call,
         };
-        let line = places
-            .iter()
-            .find_map(|(function, text)| self.find(function, text));
+        let mut places = PLACES.iter().filter(|place| place.0 == call);
+        let line = places.find_map(|(_, function, text)| self.find(function, text));
         line.ok_or_else(|| format!("{} has no line for {:?}", self.path, step.label()))
     }
 
     /// The first line with this text in a function.
     fn find(&self, function: &str, text: &str) -> Option<usize> {
-        let head = format!("fn {function}(");
-        let start = self.lines.iter().position(|line| line.contains(&head))?;
-        let rest = self.lines[start + 1..].iter();
-        // To the next function.
-        let mut body = rest.take_while(|line| !line.trim_start().starts_with("fn "));
-        Some(start + 2 + body.position(|line| line.contains(text))?)
+        // In C a line that is not indented, such as `static void run(…) {`.
+        let (rust, c) = (format!("fn {function}("), format!("{function}("));
+        let is_head = |line: &String| {
+            line.contains(&rust) || (line.starts_with("static ") && line.contains(&c))
+        };
+        let start = self.lines.iter().position(is_head)?;
+        let indent = self.lines[start].len() - self.lines[start].trim_start().len();
+        let end = " ".repeat(indent) + "}";
+        let mut body = self.lines[start..].iter().take_while(|line| **line != end);
+        Some(start + 1 + body.position(|line| line.contains(text))?)
     }
 
-    /// The line whose `println!` begins as this text does. The longest such beginning is meant.
+    /// The line whose `println!` or `printf` begins as this text does. The longest such beginning is meant.
     fn line_that_prints(&self, printed: &str) -> Result<usize, String> {
         let beginning = |line: &String| {
-            let (_, literal) = line.split_once("println!(\"")?;
-            let literal = literal.split(['{', '"']).next()?;
+            let (_, literal) = line.split_once("print")?.1.split_once("(\"")?;
+            let literal = literal.split(['{', '%', '"']).next()?;
             printed.starts_with(literal).then_some(literal.len())
         };
         let lines = self.lines.iter().enumerate();

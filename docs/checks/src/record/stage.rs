@@ -16,9 +16,13 @@ use crate::record::state::State;
 use crate::record::trace::{Step, Trace, cut};
 use crate::record::{Line, Scene, proof};
 use crate::suite;
+use crate::workspace::root;
 
 /// A run of more equal calls than this is one step.
 const FOLDED: usize = 8;
+
+/// How many calls of a server that never comes to rest are shown.
+const SPINS: usize = 6;
 
 /// Records a scene. `None` where `strace` is not installed or not allowed.
 ///
@@ -81,10 +85,19 @@ impl Stage {
         let name = format!("trace-{}-{}", process::id(), scene.name);
         let calls = env::temp_dir().join(name);
         let output = format!("--output={}", calls.display());
-        let builder = match scene.program.split_once(' ') {
-            Some((_, mistake)) => Server::builder(suite::program("book-checks")).argument(mistake),
-            None => Server::builder(suite::program(&scene.program)),
+        let (kind, arguments) = scene
+            .program
+            .split_once(' ')
+            .unwrap_or((&scene.program, ""));
+        let program = match kind {
+            "mistaken" => suite::program("book-checks"),
+            "chat.c" => compiled("chat.c"),
+            milestone => suite::program(milestone),
         };
+        let mut builder = Server::builder(&program);
+        for argument in arguments.split_whitespace() {
+            builder = builder.argument(argument);
+        }
         let builder = builder.under_strace(&[TRACED, &output, "--string-limit=200"])?;
         let mut stage = Stage {
             server: builder.start(),
@@ -110,6 +123,7 @@ impl Stage {
         let words: Vec<_> = action.splitn(3, ' ').collect();
         let step = match words[..] {
             ["server", "stops"] => self.signal("STOP", "stopped"),
+            ["server", "spins"] => self.spin(),
             ["server", "continues"] => self.signal("CONT", "continued"),
             [name, "connects"] => self.connect(name),
             // As long as it does not call `read`, it has stopped.
@@ -182,6 +196,38 @@ impl Stage {
         did("server", does)
     }
 
+    /// Continues, and stops it again after some calls: it would never come to rest.
+    fn spin(&mut self) -> Step {
+        let step = self.signal("CONT", "continued");
+        self.push(step);
+        let calls = |stage: &Stage| stage.trace()[stage.seen..].matches(" = ").count();
+        assert!(
+            wait_until(|| calls(self) > 2 * SPINS),
+            "the server does not spin"
+        );
+        let step = self.signal("STOP", "stopped");
+        assert!(
+            wait_until(|| self.has_stopped()),
+            "the server does not stop"
+        );
+        let lines = self.new_lines();
+        for call in lines
+            .iter()
+            .filter_map(|line| Call::parse(line))
+            .take(SPINS)
+        {
+            let step = self.state.call(&call);
+            step.into_iter().for_each(|step| self.push(step));
+        }
+        step
+    }
+
+    fn has_stopped(&self) -> bool {
+        self.trace()
+            .trim_end()
+            .ends_with("--- stopped by SIGSTOP ---")
+    }
+
     fn pid(&self) -> String {
         let calls = self.trace();
         calls
@@ -247,12 +293,7 @@ impl Stage {
                 self.push(step);
             }
         }
-        if self.is_stopped
-            && !self
-                .trace()
-                .trim_end()
-                .ends_with("--- stopped by SIGSTOP ---")
-        {
+        if self.is_stopped && !self.has_stopped() {
             return Err("it is not stopped".to_owned());
         }
         if !self.is_stopped && !self.state.is_at_rest() {
@@ -279,6 +320,22 @@ impl Stage {
         step.ask = line.ask.clone().or(step.ask.take());
         Ok(())
     }
+}
+
+/// Compiles an example and returns its path, next to the workspace's own programs.
+fn compiled(example: &str) -> PathBuf {
+    let program = suite::program("book-checks").with_file_name(example.replace('.', "-"));
+    let source = root().join("docs/examples").join(example);
+    let gcc = Command::new("gcc")
+        .args(["-std=c11", "-o"])
+        .arg(&program)
+        .arg(source)
+        .status();
+    assert!(
+        gcc.is_ok_and(|status| status.success()),
+        "gcc compiles {example}"
+    );
+    program
 }
 
 /// The version of the running kernel without its patches: `Linux 6.18`.

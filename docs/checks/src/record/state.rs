@@ -24,12 +24,13 @@ pub(super) struct Connection {
     pub room_at_client: Option<usize>,
     descriptor: Option<usize>,
     pub interest: Option<Flags>,
-    token: usize,
+    /// What epoll returns with its events, and its token once the program has printed it.
+    data: u64,
+    token: String,
     /// Whether something has happened since the last event.
     is_woken: bool,
     /// Whether a write was short or failed, and there has been no room since.
     is_full: bool,
-    is_in_map: bool,
     read_buf: Vec<u8>,
     write_buf: usize,
     /// Whether `epoll_ctl` has shown that the lines of this broadcast are queued for it.
@@ -195,7 +196,7 @@ impl State {
             return None;
         }
         let events = call.events().into_iter();
-        let events = events.map(|(flags, token)| (self.name_of(token), flags.names()));
+        let events = events.map(|(flags, data)| (self.name_of(data), flags.names()));
         let events: Vec<_> = events.collect();
         let mut reported = events.clone();
         reported.sort();
@@ -227,9 +228,9 @@ impl State {
         ready
     }
 
-    fn name_of(&self, token: usize) -> String {
+    fn name_of(&self, data: u64) -> String {
         let mut clients = self.clients.iter();
-        let client = clients.find(|(_, client)| client.is_open() && client.token == token);
+        let client = clients.find(|(_, client)| client.is_open() && client.data == data);
         client.map_or("listener".to_owned(), |(name, _)| name.clone())
     }
 
@@ -283,9 +284,9 @@ impl State {
         let taken = self.taken;
         let (name, client) = self.by_descriptor(call.descriptor());
         let how = call.argument(1).trim_start_matches("EPOLL_CTL_").to_owned();
-        let Some((interest, token)) = call.events().first().copied() else {
+        let Some((interest, data)) = call.events().first().copied() else {
             client.interest = None;
-            client.is_in_map = false;
+            client.token.clear();
             return step_of(call, Some(name), Some(how));
         };
         // WRITABLE goes on when a line is queued, and off when nothing is.
@@ -295,7 +296,7 @@ impl State {
             false => client.write_buf = 0,
         }
         client.interest = Some(interest);
-        client.token = token;
+        client.data = data;
         client.is_woken = true;
         let how = format!("{how} {} {}", interest.interest(), interest.trigger());
         step_of(call, Some(name), Some(how))
@@ -308,6 +309,8 @@ impl State {
         let (name, client) = clients.find(|(_, client)| client.has_descriptor(descriptor))?;
         client.descriptor = None;
         client.interest = None;
+        // In C, this deregisters it, too.
+        client.token.clear();
         Some(step_of(call, Some(name.clone()), None))
     }
 
@@ -325,11 +328,9 @@ impl State {
             };
         }
         if let Some(token) = line.strip_prefix("Registered client with ") {
-            let client = self
-                .clients
-                .values_mut()
-                .find(|client| client.is_open() && token_name(client.token) == token);
-            client.expect("it is registered").is_in_map = true;
+            let is_new = |client: &&mut Connection| client.is_open() && client.token.is_empty();
+            let client = self.clients.values_mut().find(is_new);
+            client.expect("it is registered").token = token.to_owned();
         }
         if let Some(rest) = line.strip_prefix("Broadcast ") {
             self.broadcast(rest);
@@ -352,7 +353,7 @@ impl State {
             "the bytes of complete lines that were read"
         );
         for client in self.clients.values_mut() {
-            let is_sender = token_name(client.token) == sender;
+            let is_sender = client.token == sender;
             if client.write_buf > 0 && !client.is_queued && !is_sender {
                 client.write_buf += taken;
             }
@@ -381,17 +382,16 @@ impl State {
     }
 
     pub fn program(&self) -> Program {
-        let kept = self.clients.iter().filter(|(_, client)| client.is_in_map);
+        let kept = self
+            .clients
+            .iter()
+            .filter(|(_, client)| !client.token.is_empty());
         Program {
             map: kept
-                .map(|(name, client)| (token_name(client.token), client.entry(name)))
+                .map(|(name, client)| (client.token.clone(), client.entry(name)))
                 .collect(),
         }
     }
-}
-
-fn token_name(token: usize) -> String {
-    format!("Token({token})")
 }
 
 /// A step with the call's own result, if the reader is shown no other.
