@@ -2,20 +2,51 @@
 
 use std::fs;
 
-use procfs::net::TcpNetEntry;
-
 use crate::record::calls::Flags;
 use crate::record::state::{Connection, State};
+
+/// One end of a connection, or a listener: a line of `/proc/net/tcp` (proc_net_tcp(5)).
+struct Row {
+    local: u16,
+    remote: u16,
+    /// Bytes that were written and not acknowledged.
+    tx_queue: usize,
+    /// Bytes that were not read; of a listener, pending connections.
+    rx_queue: usize,
+}
+
+impl Row {
+    /// From a line such as `0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 …`.
+    fn parse(line: &str) -> Option<Row> {
+        let mut words = line.split_whitespace().skip(1);
+        let mut pair = |skipped| {
+            let (left, right) = words.nth(skipped)?.split_once(':')?;
+            let number = |digits| usize::from_str_radix(digits, 16).ok();
+            Some((number(left)?, number(right)?))
+        };
+        let (local, remote, queues) = (pair(0)?, pair(0)?, pair(1)?);
+        Some(Row {
+            local: local.1 as u16,
+            remote: remote.1 as u16,
+            tx_queue: queues.0,
+            rx_queue: queues.1,
+        })
+    }
+}
 
 /// Where the state differs from the kernel's, for a server with this number that listens at this
 /// port. Otherwise the clients' receive buffers have been measured.
 pub(super) fn compare(state: &mut State, pid: &str, port: u16) -> Result<(), String> {
-    let rows = procfs::net::tcp().expect("the kernel shows its sockets");
+    let table = fs::read_to_string("/proc/net/tcp").expect("the kernel shows its sockets");
+    // A busy machine has ten thousands of others.
+    let mark = format!(":{port:04X} ");
+    let ours = table.lines().filter(|line| line.contains(&mark));
+    let rows: Vec<_> = ours.filter_map(Row::parse).collect();
     let end = |local, remote| {
-        let ports = |row: &TcpNetEntry| (row.local_address.port(), row.remote_address.port());
-        rows.iter().find(|row| ports(row) == (local, remote))
+        rows.iter()
+            .find(|row| (row.local, row.remote) == (local, remote))
     };
-    let pending = end(port, 0).map_or(0, |row| row.rx_queue as usize);
+    let pending = end(port, 0).map_or(0, |row| row.rx_queue);
     if pending != state.pending.len() {
         return Err(format!("{pending} connections are pending"));
     }
@@ -38,7 +69,7 @@ pub(super) fn compare(state: &mut State, pid: &str, port: u16) -> Result<(), Str
         )?;
         check(name, "on the way", client.on_the_way(), there, here)?;
         check_interest(name, client, &interests)?;
-        let at_client = there.rx_queue as usize;
+        let at_client = there.rx_queue;
         client.room_at_client = (at_client < client.on_the_way()).then_some(at_client);
     }
     Ok(())
@@ -48,13 +79,10 @@ fn check(
     name: &str,
     what: &str,
     computed: usize,
-    receiver: &TcpNetEntry,
-    sender: &TcpNetEntry,
+    receiver: &Row,
+    sender: &Row,
 ) -> Result<(), String> {
-    let (least, most) = (
-        receiver.rx_queue as usize,
-        (receiver.rx_queue + sender.tx_queue) as usize,
-    );
+    let (least, most) = (receiver.rx_queue, receiver.rx_queue + sender.tx_queue);
     if (least..=most).contains(&computed) {
         return Ok(());
     }
