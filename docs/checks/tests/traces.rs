@@ -42,7 +42,7 @@ fn recorded_again_they_are_the_same() {
 }
 
 /// A trace as text. How many bytes fit into a socket is the kernel's choice: of another kernel's trace
-/// only the numbers of up to five digits are compared.
+/// only the numbers of up to four digits are compared.
 fn comparable(trace: &Trace, other: &Trace) -> String {
     let json = trace.to_json();
     if trace.kernel == other.kernel {
@@ -50,7 +50,7 @@ fn comparable(trace: &Trace, other: &Trace) -> String {
     }
     let json = json.replace(&trace.kernel, "");
     let parts = json.split(|c: char| !c.is_ascii_digit());
-    let large = parts.filter(|number| number.len() > 5);
+    let large = parts.filter(|number| number.len() > 4);
     large.fold(json.clone(), |json, number| json.replacen(number, "…", 1))
 }
 

@@ -16,15 +16,17 @@ Usage: cargo learn check CHAPTER [--watch] [--all] [-- COMMAND…]
        cargo learn tour [CHAPTER] [-- COMMAND…]
        cargo learn picture CHAPTER [--scene NAME] [--out FILE]
 
-check  runs the tests of a chapter (1 to 5), and says what to fix first
-tour   plays a chapter's transcript in the terminal, step by step (chapter 4)
-picture  records a chapter's server with strace and draws it as an SVG, on stdout or in FILE
+check    runs the tests of a chapter (1 to 5), and says what to fix first
+tour     plays a chapter's transcript in the terminal, step by step (chapter 4)
+picture  runs the chapter's milestone under strace and draws what happens (SVG)
 
-The first two use the server that COMMAND starts, or else the chapter's milestone. The
-address to listen on is appended to COMMAND, unless SERVER_ADDR is set.
+check and tour use the server that COMMAND starts, or else the chapter's milestone.
+The address to listen on is appended to COMMAND, unless SERVER_ADDR is set.
 
-  --watch  check again whenever the server's file changes
-  --all    show every failure, not only the first one to fix
+  --watch       check again whenever the server's file changes
+  --all         show every failure, not only the first one to fix
+  --scene NAME  one of the scenes in docs/src/loop/scenes.json, not the chapter's first
+  --out FILE    write the picture to FILE, not to stdout
 
 Exit status: 0 if every promise holds or everything came that the transcript
 says, 1 if not, 2 if the server or its tests cannot be run.";
