@@ -46,6 +46,8 @@ mod quote;
 mod typing;
 mod workspace;
 
+pub mod picture;
+pub mod record;
 pub mod suite;
 pub mod transcript;
 

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use crate::check::Check;
+use crate::picture::Picture;
 use crate::tour::Tour;
 
 const CHAPTERS: RangeInclusive<usize> = 1..=5;
@@ -13,15 +14,19 @@ const CHAT: usize = 4;
 pub(crate) const USAGE: &str = "\
 Usage: cargo learn check CHAPTER [--watch] [--all] [-- COMMAND…]
        cargo learn tour [CHAPTER] [-- COMMAND…]
+       cargo learn picture CHAPTER [--scene NAME] [--out FILE]
 
-check  runs the tests of a chapter (1 to 5), and says what to fix first
-tour   plays a chapter's transcript in the terminal, step by step (chapter 4)
+check    runs the tests of a chapter (1 to 5), and says what to fix first
+tour     plays a chapter's transcript in the terminal, step by step (chapter 4)
+picture  runs the chapter's milestone under strace and draws what happens (SVG)
 
-Both use the server that COMMAND starts, or else the chapter's milestone. The
-address to listen on is appended to COMMAND, unless SERVER_ADDR is set.
+check and tour use the server that COMMAND starts, or else the chapter's milestone.
+The address to listen on is appended to COMMAND, unless SERVER_ADDR is set.
 
-  --watch  check again whenever the server's file changes
-  --all    show every failure, not only the first one to fix
+  --watch       check again whenever the server's file changes
+  --all         show every failure, not only the first one to fix
+  --scene NAME  one of the scenes in docs/src/loop/scenes.json, not the chapter's first
+  --out FILE    write the picture to FILE, not to stdout
 
 Exit status: 0 if every promise holds or everything came that the transcript
 says, 1 if not, 2 if the server or its tests cannot be run.";
@@ -30,6 +35,7 @@ pub(crate) enum Action {
     Help,
     Check(Check),
     Tour(Tour),
+    Picture(Picture),
 }
 
 pub(crate) fn parse(arguments: &[String]) -> Result<Action, String> {
@@ -58,6 +64,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Action, String> {
             let chapter = chapter.unwrap_or(CHAT);
             Ok(Action::Tour(Tour { chapter, command }))
         }
+        "picture" => parse_picture(words).map(Action::Picture),
         "help" | "--help" | "-h" => Ok(Action::Help),
         _ => Err(format!("there is no {action:?}")),
     }
@@ -80,6 +87,23 @@ fn parse_words<'a>(
         }
     }
     Ok((chapter, given))
+}
+
+fn parse_picture(words: &[String]) -> Result<Picture, String> {
+    let (chapter, options) = words.split_first().ok_or("which CHAPTER?")?;
+    let mut picture = Picture {
+        chapter: parse_chapter(chapter)?,
+        scene: None,
+        out: None,
+    };
+    for option in options.chunks(2) {
+        match option {
+            [name, value] if name == "--scene" => picture.scene = Some(value.clone()),
+            [name, value] if name == "--out" => picture.out = Some(value.into()),
+            _ => return Err(format!("{:?} is unexpected", option.join(" "))),
+        }
+    }
+    Ok(picture)
 }
 
 fn parse_chapter(word: &str) -> Result<usize, String> {

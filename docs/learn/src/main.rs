@@ -4,6 +4,7 @@ mod arguments;
 mod check;
 mod failure;
 mod group;
+mod picture;
 mod screen;
 mod stage;
 mod tour;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Action::Check(check) if group::is_leader() => check.run(),
         Action::Check(_) => group::run_again_as_leader(),
         Action::Tour(tour) => tour.run(),
+        Action::Picture(picture) => picture.run(),
     };
     result.unwrap_or_else(|e| {
         eprintln!("Error: {e:#}");
