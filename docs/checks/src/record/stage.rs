@@ -134,7 +134,7 @@ impl Stage {
             [name, "stops", "reading"] => did(name, "stops reading"),
             [name, "sends", text] => self.send(name, text),
             [name, "receives"] => self.receive(name),
-            [name, "half-closes"] | [name, "leaves"] => self.end(name, words[1]),
+            [name, "leaves"] => self.leave(name),
             _ => panic!("{action:?} is no action"),
         };
         self.push(step);
@@ -180,12 +180,12 @@ impl Stage {
         moved(name, "receives", &bytes)
     }
 
-    fn end(&mut self, name: &str, how: &str) -> Step {
+    fn leave(&mut self, name: &str) -> Step {
         self.socket(name)
             .shutdown(Shutdown::Write)
             .expect("it is connected");
         self.state.ends(name);
-        did(name, how)
+        did(name, "leaves")
     }
 
     fn socket(&mut self, name: &str) -> &mut TcpStream {
