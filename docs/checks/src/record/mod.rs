@@ -4,11 +4,15 @@
 //! The scenes are in `docs/src/loop/scenes.json`. A line of a script is either a client's action
 //! (`do`), after which the recorder waits until the server is at rest, or a caption or question for
 //! the next step that begins like `see`. The states between two actions follow from the recorded
-//! calls and their results ([`state`]); at each point of rest they are compared with what proc(5)
-//! shows ([`proof`]), and at each `epoll_wait` with the events that it returned.
+//! calls and their results (`state.rs`); at each point of rest they are compared with what proc(5)
+//! shows (`proof.rs`), and at each `epoll_wait` with the events that it returned.
 //!
-//! Not recorded: calls before the first action, iterations of the loop in which nothing happened,
-//! and calls that are not in the table in [`source`].
+//! Not recorded: calls before the first action, iterations of the loop in which nothing happened or
+//! that a signal interrupted, and calls that move nothing, such as `setsockopt`.
+//!
+//! To make two recordings equal, scenes stop the server while clients act, so that one batch is the
+//! same batch each time; ports are `xxxxx`; and a long run of equal calls is one step. How many bytes
+//! fit into a socket is the kernel's choice: a trace names its kernel.
 
 mod calls;
 mod proof;

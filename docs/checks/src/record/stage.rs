@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
 use std::process::{self, Command};
+use std::time::Duration;
 
 use shared_testkit::{Server, wait_until};
 
@@ -23,6 +24,9 @@ const FOLDED: usize = 8;
 
 /// How many calls of a server that never comes to rest are shown.
 const SPINS: usize = 6;
+
+/// How long a client waits for the server.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Records a scene. `None` where `strace` is not installed or not allowed.
 ///
@@ -130,7 +134,7 @@ impl Stage {
             [name, "stops", "reading"] => did(name, "stops reading"),
             [name, "sends", text] => self.send(name, text),
             [name, "receives"] => self.receive(name),
-            [name, "half-closes"] | [name, "leaves"] => self.end(name, words[1]),
+            [name, "leaves"] => self.leave(name),
             _ => panic!("{action:?} is no action"),
         };
         self.push(step);
@@ -139,6 +143,9 @@ impl Stage {
     fn connect(&mut self, name: &str) -> Step {
         let client = TcpStream::connect(self.server.address()).expect("the server listens");
         let port = client.local_addr().expect("it is connected").port();
+        for set in [TcpStream::set_read_timeout, TcpStream::set_write_timeout] {
+            set(&client, Some(PATIENCE)).expect("the timeout is not zero");
+        }
         self.clients.insert(name.to_owned(), client);
         self.state.connects(name, port);
         did(name, "connects")
@@ -173,12 +180,12 @@ impl Stage {
         moved(name, "receives", &bytes)
     }
 
-    fn end(&mut self, name: &str, how: &str) -> Step {
+    fn leave(&mut self, name: &str) -> Step {
         self.socket(name)
             .shutdown(Shutdown::Write)
             .expect("it is connected");
         self.state.ends(name);
-        did(name, how)
+        did(name, "leaves")
     }
 
     fn socket(&mut self, name: &str) -> &mut TcpStream {

@@ -52,7 +52,7 @@ pub struct Step {
     /// How many bytes a client sends or receives.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<usize>,
-    /// The bytes, cut to [`SHOWN`].
+    /// The bytes, cut to 40.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// A line of the server's on stdout.
@@ -136,7 +136,7 @@ pub struct Program {
 pub struct Entry {
     /// Its name in the scene.
     pub name: String,
-    /// The beginning of a line, cut to [`SHOWN`] bytes.
+    /// The beginning of a line, cut to 40 bytes.
     pub read_buf: String,
     /// How many bytes `read_buf` really has.
     pub read_buf_bytes: usize,
