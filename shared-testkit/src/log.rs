@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -11,8 +12,10 @@ use std::time::{Duration, Instant};
 use predicates::Predicate;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{ioctl_fionread, retry_on_intr};
-use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus, waitid};
 
+use crate::lessons;
+use crate::lessons::evidence::Talk;
 use crate::lines::LISTENING;
 use crate::wait::{patience, wait_at_most};
 
@@ -40,6 +43,9 @@ const LAST_MOMENT: Duration = Duration::from_secs(5);
 
 /// The indentation of a further line of what was expected or received.
 pub(crate) const INDENT: &str = "            ";
+
+/// How often the same line in a row is a flood: it says all that it can say.
+const FLOOD: usize = 50_000;
 
 /// How a failure describes a server that has not ended.
 const RUNS: &str = "still runs";
@@ -77,6 +83,12 @@ struct State {
     pipes: Vec<Arc<File>>,
     /// Whether a failure has shown this log already.
     shown: bool,
+    /// Where the server listens, once it is known.
+    address: Option<SocketAddr>,
+    /// Each client with its address and what it has sent.
+    peers: Vec<(String, SocketAddr, Vec<u8>)>,
+    /// How often the server's last line has come in a row.
+    repeated: usize,
 }
 
 /// One log for a server and all its clients.
@@ -98,6 +110,9 @@ impl Log {
                 open_pipes: 2,
                 pipes: Vec::new(),
                 shown: false,
+                address: None,
+                peers: Vec::new(),
+                repeated: 0,
             }),
             changed: Condvar::new(),
         }
@@ -106,6 +121,48 @@ impl Log {
     pub(crate) fn add(&self, who: &str, kind: Kind, text: impl Into<String>) {
         self.add_to(&mut self.lock(), who, kind, text.into());
         self.changed.notify_all();
+    }
+
+    /// Notes where the server listens.
+    pub(crate) fn set_address(&self, address: SocketAddr) {
+        self.lock().address = Some(address);
+    }
+
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.lock().address
+    }
+
+    pub(crate) fn server(&self) -> Pid {
+        self.server
+    }
+
+    /// Notes a new client.
+    pub(crate) fn add_peer(&self, name: &str, address: SocketAddr) {
+        self.lock()
+            .peers
+            .push((name.to_owned(), address, Vec::new()));
+    }
+
+    /// Notes what a client has sent.
+    pub(crate) fn add_sent(&self, address: SocketAddr, bytes: &[u8]) {
+        let mut state = self.lock();
+        if let Some(peer) = state.peers.iter_mut().find(|peer| peer.1 == address) {
+            peer.2.extend(bytes);
+        }
+    }
+
+    /// Forgets a client whose bytes are not logged any more.
+    pub(crate) fn forget_peer(&self, address: SocketAddr) {
+        self.lock().peers.retain(|peer| peer.1 != address);
+    }
+
+    pub(crate) fn peers(&self) -> Vec<(String, SocketAddr, Vec<u8>)> {
+        self.lock().peers.clone()
+    }
+
+    /// Whether the server prints the same line without end.
+    pub(crate) fn is_flooding(&self) -> bool {
+        self.lock().repeated >= FLOOD
     }
 
     fn add_to(&self, state: &mut State, who: &str, kind: Kind, text: String) {
@@ -150,7 +207,15 @@ impl Log {
             partial.extend(piece);
             if let Some(line) = partial.strip_suffix(b"\n") {
                 let text = String::from_utf8_lossy(line).into_owned();
-                self.add_to(&mut state, SERVER, kind, text);
+                let last = state.events.last().map(|event| &event.text);
+                state.repeated = if last == Some(&text) {
+                    state.repeated + 1
+                } else {
+                    0
+                };
+                if state.repeated < FLOOD {
+                    self.add_to(&mut state, SERVER, kind, text);
+                }
                 partial.clear();
             }
         }
@@ -205,7 +270,7 @@ impl Log {
             from += events.len();
 
             let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() || state.open_pipes == 0 {
+            if left.is_zero() || state.open_pipes == 0 || state.repeated >= FLOOD {
                 return None;
             }
             state = self
@@ -238,22 +303,33 @@ impl Log {
     /// Fails the test with what was expected, what came instead, and what happened before.
     #[track_caller]
     pub(crate) fn fail(&self, title: &str, expected: &str, received: &str) -> ! {
+        self.fail_in_talk(Talk::Silent, title, expected, received);
+    }
+
+    /// The same, with what the bytes that came say about the cause.
+    #[track_caller]
+    pub(crate) fn fail_in_talk(
+        &self,
+        talk: Talk,
+        title: &str,
+        expected: &str,
+        received: &str,
+    ) -> ! {
         self.add("test", Kind::Done, "fails here");
+        let lesson = lessons::explain(self, expected, talk);
         panic!(
-            "{title}\n  expected: {expected}\n  received: {received}\n\n{}",
+            "{title}\n  expected: {expected}\n  received: {received}\n\n{lesson}\n{}",
             self.show()
         );
     }
 
-    /// Shows the log after a failure that was not one of this crate's own assertions.
-    pub(crate) fn show_unless_shown(&self) {
-        if !self.lock().shown {
-            eprintln!("\n{}", self.show());
-        }
+    /// Whether one of this crate's own assertions has shown the log already.
+    pub(crate) fn was_shown(&self) -> bool {
+        self.lock().shown
     }
 
     /// The last events, one a line, and the state of the server.
-    fn show(&self) -> String {
+    pub(crate) fn show(&self) -> String {
         let fate = self.fate();
         let mut state = self.lock();
         state.shown = true;
@@ -282,7 +358,27 @@ impl Log {
 
     /// Whether the server still runs, or how it has ended. It stays a zombie for whatever waits for
     /// it (`WNOWAIT`, waitid(2)).
-    fn fate(&self) -> String {
+    pub(crate) fn fate(&self) -> String {
+        let (has_ended, status) = self.wait_for_end();
+        let status = status.map(|status| (status.exit_status(), status.terminating_signal()));
+        match status {
+            _ if !has_ended => RUNS.to_owned(),
+            Some((Some(code), _)) => format!("has ended, exit status {code}"),
+            Some((_, Some(signal))) => format!("has ended, by signal {signal}"),
+            _ => "has ended".to_owned(),
+        }
+    }
+
+    /// Whether the server has ended, and the signal that has ended it.
+    pub(crate) fn end(&self) -> (bool, Option<i32>) {
+        let (has_ended, status) = self.wait_for_end();
+        (
+            has_ended,
+            status.and_then(|status| status.terminating_signal()),
+        )
+    }
+
+    fn wait_for_end(&self) -> (bool, Option<WaitIdStatus>) {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let mut status = None;
         let patience = if self.is_open() { MOMENT } else { LAST_MOMENT };
@@ -291,17 +387,11 @@ impl Log {
             status = result.as_ref().ok().cloned().flatten();
             result.is_err() || status.is_some()
         });
-        if !has_ended {
-            return RUNS.to_owned();
+        if has_ended {
+            // Its last lines may still be in the pipes. A child of its own could keep them open.
+            wait_at_most(MOMENT, || !self.is_open());
         }
-        // Its last lines may still be in the pipes. A child of its own could keep them open.
-        wait_at_most(MOMENT, || !self.is_open());
-        let status = status.map(|status| (status.exit_status(), status.terminating_signal()));
-        match status {
-            Some((Some(code), _)) => format!("has ended, exit status {code}"),
-            Some((_, Some(signal))) => format!("has ended, by signal {signal}"),
-            _ => "has ended".to_owned(),
-        }
+        (has_ended, status)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -5,6 +5,7 @@
 
 #![allow(clippy::expect_used, reason = "the helpers are part of the tests")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -108,6 +109,92 @@ fn is_found(mistake: &str) {
         assert!(outcome.passed, "{}:\n{}", outcome.test, outcome.output);
     }
 }
+
+/// For each mistake, the failures and how many of them name its cause. Takes minutes:
+/// `cargo test -p book-checks --test mistakes -- --ignored --nocapture scoreboard`.
+#[test]
+#[ignore = "prints a table and takes minutes"]
+fn scoreboard() {
+    let list = Command::new(MISTAKEN).arg("--list").output();
+    let list = String::from_utf8(list.expect("it runs").stdout).expect("it is text");
+    for mistake in list.lines() {
+        let outcomes = chapter().run(&command(mistake), |_| true);
+        let failures: Vec<_> = outcomes.iter().filter(|outcome| !outcome.passed).collect();
+        let mut rules = BTreeMap::<_, Vec<_>>::new();
+        for failure in &failures {
+            rules
+                .entry(rule(&failure.output))
+                .or_default()
+                .push(&failure.test);
+        }
+        let accepted = RULES
+            .iter()
+            .find(|row| row.0 == mistake)
+            .map_or(&[][..], |row| row.1);
+        let right: usize = accepted
+            .iter()
+            .filter_map(|rule| rules.get(*rule))
+            .map(Vec::len)
+            .sum();
+        println!(
+            "{mistake:22} {:3} failures, {right:3} right",
+            failures.len()
+        );
+        for (rule, tests) in rules {
+            let is_right = accepted.contains(&rule.as_str());
+            println!(
+                "    {} {rule}: {}",
+                if is_right { '+' } else { '-' },
+                tests.len()
+            );
+            if !is_right {
+                println!("        {tests:?}");
+            }
+        }
+    }
+}
+
+/// The name of the rule at the end of the paragraph `cause:`, or `often`.
+fn rule(output: &str) -> String {
+    let cause = output
+        .split("\ncause: ")
+        .nth(1)
+        .and_then(|text| text.split("]\nread: ").next());
+    let rule = cause.and_then(|cause| cause.rsplit('[').next());
+    rule.unwrap_or("often").to_owned()
+}
+
+/// The rules that name the cause of a mistake.
+const RULES: &[(&str, &[&str])] = &[
+    (
+        "accepts-once",
+        &["accept-until-would-block", "no-accept-after-emfile"],
+    ),
+    ("reads-once", &["read-until-would-block"]),
+    ("writes-once", &["write-until-would-block"]),
+    ("drops-the-rest", &["short-write"]),
+    ("drops-half-lines", &["fragment-lost"]),
+    ("sends-half-lines", &["half-line-broadcast"]),
+    ("echoes-to-the-sender", &["echo"]),
+    ("forgets-the-last", &["left-out"]),
+    ("wrong-order", &["order"]),
+    ("writable-once", &["writable-not-turned-on"]),
+    ("writable-always", &["writable-left-on"]),
+    ("forgets-to-remove", &["not-closed"]),
+    ("reuses-tokens", &["reused-token"]),
+    ("panics-on-stale", &["stale-event"]),
+    ("skips-the-write-half", &["write-half-skipped"]),
+    ("reset-is-fatal", &["client-error-is-fatal"]),
+    ("dies-of-eintr", &["eintr"]),
+    ("no-nodelay", &["nodelay"]),
+    ("blocking-listener", &["blocking-listener"]),
+    ("blocking-clients", &["blocking-client"]),
+    ("trims-white-space", &["white-space-trimmed"]),
+    ("forgets-the-newline", &["newline-not-counted"]),
+    ("forgets-to-flush", &["stdout-not-flushed"]),
+    ("ignores-the-address", &["address-ignored"]),
+    ("emfile-is-fatal", &["emfile"]),
+];
 
 /// Whether a test finds the mistake when it is repeated. All but the first test depend on timing and
 /// find it nearly always.

@@ -10,6 +10,7 @@ use rustix::io::{ioctl_fionread, retry_on_intr};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::harness::received::Received;
+use crate::lessons::evidence::classify;
 use crate::log::{Kind, Log, escape};
 use crate::proc::socket;
 use crate::wait::patience;
@@ -47,6 +48,7 @@ impl Client {
             .local_addr()
             .expect("a connected socket has an address");
         log.add(name, Kind::Done, format!("connects from {address}"));
+        log.add_peer(name, address);
         Client {
             name: name.to_owned(),
             reader: BufReader::new(Timed {
@@ -112,6 +114,7 @@ impl Client {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => e.to_string(),
                 Ok(n) => {
+                    self.log.add_sent(self.address, &bytes[sent..sent + n]);
                     sent += n;
                     // A server that takes a little now and then must not make this wait forever.
                     if sent == bytes.len() || Instant::now() < end {
@@ -143,6 +146,7 @@ impl Client {
             Kind::Done,
             "is a bare connection from now on, and not logged",
         );
+        self.log.forget_peer(self.address);
         self.reader.into_inner().stream
     }
 
@@ -291,8 +295,10 @@ impl Client {
     fn check(&self, expected: &[u8], received: Received) {
         self.log(Kind::Received, &escape(&received.bytes));
         if received.bytes != expected {
+            let talk = classify(expected, &received.bytes);
             let (expected, received) = received.compare(expected);
-            self.fail("did not receive what was expected", &expected, &received);
+            let title = format!("{} did not receive what was expected", self.name);
+            self.log.fail_in_talk(talk, &title, &expected, &received);
         }
     }
 

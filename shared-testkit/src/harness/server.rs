@@ -70,6 +70,7 @@ impl Server {
             None => self.printed_address(),
             Some(address) => self.wait_for_listener(address),
         };
+        self.log.set_address(self.address);
     }
 
     fn printed_address(&self) -> SocketAddr {
@@ -297,8 +298,11 @@ impl Server {
     #[track_caller]
     pub fn wait_until_asleep(&self) {
         if !wait_until(|| {
-            !self.log.is_open() || self.log.is_at_rest(|| process::is_asleep(self.pid))
-        }) {
+            self.log.is_flooding()
+                || !self.log.is_open()
+                || self.log.is_at_rest(|| process::is_asleep(self.pid))
+        }) || self.log.is_flooding()
+        {
             let received = format!("it was busy for {} s", patience().as_secs_f32());
             let expected = "that it sleeps until something comes";
             self.log

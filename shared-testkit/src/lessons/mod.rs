@@ -1,14 +1,19 @@
 //! What a failing test teaches: what it checks, the likely cause, and where to read on.
 
+pub(crate) mod evidence;
+mod rules;
 mod table;
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::{Cell, RefCell};
 use std::env;
-use std::panic;
+use std::panic::{self, PanicHookInfo};
 use std::sync::{Arc, Once, Weak};
 use std::thread;
 
 use crate::env::{SERVER_CMD, is_foreign};
+use crate::lessons::evidence::{Evidence, Talk};
+use crate::lessons::rules::Cause;
 use crate::log::Log;
 
 pub use crate::lessons::table::{LESSONS, Lesson};
@@ -46,43 +51,83 @@ pub(crate) fn watch(log: &Arc<Log>) {
     LOG.set(Arc::downgrade(log));
 }
 
-/// From now on every failure of a test that has a [`Lesson`] ends with it: that of a plain
-/// `assert_eq!` as well as those of this crate's own assertions.
+/// From now on every failure in this process ends with a lesson: that of a plain `assert_eq!` as
+/// well as those of this crate's own assertions. A Rust backtrace comes last of all.
 pub(crate) fn teach() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let before = panic::take_hook();
-        panic::set_hook(Box::new(move |info| {
-            before(info);
-            if let Some(log) = LOG.with_borrow(Weak::upgrade) {
-                log.show_unless_shown();
-            }
-            if let Some(lesson) = thread::current().name().and_then(find) {
-                eprint!("{}", lesson.text());
-            }
-        }));
-    });
+    ONCE.call_once(|| panic::set_hook(Box::new(|info| report(info))));
+}
+
+fn report(info: &PanicHookInfo) {
+    let payload = info.payload();
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or(payload.downcast_ref::<&str>().copied());
+    let thread = thread::current();
+    let name = thread.name().unwrap_or("<unnamed>");
+    let place = info.location().map(ToString::to_string);
+    eprintln!(
+        "\nthread '{name}' panicked at {}:\n{}",
+        place.unwrap_or_default(),
+        text.unwrap_or("(no text)")
+    );
+    match LOG.with_borrow(Weak::upgrade) {
+        Some(log) if log.was_shown() => {}
+        Some(log) => {
+            let lesson = explain(&log, text.unwrap_or_default(), Talk::Silent);
+            eprintln!("\n{lesson}\n{}", log.show());
+        }
+        None => eprint!("\n{}", text_of(find(name), None, "")),
+    }
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        eprintln!("{backtrace}");
+    }
+}
+
+/// What the test checks, the cause that was seen or what it often is, where to read on, and where
+/// the server is.
+pub(crate) fn explain(log: &Log, expected: &str, talk: Talk) -> String {
+    let evidence = Evidence::collect(log, IS_STARTING.get(), expected, talk);
+    let thread = thread::current();
+    let lesson = thread.name().and_then(find);
+    text_of(
+        lesson,
+        rules::first(&evidence),
+        &evidence.whereabouts(&log.fate()),
+    )
 }
 
 fn find(test: &str) -> Option<&'static Lesson> {
     LESSONS.iter().find(|lesson| lesson.test == test)
 }
 
-impl Lesson {
-    /// What a failure shows of it.
-    fn text(&self) -> String {
-        let (cause, chapter, heading) = match IS_STARTING.get() {
-            true => START,
-            false => (self.cause, self.chapter, self.heading),
-        };
-        let mut text = paragraph("the test", self.checks);
-        text += &paragraph("a likely cause", cause);
-        text += &paragraph("read", &format!("{chapter}, '{heading}'"));
-        if is_foreign() {
-            text += &paragraph("tested", &env::var(SERVER_CMD).unwrap_or_default());
-        }
-        text
+fn text_of(lesson: Option<&Lesson>, cause: Option<Cause>, server: &str) -> String {
+    let mut text = String::new();
+    if let Some(lesson) = lesson {
+        text += &paragraph("the test", lesson.checks);
     }
+    let often = lesson.map(|lesson| match IS_STARTING.get() {
+        true => START,
+        false => (lesson.cause, lesson.chapter, lesson.heading),
+    });
+    match (cause, often) {
+        (Some(cause), _) => {
+            text += &paragraph("cause", &format!("{} [{}]", cause.text, cause.rule));
+            text += &paragraph("read", &format!("{}, '{}'", cause.chapter, cause.heading));
+        }
+        (None, Some((often, chapter, heading))) => {
+            text += &paragraph("often", often);
+            text += &paragraph("read", &format!("{chapter}, '{heading}'"));
+        }
+        (None, None) => {}
+    }
+    if !server.is_empty() {
+        text += &paragraph("server", server);
+    }
+    if is_foreign() && lesson.is_some() {
+        text += &paragraph("tested", &env::var(SERVER_CMD).unwrap_or_default());
+    }
+    text
 }
 
 /// A name and its text, in lines of at most 80 columns.

@@ -14,10 +14,11 @@ pub struct Lesson {
     pub heading: &'static str,
 }
 
-const ACCEPT: &str = "docs/src/1-accept.md";
-const REGISTER: &str = "docs/src/2-register.md";
-const BROADCAST: &str = "docs/src/3-broadcast.md";
-const WRITE: &str = "docs/src/4-write.md";
+pub(super) const ACCEPT: &str = "docs/src/1-accept.md";
+pub(super) const REGISTER: &str = "docs/src/2-register.md";
+pub(super) const BROADCAST: &str = "docs/src/3-broadcast.md";
+pub(super) const WRITE: &str = "docs/src/4-write.md";
+pub(super) const START_PAGE: &str = "docs/src/your-own-server.md";
 const HARDEN: &str = "docs/src/5-harden.md";
 
 const fn lesson(

@@ -9,7 +9,7 @@ use crate::proc::process::descriptors;
 
 // From Linux's eventpoll.h.
 const EPOLLIN: u32 = 0x001;
-const EPOLLOUT: u32 = 0x004;
+pub(crate) const EPOLLOUT: u32 = 0x004;
 
 /// What an epoll instance has been asked to report about a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,15 +53,30 @@ pub(crate) fn interest(pid: Pid, inode: u64) -> Option<Interest> {
     })
 }
 
+/// Each registered descriptor with its events, of all epoll instances that can be read.
+pub(crate) fn registered(pid: Pid, descriptors: &[FDInfo]) -> Vec<(i32, u32)> {
+    let is_epoll =
+        |d: &&FDInfo| matches!(&d.target, FDTarget::AnonInode(kind) if kind.contains("eventpoll"));
+    let infos = descriptors.iter().filter(is_epoll).filter_map(|epoll| {
+        fs::read_to_string(format!("/proc/{}/fdinfo/{}", pid.as_raw_pid(), epoll.fd)).ok()
+    });
+    let entries = infos.map(|info| info.lines().filter_map(entry).collect::<Vec<_>>());
+    entries.flatten().collect()
+}
+
+fn entry(line: &str) -> Option<(i32, u32)> {
+    let (descriptor, events) = line.strip_prefix("tfd:")?.split_once("events:")?;
+    let events = events.split_whitespace().next()?;
+    Some((
+        descriptor.trim().parse().ok()?,
+        u32::from_str_radix(events, 16).ok()?,
+    ))
+}
+
 /// From a line such as `tfd: 7 events: 80002001 data: 1 …`, where the number after `events:` is
 /// hexadecimal.
 fn interest_of_line(line: &str, socket: i32) -> Option<Interest> {
-    let (descriptor, events) = line.strip_prefix("tfd:")?.split_once("events:")?;
-    if descriptor.trim().parse() != Ok(socket) {
-        return None;
-    }
-    let events = events.split_whitespace().next()?;
-    let events = u32::from_str_radix(events, 16).ok()?;
+    let (_, events) = entry(line).filter(|(descriptor, _)| *descriptor == socket)?;
     Some(Interest {
         readable: events & EPOLLIN != 0,
         writable: events & EPOLLOUT != 0,

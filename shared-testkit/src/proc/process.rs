@@ -1,5 +1,6 @@
 //! A process: its state, CPU time, memory and children (proc_pid_stat(5)).
 
+use std::fs;
 use std::time::Duration;
 
 use procfs::WithCurrentSystemInfo;
@@ -82,6 +83,78 @@ pub(crate) fn descriptors(pid: Pid) -> Vec<FDInfo> {
         .expect("the server's descriptors can be listed");
     // One that is closed while we look is of no interest.
     descriptors.flatten().collect()
+}
+
+/// A thread that waits in a system call, or works.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Thread {
+    /// `None` if it works, or is in a call that says nothing.
+    pub call: Option<&'static str>,
+    /// The call's first argument.
+    pub descriptor: i32,
+}
+
+/// The system calls that say something. Those that do the same have one name.
+const CALLS: &[(i64, &str)] = &[
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_epoll_wait, "epoll_wait"),
+    (libc::SYS_epoll_pwait, "epoll_wait"),
+    (libc::SYS_epoll_pwait2, "epoll_wait"),
+    (libc::SYS_accept, "accept"),
+    (libc::SYS_accept4, "accept"),
+    (libc::SYS_read, "read"),
+    (libc::SYS_readv, "read"),
+    (libc::SYS_recvfrom, "read"),
+    (libc::SYS_recvmsg, "read"),
+    (libc::SYS_write, "write"),
+    (libc::SYS_writev, "write"),
+    (libc::SYS_sendto, "write"),
+    (libc::SYS_sendmsg, "write"),
+    (libc::SYS_nanosleep, "nanosleep"),
+    (libc::SYS_clock_nanosleep, "nanosleep"),
+];
+
+/// What its threads wait in, as far as the kernel shows it (proc_pid_syscall(5)).
+pub(crate) fn threads(pid: Pid) -> Vec<Thread> {
+    let tasks = Process::new(pid.as_raw_pid()).and_then(|process| process.tasks());
+    let tasks = tasks.into_iter().flatten().flatten();
+    let threads = tasks.map(|task| match task.syscall() {
+        Ok(Syscall::Blocked {
+            syscall_number,
+            argument_registers,
+            ..
+        }) => Thread {
+            call: CALLS
+                .iter()
+                .find(|call| call.0 == syscall_number)
+                .map(|call| call.1),
+            descriptor: argument_registers[0] as i32,
+        },
+        _ => Thread::default(),
+    });
+    threads.collect()
+}
+
+/// Whether one of its threads has work to do, on a CPU or waiting for one.
+pub(crate) fn is_running(pid: Pid) -> bool {
+    let tasks = Process::new(pid.as_raw_pid()).and_then(|process| process.tasks());
+    let mut tasks = tasks.into_iter().flatten().flatten();
+    tasks.any(|task| task.stat().is_ok_and(|stat| stat.state == 'R'))
+}
+
+/// Its descriptors, or none if they cannot be read.
+pub(crate) fn try_descriptors(pid: Pid) -> Vec<FDInfo> {
+    let descriptors = Process::new(pid.as_raw_pid()).and_then(|process| process.fd());
+    descriptors.into_iter().flatten().flatten().collect()
+}
+
+/// Whether `O_NONBLOCK` is set (the octal `flags` of proc_pid_fdinfo(5)).
+pub(crate) fn is_nonblocking(pid: Pid, descriptor: i32) -> bool {
+    let path = format!("/proc/{}/fdinfo/{descriptor}", pid.as_raw_pid());
+    let info = fs::read_to_string(path).unwrap_or_default();
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = flags.and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok());
+    flags.is_none_or(|flags| flags & libc::O_NONBLOCK != 0)
 }
 
 fn stat(pid: Pid) -> Stat {

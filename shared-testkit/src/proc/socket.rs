@@ -25,7 +25,7 @@ pub(crate) fn connection(server: SocketAddr, client: SocketAddr) -> Option<TcpNe
 
 /// The sockets of an address's family. For IPv4 those of IPv6 as well, whose listeners may accept
 /// both.
-fn table(address: SocketAddr) -> Vec<TcpNetEntry> {
+pub(crate) fn table(address: SocketAddr) -> Vec<TcpNetEntry> {
     let mut sockets = procfs::net::tcp6().unwrap_or_default();
     if address.is_ipv4() {
         sockets.extend(procfs::net::tcp().expect("the kernel's table of sockets can be read"));

@@ -6,9 +6,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::env;
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::mem;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use mio::net::{TcpListener, TcpStream};
@@ -37,9 +40,16 @@ enum Mistake {
     ResetIsFatal,
     DiesOfEintr,
     NoNodelay,
+    BlockingListener,
+    BlockingClients,
+    TrimsWhiteSpace,
+    ForgetsTheNewline,
+    ForgetsToFlush,
+    IgnoresTheAddress,
+    EmfileIsFatal,
 }
 
-const MISTAKES: [(&str, Mistake); 18] = [
+const MISTAKES: [(&str, Mistake); 25] = [
     ("accepts-once", Mistake::AcceptsOnce),
     ("reads-once", Mistake::ReadsOnce),
     ("writes-once", Mistake::WritesOnce),
@@ -58,6 +68,13 @@ const MISTAKES: [(&str, Mistake); 18] = [
     ("reset-is-fatal", Mistake::ResetIsFatal),
     ("dies-of-eintr", Mistake::DiesOfEintr),
     ("no-nodelay", Mistake::NoNodelay),
+    ("blocking-listener", Mistake::BlockingListener),
+    ("blocking-clients", Mistake::BlockingClients),
+    ("trims-white-space", Mistake::TrimsWhiteSpace),
+    ("forgets-the-newline", Mistake::ForgetsTheNewline),
+    ("forgets-to-flush", Mistake::ForgetsToFlush),
+    ("ignores-the-address", Mistake::IgnoresTheAddress),
+    ("emfile-is-fatal", Mistake::EmfileIsFatal),
 ];
 
 fn main() -> Result<()> {
@@ -87,7 +104,25 @@ fn main() -> Result<()> {
     let address = address
         .parse()
         .with_context(|| format!("{address:?} is not an address"))?;
+    let address = match mistake {
+        Some(Mistake::IgnoresTheAddress) => SocketAddr::from(([127, 0, 0, 1], 8080)),
+        _ => address,
+    };
     Server::bind(address, mistake)?.run()
+}
+
+/// Prints a line on stdout, and leaves it in a buffer if the mistake is that.
+fn say(mistake: Option<Mistake>, line: fmt::Arguments) {
+    static KEPT: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+    if mistake != Some(Mistake::ForgetsToFlush) {
+        println!("{line}");
+        return;
+    }
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    kept.extend(format!("{line}\n").bytes());
+    if kept.len() > 4096 {
+        let _ = io::stdout().write_all(&mem::take(&mut *kept));
+    }
 }
 
 struct Server {
@@ -111,6 +146,11 @@ impl Server {
         let poll = Poll::new()?;
         let mut listener =
             TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+        if mistake == Some(Mistake::BlockingListener) {
+            let blocking = std::net::TcpListener::from(OwnedFd::from(listener));
+            blocking.set_nonblocking(false)?;
+            listener = TcpListener::from_std(blocking);
+        }
         poll.registry()
             .register(&mut listener, LISTENER, Interest::READABLE)?;
         eprintln!("Listening on {}", listener.local_addr()?);
@@ -164,7 +204,10 @@ impl Server {
         loop {
             match self.listener.accept() {
                 Ok((stream, address)) => {
-                    println!("Accepted connection from {address}");
+                    say(
+                        self.mistake,
+                        format_args!("Accepted connection from {address}"),
+                    );
                     if let Err(e) = self.register(stream) {
                         eprintln!("Failed to register {address}: {e}");
                     }
@@ -176,6 +219,7 @@ impl Server {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(e) => {
+                    assert!(!self.makes(Mistake::EmfileIsFatal), "cannot accept: {e}");
                     eprintln!("Failed to accept: {e}");
                     return;
                 }
@@ -186,6 +230,11 @@ impl Server {
     fn register(&mut self, mut stream: TcpStream) -> io::Result<()> {
         if !self.makes(Mistake::NoNodelay) {
             stream.set_nodelay(true)?;
+        }
+        if self.makes(Mistake::BlockingClients) {
+            let blocking = std::net::TcpStream::from(OwnedFd::from(stream));
+            blocking.set_nonblocking(false)?;
+            stream = TcpStream::from_std(blocking);
         }
         let token = self.free_token();
         self.poll
@@ -199,7 +248,10 @@ impl Server {
             had_writable: false,
         };
         self.connections.insert(token, connection);
-        println!("Registered client with {token:?}");
+        say(
+            self.mistake,
+            format_args!("Registered client with {token:?}"),
+        );
         Ok(())
     }
 
@@ -224,14 +276,22 @@ impl Server {
         let buffered = connection.read_buf.len();
         let mut lines = Vec::new();
         let outcome = connection.read_lines(&mut lines);
+        if self.mistake == Some(Mistake::TrimsWhiteSpace) {
+            let trimmed = lines.split_inclusive(|&byte| byte == b'\n');
+            let trimmed = trimmed.flat_map(|line| [line.trim_ascii(), b"\n"]);
+            lines = trimmed.collect::<Vec<_>>().concat();
+        }
         if !lines.is_empty() {
             self.broadcast(token, &lines);
         } else if connection.read_buf.len() > buffered {
-            println!("Buffering partial message from {token:?}");
+            say(
+                self.mistake,
+                format_args!("Buffering partial message from {token:?}"),
+            );
         }
 
         if self.makes(Mistake::ForgetsToRemove) && !matches!(outcome, Ok(false)) {
-            println!("Client {token:?} disconnected");
+            say(self.mistake, format_args!("Client {token:?} disconnected"));
             return Ok(true);
         }
         match outcome {
@@ -270,7 +330,14 @@ impl Server {
                 failed.push(token);
             }
         }
-        println!("Broadcast {} bytes from {sender:?}", lines.len());
+        let mut count = lines.len();
+        if self.makes(Mistake::ForgetsTheNewline) {
+            count -= lines.iter().filter(|&&byte| byte == b'\n').count();
+        }
+        say(
+            self.mistake,
+            format_args!("Broadcast {count} bytes from {sender:?}"),
+        );
         for token in failed {
             self.disconnect(token);
         }
@@ -296,7 +363,7 @@ impl Server {
             eprintln!("Failed to deregister {token:?}: {e}");
         }
         drop(connection);
-        println!("Client {token:?} disconnected");
+        say(self.mistake, format_args!("Client {token:?} disconnected"));
         self.accept();
     }
 }
@@ -366,11 +433,14 @@ impl Connection {
             match self.stream.write(front) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => {
-                    println!("Wrote {n} bytes to {token:?}");
+                    say(self.mistake, format_args!("Wrote {n} bytes to {token:?}"));
                     self.write_buf.drain(..n);
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    println!("Write would block for {token:?}");
+                    say(
+                        self.mistake,
+                        format_args!("Write would block for {token:?}"),
+                    );
                     return Ok(());
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,

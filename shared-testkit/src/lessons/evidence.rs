@@ -1,0 +1,350 @@
+//! What is known about a server when a test fails: from the kernel, the log and the talk.
+
+use std::net::SocketAddr;
+use std::thread;
+
+use procfs::net::{TcpNetEntry, TcpState};
+use procfs::process::{FDInfo, FDTarget};
+
+use crate::log::{Kind, Log};
+use crate::proc::process::Thread;
+use crate::proc::{epoll, process, socket};
+use crate::wait::PAUSE;
+
+/// `EPOLLET` of Linux's eventpoll.h.
+const EDGE_TRIGGERED: u32 = 1 << 31;
+
+/// How many looks find out whether the server runs without a pause.
+const LOOKS: usize = 12;
+
+/// What came instead of what a client expected.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Talk {
+    /// No bytes are compared, or none is missing.
+    Silent,
+    /// Bytes are missing at the end.
+    TailMissing,
+    /// Bytes are missing in the middle, after this many.
+    Hole(usize),
+    /// The same bytes in another order.
+    Order,
+    /// White space at the ends of lines is missing.
+    Trimmed,
+    /// Bytes that are not text have become U+FFFD.
+    Replaced,
+    /// Anything else.
+    Other,
+}
+
+/// Classifies what came. A pure function: it knows nothing but the bytes.
+pub(crate) fn classify(expected: &[u8], received: &[u8]) -> Talk {
+    const REPLACEMENT: &[u8] = "\u{fffd}".as_bytes();
+    let has = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
+    if received.is_empty() || received == expected {
+        return Talk::Silent;
+    }
+    if expected.starts_with(received) {
+        return Talk::TailMissing;
+    }
+    if has(received, REPLACEMENT) && !has(expected, REPLACEMENT) {
+        return Talk::Replaced;
+    }
+    if trimmed(expected) == trimmed(received) {
+        return Talk::Trimmed;
+    }
+    let sorted = |bytes: &[u8]| {
+        let mut bytes = bytes.to_vec();
+        bytes.sort_unstable();
+        bytes
+    };
+    if sorted(expected) == sorted(received) {
+        return Talk::Order;
+    }
+    let pairs = expected.iter().zip(received);
+    let equal = pairs.take_while(|(e, r)| e == r).count();
+    // A few bytes could be anywhere.
+    let after = &received[equal..received.len().min(equal + 16)];
+    match equal > 0 && after.len() > 3 && has(&expected[equal..], after) {
+        true => Talk::Hole(equal),
+        false => Talk::Other,
+    }
+}
+
+/// The lines without white space at their ends.
+pub(crate) fn trimmed(bytes: &[u8]) -> Vec<u8> {
+    let lines = bytes.split_inclusive(|&byte| byte == b'\n');
+    let trimmed = lines.map(|line| {
+        [
+            line.trim_ascii(),
+            b"\n".repeat(usize::from(line.ends_with(b"\n"))).as_slice(),
+        ]
+        .concat()
+    });
+    trimmed.collect::<Vec<_>>().concat()
+}
+
+/// The server's end of a connection, or its listener.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Socket {
+    pub descriptor: i32,
+    pub blocking: bool,
+    /// What epoll reports about it (`EPOLLIN` and so on).
+    pub interest: Option<u32>,
+    /// Bytes, or the listener's pending connections.
+    pub unread: usize,
+    pub unsent: usize,
+    /// The client has sent end of file.
+    pub has_ended: bool,
+}
+
+impl Socket {
+    pub fn is_level_triggered(&self) -> bool {
+        self.interest
+            .is_some_and(|events| events & EDGE_TRIGGERED == 0)
+    }
+
+    pub fn wants_to_write(&self) -> bool {
+        self.interest
+            .is_some_and(|events| events & epoll::EPOLLOUT != 0)
+    }
+}
+
+/// A client of the test.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Peer {
+    pub name: String,
+    /// As the server has reported it, such as `Token(1)`.
+    pub token: Option<String>,
+    pub sent: Vec<u8>,
+    /// `None` if the server has not accepted it, or has closed it.
+    pub socket: Option<Socket>,
+}
+
+/// Everything that a rule may look at.
+#[derive(Clone, Debug)]
+pub(crate) struct Evidence {
+    pub is_starting: bool,
+    pub has_ended: bool,
+    pub is_killed_by: Option<i32>,
+    /// Its lines.
+    pub stdout: Vec<String>,
+    pub stderr: Vec<String>,
+    /// Whether stdout is read at all, and no byte of it waits in the pipe.
+    pub is_flooding: bool,
+    pub threads: Vec<Thread>,
+    pub spins: bool,
+    pub listener: Option<Socket>,
+    pub peers: Vec<Peer>,
+    /// Descriptors of connections that are over.
+    pub dead_sockets: usize,
+    pub expected: String,
+    pub talk: Talk,
+}
+
+impl Evidence {
+    pub fn collect(log: &Log, is_starting: bool, expected: &str, talk: Talk) -> Evidence {
+        let (has_ended, is_killed_by) = log.end();
+        let mut evidence = Evidence {
+            is_starting,
+            has_ended,
+            is_killed_by,
+            stdout: log.lines(Kind::Stdout),
+            stderr: log.lines(Kind::Stderr),
+            is_flooding: log.is_flooding(),
+            threads: Vec::new(),
+            spins: false,
+            listener: None,
+            peers: Vec::new(),
+            dead_sockets: 0,
+            expected: expected.to_owned(),
+            talk,
+        };
+        evidence.add_peers(log);
+        if !has_ended {
+            evidence.look_at_process(log);
+        }
+        evidence
+    }
+
+    fn add_peers(&mut self, log: &Log) {
+        for (name, address, sent) in log.peers() {
+            let token = self.token_of(address);
+            let socket = None;
+            self.peers.push(Peer {
+                name,
+                token,
+                sent,
+                socket,
+            });
+        }
+    }
+
+    /// The token in the next line after that of the accepted connection.
+    fn token_of(&self, address: SocketAddr) -> Option<String> {
+        let accepted = format!("Accepted connection from {address}");
+        let mut lines = self.stdout.iter().skip_while(|line| **line != accepted);
+        let token = lines.find_map(|line| line.strip_prefix("Registered client with "));
+        token.map(str::to_owned)
+    }
+
+    fn look_at_process(&mut self, log: &Log) {
+        let looks = (0..LOOKS).filter(|_| {
+            thread::sleep(PAUSE);
+            process::is_running(log.server())
+        });
+        self.spins = looks.count() * 4 >= LOOKS * 3;
+        self.threads = process::threads(log.server());
+        let Some(server) = log.address() else { return };
+        let descriptors = process::try_descriptors(log.server());
+        let table = socket::table(server);
+        let epoll = epoll::registered(log.server(), &descriptors);
+        let look = |entry: &TcpNetEntry| {
+            let descriptor = descriptors.iter().find(|d| is_socket(d, entry.inode))?;
+            Some(Socket {
+                descriptor: descriptor.fd,
+                blocking: !process::is_nonblocking(log.server(), descriptor.fd),
+                interest: epoll.iter().find(|e| e.0 == descriptor.fd).map(|e| e.1),
+                unread: entry.rx_queue as usize,
+                unsent: entry.tx_queue as usize,
+                has_ended: entry.state == TcpState::CloseWait,
+            })
+        };
+        let listeners = table.iter().filter(|entry| entry.state == TcpState::Listen);
+        self.listener = listeners
+            .filter(|entry| entry.local_address.port() == server.port())
+            .find_map(look);
+        for (peer, (_, address, _)) in self.peers.iter_mut().zip(log.peers()) {
+            let ends = table.iter().filter(|entry| entry.remote_address == address);
+            peer.socket = ends.filter(|entry| entry.inode != 0).find_map(look);
+        }
+        let is_known = |fd: i32| {
+            let target = descriptors.iter().find(|d| d.fd == fd);
+            target.is_none_or(|d| {
+                !matches!(d.target, FDTarget::Socket(_))
+                    || table.iter().any(|e| is_socket(d, e.inode))
+            })
+        };
+        self.dead_sockets = epoll.iter().filter(|(fd, _)| !is_known(*fd)).count();
+    }
+
+    // What follows from it.
+
+    /// Whether every thread sleeps, and one of them waits for events.
+    pub fn is_asleep(&self) -> bool {
+        let waits = |thread: &Thread| thread.call.is_some_and(|call| call.contains("epoll"));
+        !self.spins && self.threads.iter().any(waits)
+    }
+
+    /// The call in which a thread waits for this socket.
+    pub fn blocked_in(&self, socket: &Socket) -> Option<&'static str> {
+        let is_here = |thread: &&Thread| thread.descriptor == socket.descriptor;
+        let mut calls = self
+            .threads
+            .iter()
+            .filter(is_here)
+            .filter_map(|thread| thread.call);
+        calls.find(|call| ["accept", "read", "write"].contains(call))
+    }
+
+    /// Each client that is connected, with the server's end of it.
+    pub fn open(&self) -> impl Iterator<Item = (&Peer, &Socket)> {
+        self.peers
+            .iter()
+            .filter_map(|peer| Some((peer, peer.socket.as_ref()?)))
+    }
+
+    /// The numbers of bytes that the server has reported as broadcast from a client.
+    pub fn broadcasts_from(&self, peer: &Peer) -> Vec<usize> {
+        let Some(token) = &peer.token else {
+            return Vec::new();
+        };
+        let end = format!(" bytes from {token}");
+        self.counts("Broadcast ", &end)
+    }
+
+    /// The numbers of bytes that the server has reported as written to a client.
+    pub fn writes_to(&self, peer: &Peer) -> Vec<usize> {
+        let Some(token) = &peer.token else {
+            return Vec::new();
+        };
+        self.counts("Wrote ", &format!(" bytes to {token}"))
+    }
+
+    fn counts(&self, start: &str, end: &str) -> Vec<usize> {
+        let lines = self.stdout.iter();
+        let counts = lines.filter_map(|line| line.strip_prefix(start)?.strip_suffix(end));
+        counts.filter_map(|count| count.parse().ok()).collect()
+    }
+
+    /// The place of the last line with this beginning and end.
+    pub fn last(&self, start: &str, end: &str) -> Option<usize> {
+        self.stdout
+            .iter()
+            .rposition(|line| line.starts_with(start) && line.ends_with(end))
+    }
+
+    /// Whether the last lines on stderr of a server that has ended have one of these words.
+    pub fn ended_with(&self, words: &[&str]) -> bool {
+        let lines = self
+            .stderr
+            .iter()
+            .rev()
+            .filter(|line| !line.contains("(INJECTED)"));
+        let mut lines = lines.take(6).map(|line| line.to_lowercase());
+        self.has_ended && lines.any(|line| words.iter().any(|word| line.contains(word)))
+    }
+
+    /// Where the server is, in one line of meaning.
+    pub fn whereabouts(&self, fate: &str) -> String {
+        if self.has_ended {
+            return fate.to_owned();
+        }
+        let mut facts = Vec::new();
+        match self.threads.iter().find_map(|thread| thread.call) {
+            _ if self.spins => facts.push("runs without a pause".to_owned()),
+            Some(call) => facts.push(format!("asleep in {call}")),
+            None => facts.push(fate.to_owned()),
+        }
+        if let Some(n) = self.listener.as_ref().map(|l| l.unread).filter(|&n| n > 0) {
+            facts.push(format!("connections pending: {n}"));
+        }
+        for (peer, socket) in self
+            .open()
+            .filter(|(_, s)| s.unread + s.unsent > 0 || s.wants_to_write())
+            .take(3)
+        {
+            facts.push(socket.describe(&peer.name));
+        }
+        facts.join("; ")
+    }
+}
+
+impl Socket {
+    fn describe(&self, name: &str) -> String {
+        let trigger = if self.is_level_triggered() {
+            "level"
+        } else {
+            "edge"
+        };
+        let is_blocking = if self.blocking {
+            ", and the socket is blocking"
+        } else {
+            ""
+        };
+        let interest = match self.interest {
+            None => "is not registered".to_owned(),
+            Some(_) if self.wants_to_write() => {
+                format!("is registered {trigger}-triggered, with WRITABLE")
+            }
+            Some(_) => format!("is registered {trigger}-triggered for READABLE"),
+        };
+        format!(
+            "{} bytes of {name}'s are unread, {} unsent; {name} {interest}{is_blocking}",
+            self.unread, self.unsent
+        )
+    }
+}
+
+fn is_socket(descriptor: &FDInfo, inode: u64) -> bool {
+    matches!(descriptor.target, FDTarget::Socket(socket) if socket == inode)
+}

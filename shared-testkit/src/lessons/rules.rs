@@ -1,0 +1,373 @@
+//! The rules that find a failure's cause in the evidence, in order: the first that fits is the cause.
+//!
+//! A rule claims only what was seen. One that might be wrong is worse than none.
+
+use crate::lessons::evidence::{Evidence, Peer, Socket, Talk, trimmed};
+use crate::lessons::table::{ACCEPT, BROADCAST, REGISTER, START_PAGE, WRITE};
+
+/// A cause that was seen, and where to read on.
+pub(crate) struct Cause {
+    pub rule: &'static str,
+    pub text: String,
+    pub chapter: &'static str,
+    pub heading: &'static str,
+}
+
+/// One row: its name; the predicate, which returns what the sentences call `{}`; the sentences;
+/// chapter and heading.
+type Rule = (
+    &'static str,
+    fn(&Evidence) -> Option<String>,
+    &'static str,
+    (&'static str, &'static str),
+);
+
+/// The cause, if a rule fits.
+pub(crate) fn first(evidence: &Evidence) -> Option<Cause> {
+    RULES
+        .iter()
+        .find_map(|(rule, fits, text, (chapter, heading))| {
+            let text = text.replace("{}", &fits(evidence)?);
+            Some(Cause {
+                rule,
+                text,
+                chapter,
+                heading,
+            })
+        })
+}
+
+#[rustfmt::skip]
+const RULES: &[Rule] = &[
+    // It has ended, and its last words say why.
+    ("address-ignored", |e| when(e.is_starting && e.ended_with(&["in use"])),
+        "The server was to listen on a free port and ended because its address is in use: it listens on another address than its argument.",
+        (START_PAGE, "Run a chapter's tests against it")),
+    ("eintr", |e| when(e.ended_with(&["interrupted", "eintr", "os error 4)"])),
+        "The server ended because a signal interrupted a call (EINTR). Make the call again.",
+        (ACCEPT, "A signal is not an error")),
+    ("emfile", |e| when(e.ended_with(&["too many open files", "emfile"])),
+        "The server ended because it had no descriptor left (EMFILE). Report the error, keep the listener, and accept again when a client has disconnected.",
+        (BROADCAST, "When descriptors run out")),
+    ("sigpipe", |e| when(e.is_killed_by == Some(libc::SIGPIPE)),
+        "The signal SIGPIPE ended the server: it wrote to a client that had disconnected. Ignore the signal and handle the error from write.",
+        (WRITE, "The last write")),
+    ("would-block-is-fatal", |e| when(e.ended_with(&["os error 11)", "temporarily unavailable"])),
+        "The server ended because a call would block. That is no error: return to the event loop.",
+        (ACCEPT, "Accept until WouldBlock")),
+    ("client-error-is-fatal", |e| when(e.ended_with(&["connection reset", "broken pipe"])),
+        "An error on one client's socket ended the server for everybody. Close that client and continue.",
+        (BROADCAST, "One way out")),
+    ("stale-event", stale_event,
+        "The server panicked after it had removed {}: the current event, or a later one of the same batch, still named that client. Skip an event whose token is not in the map.",
+        (WRITE, "One event, two halves")),
+
+    // It waits where it must not wait.
+    ("blocking-listener", |e| when(e.listener.as_ref().is_some_and(|l| e.blocked_in(l) == Some("accept"))),
+        "The server waits inside accept, and no connection is pending: the listener is blocking. Make it non-blocking, and accept until WouldBlock.",
+        (ACCEPT, "Accept until WouldBlock")),
+    ("blocking-client", |e| client(e, |_, s| e.blocked_in(s) == Some("read")),
+        "The server waits inside read for {}, whose socket is blocking. Make each accepted socket non-blocking, and read until WouldBlock.",
+        (BROADCAST, "Read until WouldBlock")),
+    ("blocking-client", |e| client(e, |_, s| e.blocked_in(s) == Some("write")),
+        "The server waits inside write for {}, whose socket is blocking. Make each accepted socket non-blocking, and write until WouldBlock.",
+        (WRITE, "A write takes what fits")),
+
+    // It does not say what it does, or says it in the wrong place.
+    ("log-on-stderr", |e| when(e.stderr.iter().any(|line| line.starts_with("Accepted connection from "))),
+        "The line `Accepted connection from` came on stderr. Print what happens on stdout; only errors belong on stderr.",
+        (START_PAGE, "Run a chapter's tests against it")),
+    ("stdout-not-flushed", |e| if e.stdout.is_empty() && e.is_asleep() { client(e, |_, _| true) } else { None },
+        "The server has accepted {} and sleeps, but no line has come through its stdout: the lines are still in a buffer. Flush stdout after each line.",
+        (START_PAGE, "Run a chapter's tests against it")),
+    ("first-token", first_token,
+        "The first client got {}. The listener has Token(0), so the first client gets Token(1).",
+        (REGISTER, "A token for each client")),
+    ("reused-token", reused_token,
+        "{} was given to two clients. Count up for each client, and never use a token again.",
+        (BROADCAST, "Stale events")),
+
+    // It runs without a pause.
+    ("level-triggered", |e| if e.spins || e.is_flooding { level_triggered(e) } else { None },
+        "{} is registered level-triggered, so the kernel reports it again and again. Register it edge-triggered (EPOLLET).",
+        (ACCEPT, "Reported once: edge-triggered readiness")),
+    ("writable-from-the-start", |e| if e.last("Broadcast ", "").is_none() { client(e, |_, s| s.wants_to_write()) } else { None },
+        "{} is registered for WRITABLE although nothing was ever broadcast. Register a new client for READABLE only.",
+        (BROADCAST, "Interest in WRITABLE")),
+    ("writable-left-on", |e| if e.spins { client(e, |p, s| s.wants_to_write() && s.unsent == 0 && has_everything(e, p)) } else { None },
+        "The server runs without a pause, and {} is registered for WRITABLE although nothing is queued. Reregister it for READABLE only, once its queue is empty.",
+        (WRITE, "WRITABLE only while bytes are queued")),
+    ("spins-at-would-block", |e| when(e.spins && e.listener.as_ref().is_some_and(|l| l.unread == 0) && e.open().all(|(_, s)| s.unread == 0 && !s.wants_to_write())),
+        "The server runs without a pause although no connection is pending and no bytes are unread: a loop does not return at WouldBlock, or it polls with a timeout of 0.",
+        (ACCEPT, "Accept until WouldBlock")),
+
+    // What it counts and sends.
+    ("newline-not-counted", |e| clients(e, newline_not_counted),
+        "The server broadcast the lines of {} but did not count their newlines. The newline is a byte of the line.",
+        (BROADCAST, "A stream has no messages")),
+    ("white-space-trimmed", |e| if e.talk == Talk::Trimmed { Some(String::new()) } else { clients(e, is_trimmed) },
+        "White space at the ends of lines is missing. Only the newline has a meaning: do not trim.",
+        (BROADCAST, "A stream has no messages")),
+    ("not-text", |e| when(e.talk == Talk::Replaced),
+        "Bytes that are not text came as U+FFFD. Keep lines as bytes, and do not convert them to a string.",
+        (BROADCAST, "A stream has no messages")),
+    ("echo", echo,
+        "The server wrote to {} although nobody else had sent a line: the sender gets its own line. Skip the sender's token.",
+        (BROADCAST, "To everyone but the sender")),
+    ("half-line-broadcast", |e| clients(e, half_line_broadcast),
+        "The server broadcast bytes of {} up to a place where no line ends. Keep them until their newline arrives.",
+        (BROADCAST, "A stream has no messages")),
+
+    // It sleeps, and something is left to do.
+    ("no-accept-after-emfile", |e| when(pending(e) && e.stderr.iter().any(|line| line.to_lowercase().contains("too many open files"))),
+        "Connections are pending and the server sleeps, after accept had failed with EMFILE: that event is spent. Call accept again when a client disconnects.",
+        (BROADCAST, "When descriptors run out")),
+    ("accept-until-would-block", |e| when(pending(e)),
+        "Connections are pending, and the server sleeps in epoll_wait: one event covers all of them. Accept until WouldBlock.",
+        (ACCEPT, "Accept until WouldBlock")),
+    ("read-until-would-block", |e| if e.is_asleep() { client(e, |p, s| s.unread > 0 && has_read(e, p)) } else { None },
+        "Bytes or the end of file of {} are unread, and the server sleeps in epoll_wait: one event covers all of them. Read until WouldBlock.",
+        (BROADCAST, "Read until WouldBlock")),
+    ("not-closed", |e| if e.is_asleep() { client(e, |p, s| s.has_ended && s.unread == 0 && !s.wants_to_write() && s.unsent == 0 && has_everything(e, p)) } else { None },
+        "The server has read the end of file of {} and sleeps, but the socket is still open. Remove the client from the map and from epoll, and close it.",
+        (BROADCAST, "One way out")),
+    ("not-closed", |e| when(e.dead_sockets > 0 && e.is_asleep()),
+        "The server sleeps, and a connection that is over is still open and registered. Remove the client from the map and from epoll, and close it.",
+        (BROADCAST, "One way out")),
+    ("write-half-skipped", |e| if e.is_asleep() { client(e, |p, s| is_stuck(s) && !wrote_since(e, p) && has_half_line(e, p)) } else { None },
+        "Bytes are queued for {}, WRITABLE is on and the socket has room, but the server sleeps: after half a line of that client, the write half of the event was skipped.",
+        (WRITE, "One event, two halves")),
+    ("write-until-would-block", |e| if e.is_asleep() { client(e, |p, s| is_stuck(s) && wrote_since(e, p)) } else { None },
+        "WRITABLE is on for {} and the socket has room, but the server sleeps in epoll_wait: a write stopped before WouldBlock. Write until the queue is empty or a write would block.",
+        (WRITE, "A write takes what fits")),
+    ("writable-not-turned-on", |e| if e.is_asleep() { client(e, |p, s| waits_for_line(e, p, s) && !e.writes_to(p).is_empty()) } else { None },
+        "A line was broadcast, nothing was written to {}, and WRITABLE is off: it was not turned on again for this line. Turn it on whenever bytes are queued.",
+        (BROADCAST, "Interest in WRITABLE")),
+    ("left-out", |e| if e.is_asleep() { client(e, |p, s| waits_for_line(e, p, s) && e.writes_to(p).is_empty()) } else { None },
+        "A line was broadcast, but nothing was ever written to {}, and WRITABLE is off: that client was left out. Queue the line for everyone but the sender, and turn WRITABLE on.",
+        (BROADCAST, "To everyone but the sender")),
+    ("fragment-lost", |e| if e.is_asleep() { clients(e, fragment_lost) } else { None },
+        "All bytes of {} were read and fewer were broadcast than the complete lines have: what followed the last newline of a read was lost. Keep it for the next read.",
+        (BROADCAST, "A stream has no messages")),
+    ("order", |e| when(e.talk == Talk::Order),
+        "All bytes came, in another order. Add new lines at the end of the queue, behind those that wait.",
+        (WRITE, "A write takes what fits")),
+    ("short-write", |e| if e.is_asleep() { client(e, |p, s| !s.wants_to_write() && wrote_since(e, p) && !has_everything(e, p)) } else { None },
+        "Fewer bytes were written to {} than were broadcast, and WRITABLE is off: the bytes that a short write did not take were dropped. Keep them in the queue.",
+        (WRITE, "A write takes what fits")),
+    ("nodelay", |e| when(!e.has_ended && e.expected.contains("TCP_NODELAY")),
+        "The server did not set TCP_NODELAY on the accepted socket. Set it before you register the socket.",
+        (REGISTER, "Small writes without delay")),
+];
+
+fn when(condition: bool) -> Option<String> {
+    condition.then(String::new)
+}
+
+/// The first connected client for which this holds.
+fn client(e: &Evidence, holds: impl Fn(&Peer, &Socket) -> bool) -> Option<String> {
+    let mut clients = e.open();
+    clients
+        .find(|(peer, socket)| holds(peer, socket))
+        .map(|(peer, _)| peer.name.clone())
+}
+
+/// The first client that has sent something and for which this holds, connected or not.
+fn clients(e: &Evidence, holds: fn(&Evidence, &Peer) -> bool) -> Option<String> {
+    let mut peers = e.peers.iter().filter(|peer| !peer.sent.is_empty());
+    peers
+        .find(|peer| holds(e, peer))
+        .map(|peer| peer.name.clone())
+}
+
+fn stale_event(e: &Evidence) -> Option<String> {
+    let panicked = e.ended_with(&["panicked", "traceback"]);
+    let gone = e
+        .stdout
+        .iter()
+        .rev()
+        .take(3)
+        .find_map(|line| line.strip_prefix("Client ")?.strip_suffix(" disconnected"));
+    gone.filter(|token| {
+        panicked && e.ended_with(&[&token.to_lowercase(), "`none` value", "keyerror"])
+    })
+    .map(str::to_owned)
+}
+
+fn tokens(e: &Evidence) -> impl Iterator<Item = &str> {
+    e.stdout
+        .iter()
+        .filter_map(|line| line.strip_prefix("Registered client with "))
+}
+
+fn first_token(e: &Evidence) -> Option<String> {
+    tokens(e)
+        .next()
+        .filter(|token| *token != "Token(1)")
+        .map(str::to_owned)
+}
+
+fn reused_token(e: &Evidence) -> Option<String> {
+    let mut seen = std::collections::HashSet::new();
+    tokens(e)
+        .find(|token| !seen.insert(*token))
+        .map(str::to_owned)
+}
+
+fn level_triggered(e: &Evidence) -> Option<String> {
+    let listener = e
+        .listener
+        .as_ref()
+        .filter(|listener| listener.is_level_triggered());
+    client(e, |_, socket| socket.is_level_triggered())
+        .or(listener.map(|_| "The listener".to_owned()))
+}
+
+fn pending(e: &Evidence) -> bool {
+    e.is_asleep()
+        && e.listener
+            .as_ref()
+            .is_some_and(|listener| listener.unread > 0)
+}
+
+/// Whether the server has read something of a client: a line, a part of one, or its end.
+fn has_read(e: &Evidence, peer: &Peer) -> bool {
+    let Some(token) = &peer.token else {
+        return false;
+    };
+    e.stdout
+        .iter()
+        .any(|line| line.ends_with(token) && !line.starts_with("Registered"))
+}
+
+/// WRITABLE is on, and the socket has room.
+fn is_stuck(socket: &Socket) -> bool {
+    socket.wants_to_write() && socket.unsent == 0
+}
+
+/// The place of the last broadcast by another client.
+fn last_broadcast(e: &Evidence, peer: &Peer) -> Option<usize> {
+    let own = format!("from {}", peer.token.as_deref()?);
+    e.stdout
+        .iter()
+        .rposition(|line| line.starts_with("Broadcast ") && !line.ends_with(&own))
+}
+
+fn wrote_since(e: &Evidence, peer: &Peer) -> bool {
+    let wrote = peer
+        .token
+        .as_deref()
+        .and_then(|token| e.last("Wrote ", &format!("to {token}")));
+    last_broadcast(e, peer).is_some() && wrote > last_broadcast(e, peer)
+}
+
+/// A line of another client's was broadcast after this one was registered, and it gets nothing.
+fn waits_for_line(e: &Evidence, peer: &Peer, socket: &Socket) -> bool {
+    let registered = peer
+        .token
+        .as_deref()
+        .and_then(|token| e.last("Registered", token));
+    let has_writes = e.stdout.iter().any(|line| line.starts_with("Wrote "))
+        || e.expected.contains("Wrote")
+        || !e.expected.starts_with('|');
+    let is_due = registered.is_some() && last_broadcast(e, peer) > registered;
+    is_due && has_writes && !socket.wants_to_write() && socket.unsent == 0 && !wrote_since(e, peer)
+}
+
+/// Whether as many bytes were written to a client as others have broadcast since it was registered.
+fn has_everything(e: &Evidence, peer: &Peer) -> bool {
+    let Some(token) = &peer.token else {
+        return false;
+    };
+    let Some(start) = e.last("Registered", token) else {
+        return false;
+    };
+    let own = format!("from {token}");
+    let lines = e.stdout[start..]
+        .iter()
+        .filter(|line| !line.ends_with(&own));
+    let counts = lines.filter_map(|line| {
+        line.strip_prefix("Broadcast ")?
+            .split(' ')
+            .next()?
+            .parse::<usize>()
+            .ok()
+    });
+    counts.sum::<usize>() <= e.writes_to(peer).iter().sum()
+}
+
+/// The bytes of the complete lines that a client has sent.
+fn complete(peer: &Peer) -> &[u8] {
+    let end = peer
+        .sent
+        .iter()
+        .rposition(|&byte| byte == b'\n')
+        .map_or(0, |place| place + 1);
+    &peer.sent[..end]
+}
+
+fn newline_not_counted(e: &Evidence, peer: &Peer) -> bool {
+    let (mut at, counts) = (0, e.broadcasts_from(peer));
+    let misses_newlines = |&count: &usize| {
+        // It may cover several lines, and then misses several newlines.
+        let rest = &peer.sent[at..];
+        let mut ends = rest
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'\n')
+            .map(|(place, _)| place + 1);
+        let end = (1..)
+            .zip(ends.by_ref())
+            .find(|(lines, end)| end - lines >= count);
+        let Some((lines, end)) = end else {
+            return false;
+        };
+        at += end;
+        end - lines == count
+    };
+    let written = e.stdout.iter().any(|line| line.starts_with("Wrote "));
+    let is_whole = trimmed(complete(peer)) == complete(peer) || written && e.talk != Talk::Trimmed;
+    is_whole && !counts.is_empty() && counts.iter().all(misses_newlines)
+}
+
+fn is_trimmed(e: &Evidence, peer: &Peer) -> bool {
+    let (counts, sent) = (e.broadcasts_from(peer), complete(peer));
+    let trimmed = trimmed(sent).len();
+    !counts.is_empty() && trimmed < sent.len() && counts.iter().sum::<usize>() == trimmed
+}
+
+/// Whether something was written to the only client that has ever broadcast.
+fn echo(e: &Evidence) -> Option<String> {
+    let mut senders = e
+        .stdout
+        .iter()
+        .filter(|line| line.starts_with("Broadcast "))
+        .filter_map(|line| line.split(" from ").nth(1));
+    let sender = senders.next()?;
+    if senders.any(|other| other != sender) {
+        return None;
+    }
+    e.last("Wrote ", &format!("bytes to {sender}"))
+        .map(|_| sender.to_owned())
+}
+
+fn half_line_broadcast(e: &Evidence, peer: &Peer) -> bool {
+    let mut at = 0;
+    e.broadcasts_from(peer).iter().any(|count| {
+        at += count;
+        *count > 0 && peer.sent.get(at - 1).is_some_and(|&byte| byte != b'\n')
+    })
+}
+
+fn has_half_line(e: &Evidence, peer: &Peer) -> bool {
+    let Some(token) = &peer.token else {
+        return false;
+    };
+    e.last("Buffering partial", token).is_some()
+}
+
+fn fragment_lost(e: &Evidence, peer: &Peer) -> bool {
+    let is_read = peer.socket.as_ref().is_none_or(|socket| socket.unread == 0);
+    let sum = e.broadcasts_from(peer).iter().sum::<usize>();
+    is_read && peer.token.is_some() && has_read(e, peer) && sum < complete(peer).len()
+}
