@@ -57,7 +57,7 @@ fn a_server_that_does_not_start_gets_likely_causes() {
     for command in ["no-such-rat", "true", SILENT] {
         let output = failure_with(&suite, command);
         for said in [
-            "a likely cause: The server exits at once, or ",
+            "often: The server exits at once, or ",
             "read: docs/src/your-own-server.md, 'Run a chapter's tests against it'",
         ] {
             assert!(output.contains(said), "no {said:?} in:\n{output}");

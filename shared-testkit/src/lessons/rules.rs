@@ -91,13 +91,13 @@ const RULES: &[Rule] = &[
     ("level-triggered", |e| if e.spins || e.is_flooding { level_triggered(e) } else { None },
         "{} is registered level-triggered, so the kernel reports it again and again. Register it edge-triggered (EPOLLET).",
         (ACCEPT, "Reported once: edge-triggered readiness")),
-    ("writable-from-the-start", |e| if e.last("Broadcast ", "").is_none() { client(e, |_, s| s.wants_to_write()) } else { None },
+    ("writable-from-the-start", |e| if e.peers.iter().all(|p| p.sent.is_empty()) { client(e, |_, s| s.wants_to_write()) } else { None },
         "{} is registered for WRITABLE although nothing was ever broadcast. Register a new client for READABLE only.",
         (BROADCAST, "Interest in WRITABLE")),
     ("writable-left-on", |e| if e.spins { client(e, |p, s| s.wants_to_write() && s.unsent == 0 && has_everything(e, p)) } else { None },
         "The server runs without a pause, and {} is registered for WRITABLE although nothing is queued. Reregister it for READABLE only, once its queue is empty.",
         (WRITE, "WRITABLE only while bytes are queued")),
-    ("spins-at-would-block", |e| when(e.spins && e.listener.as_ref().is_some_and(|l| l.unread == 0) && e.open().all(|(_, s)| s.unread == 0 && !s.wants_to_write())),
+    ("spins-at-would-block", |e| when(e.spins && e.listener.as_ref().is_some_and(|l| l.unread == 0) && e.open().all(|(_, s)| s.unread == 0 && !s.wants_to_write()) && e.peers.iter().all(|p| is_done(e, p))),
         "The server runs without a pause although no connection is pending and no bytes are unread: a loop does not return at WouldBlock, or it polls with a timeout of 0.",
         (ACCEPT, "Accept until WouldBlock")),
 
@@ -128,7 +128,10 @@ const RULES: &[Rule] = &[
     ("read-until-would-block", |e| if e.is_asleep() { client(e, |p, s| s.unread > 0 && has_read(e, p)) } else { None },
         "Bytes or the end of file of {} are unread, and the server sleeps in epoll_wait: one event covers all of them. Read until WouldBlock.",
         (BROADCAST, "Read until WouldBlock")),
-    ("not-closed", |e| if e.is_asleep() { client(e, |p, s| s.has_ended && s.unread == 0 && !s.wants_to_write() && s.unsent == 0 && has_everything(e, p)) } else { None },
+    ("end-of-file-ignored", |e| if e.is_asleep() { client(e, |p, s| s.has_ended && p.token.is_some() && !says_goodbye(e, p)) } else { None },
+        "{} has sent end of file, and the server sleeps without having reported it as disconnected: either it stopped reading before end of file, or it ignored a read of 0 bytes. Read until WouldBlock or 0 bytes.",
+        (BROADCAST, "Read until WouldBlock")),
+    ("not-closed", |e| if e.is_asleep() { client(e, |p, s| s.has_ended && says_goodbye(e, p) && s.unread == 0 && !s.wants_to_write() && s.unsent == 0 && has_everything(e, p)) } else { None },
         "The server has read the end of file of {} and sleeps, but the socket is still open. Remove the client from the map and from epoll, and close it.",
         (BROADCAST, "One way out")),
     ("not-closed", |e| when(e.dead_sockets > 0 && e.is_asleep()),
@@ -159,6 +162,9 @@ const RULES: &[Rule] = &[
         "The server did not set TCP_NODELAY on the accepted socket. Set it before you register the socket.",
         (REGISTER, "Small writes without delay")),
 ];
+
+/// More bytes are not searched for white space: a failure must not take long.
+const MOST_TRIMMED: usize = 64 << 10;
 
 fn when(condition: bool) -> Option<String> {
     condition.then(String::new)
@@ -325,15 +331,18 @@ fn newline_not_counted(e: &Evidence, peer: &Peer) -> bool {
         at += end;
         end - lines == count
     };
-    let written = e.stdout.iter().any(|line| line.starts_with("Wrote "));
-    let is_whole = trimmed(complete(peer)) == complete(peer) || written && e.talk != Talk::Trimmed;
-    is_whole && !counts.is_empty() && counts.iter().all(misses_newlines)
+    if counts.is_empty() || !counts.iter().all(misses_newlines) {
+        return false;
+    }
+    // Without a line about what was written, a trimmed newline looks the same.
+    let is_written = e.stdout.iter().any(|line| line.starts_with("Wrote "));
+    is_written && e.talk != Talk::Trimmed || trimmed(complete(peer)) == complete(peer)
 }
 
 fn is_trimmed(e: &Evidence, peer: &Peer) -> bool {
-    let (counts, sent) = (e.broadcasts_from(peer), complete(peer));
-    let trimmed = trimmed(sent).len();
-    !counts.is_empty() && trimmed < sent.len() && counts.iter().sum::<usize>() == trimmed
+    let sum = e.broadcasts_from(peer).iter().sum::<usize>();
+    let sent = complete(peer);
+    sum > 0 && sum < sent.len() && sent.len() < MOST_TRIMMED && trimmed(sent).len() == sum
 }
 
 /// Whether something was written to the only client that has ever broadcast.
@@ -359,6 +368,23 @@ fn half_line_broadcast(e: &Evidence, peer: &Peer) -> bool {
     })
 }
 
+fn says_goodbye(e: &Evidence, peer: &Peer) -> bool {
+    let Some(token) = &peer.token else {
+        return false;
+    };
+    e.last(&format!("Client {token} disconnected"), "")
+        .is_some()
+}
+
+/// Whether nothing is left to do for this client: its lines are broadcast, and it has all others'.
+fn is_done(e: &Evidence, peer: &Peer) -> bool {
+    if peer.token.is_none() || peer.socket.is_none() {
+        return true;
+    }
+    let sum = e.broadcasts_from(peer).iter().sum::<usize>();
+    has_everything(e, peer) && sum >= complete(peer).len()
+}
+
 fn has_half_line(e: &Evidence, peer: &Peer) -> bool {
     let Some(token) = &peer.token else {
         return false;
@@ -370,4 +396,138 @@ fn fragment_lost(e: &Evidence, peer: &Peer) -> bool {
     let is_read = peer.socket.as_ref().is_none_or(|socket| socket.unread == 0);
     let sum = e.broadcasts_from(peer).iter().sum::<usize>();
     is_read && peer.token.is_some() && has_read(e, peer) && sum < complete(peer).len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lessons::evidence::classify;
+    use crate::proc::process::Thread;
+
+    /// A server asleep in `epoll_wait`, with one client that has sent a line.
+    fn evidence(stdout: &[&str]) -> Evidence {
+        let asleep = Thread {
+            call: Some("epoll_wait"),
+            descriptor: 3,
+        };
+        let socket = Socket {
+            descriptor: 5,
+            interest: Some(1 << 31 | 1),
+            ..Socket::default()
+        };
+        let alice = Peer {
+            name: "alice".to_owned(),
+            token: Some("Token(1)".to_owned()),
+            sent: b"Hello\n".to_vec(),
+            socket: Some(socket),
+        };
+        Evidence {
+            is_starting: false,
+            has_ended: false,
+            is_killed_by: None,
+            stdout: stdout.iter().map(|line| (*line).to_owned()).collect(),
+            stderr: Vec::new(),
+            is_flooding: false,
+            threads: vec![asleep],
+            spins: false,
+            listener: Some(Socket {
+                descriptor: 4,
+                ..Socket::default()
+            }),
+            peers: vec![alice],
+            dead_sockets: 0,
+            expected: String::new(),
+            talk: Talk::Silent,
+        }
+    }
+
+    fn rule(evidence: &Evidence) -> Option<&'static str> {
+        first(evidence).map(|cause| cause.rule)
+    }
+
+    const REGISTERED: &str = "Registered client with Token(1)";
+
+    #[test]
+    fn a_sound_server_has_no_cause() {
+        assert_eq!(
+            rule(&evidence(&[REGISTERED, "Broadcast 6 bytes from Token(1)"])),
+            None
+        );
+    }
+
+    #[test]
+    fn a_count_without_the_newline() {
+        let found = rule(&evidence(&[
+            REGISTERED,
+            "Broadcast 5 bytes from Token(1)",
+            "Wrote 6 bytes to Token(2)",
+        ]));
+        assert_eq!(found, Some("newline-not-counted"));
+    }
+
+    #[test]
+    fn tokens_that_do_not_start_at_1() {
+        assert_eq!(
+            rule(&evidence(&["Registered client with Token(2)"])),
+            Some("first-token")
+        );
+    }
+
+    #[test]
+    fn words_on_the_wrong_stream() {
+        let mut evidence = evidence(&[]);
+        evidence.stderr = vec!["Accepted connection from 127.0.0.1:9".to_owned()];
+        assert_eq!(rule(&evidence), Some("log-on-stderr"));
+    }
+
+    #[test]
+    fn a_blocking_client() {
+        let mut evidence = evidence(&[REGISTERED]);
+        evidence.threads[0] = Thread {
+            call: Some("read"),
+            descriptor: 5,
+        };
+        assert_eq!(rule(&evidence), Some("blocking-client"));
+    }
+
+    #[test]
+    fn a_spinning_server() {
+        let mut evidence = evidence(&[REGISTERED, "Broadcast 6 bytes from Token(1)"]);
+        evidence.spins = true;
+        assert_eq!(rule(&evidence), Some("spins-at-would-block"));
+        evidence.peers[0].socket.as_mut().unwrap().interest = Some(1);
+        assert_eq!(rule(&evidence), Some("level-triggered"));
+    }
+
+    #[test]
+    fn writable_from_the_start() {
+        let mut evidence = evidence(&[REGISTERED]);
+        evidence.peers[0].sent.clear();
+        evidence.peers[0].socket.as_mut().unwrap().interest = Some(1 << 31 | 5);
+        assert_eq!(rule(&evidence), Some("writable-from-the-start"));
+    }
+
+    #[test]
+    fn unread_bytes() {
+        let mut evidence = evidence(&[REGISTERED, "Broadcast 6 bytes from Token(1)"]);
+        evidence.peers[0].socket.as_mut().unwrap().unread = 7;
+        assert_eq!(rule(&evidence), Some("read-until-would-block"));
+    }
+
+    #[test]
+    fn what_came_is_classified() {
+        assert_eq!(classify(b"one\n", b""), Talk::Silent);
+        assert_eq!(classify(b"one\n", b"on"), Talk::TailMissing);
+        assert_eq!(classify(b" one \n", b"one\n"), Talk::Trimmed);
+        assert_eq!(
+            classify(b"a\xff\n", "a\u{fffd}\n".as_bytes()),
+            Talk::Replaced
+        );
+        assert_eq!(classify(b"one\ntwo\n", b"two\none\n"), Talk::Order);
+        assert_eq!(
+            classify(b"one two three four\n", b"one three four\n"),
+            Talk::Hole(5)
+        );
+        assert_eq!(classify(b"one\n", b"six\n"), Talk::Other);
+    }
 }
