@@ -1,0 +1,84 @@
+"use strict";
+
+// Free play: the reader acts, the model answers, and a player shows the steps.
+
+class LoopFreePlay {
+  static NAMES = ["alice", "bob", "carol", "dave"];
+  static BULK = 60000;
+  static MISTAKES = ["accepts-once", "reads-once", "writes-once", "drops-the-rest", "drops-half-lines",
+    "sends-half-lines", "echoes-to-the-sender", "skips-the-write-half", "writable-always"];
+  static SOURCES = { "": "milestone-4-write/src/main.rs", mistaken: "docs/checks/src/bin/mistaken.rs" };
+
+  constructor(figure, sources) {
+    const { h } = LoopView;
+    const select = (label, values) => h("label", {}, `${label} `,
+      h("select", { change: () => this.restart() }, values.map(([value, text]) => h("option", { value }, text))));
+    this.trigger = select("Trigger", [["edge", "edge"], ["level", "level"]]);
+    this.mistake = select("Mistake", [["", "none"], ...LoopFreePlay.MISTAKES.map((name) => [name, name])]);
+    this.signal = h("button", { type: "button", click: () => this.act({ actor: "server", does: this.state.stopped ? "continued" : "stopped" }) });
+    const again = h("button", { type: "button", click: () => this.restart() }, "Start again");
+    this.rows = h("div", { class: "loop-rows" });
+    this.sources = sources;
+    this.restart(figure);
+    figure.prepend(h("div", { class: "loop-free" }, h("div", {}, this.trigger, this.mistake, this.signal, again), this.rows));
+  }
+
+  restart(figure) {
+    const [trigger, mistake] = [this.trigger, this.mistake].map((label) => label.querySelector("select").value);
+    this.state = LoopModel.start({ trigger, mistake });
+    this.trace = {
+      scene: "model",
+      isModel: true,
+      title: "Free play",
+      program: mistake ? `mistaken ${mistake}` : "milestone-4-write",
+      source: LoopFreePlay.SOURCES[mistake && "mistaken"],
+      clients: LoopFreePlay.NAMES,
+      steps: [],
+    };
+    if (this.player) this.player.show(this.trace);
+    else this.player = new LoopPlayer(figure, [this.trace], this.sources);
+    this.drawRows();
+  }
+
+  /** Shows what the reader did; the server's answer follows, unless motion is unwanted: then step by step. */
+  act(action) {
+    const before = this.trace.steps.length;
+    const { state, steps } = LoopModel.step(this.state, action);
+    this.state = state;
+    this.trace.steps.push(...LoopModel.locate(steps, this.sources[this.trace.source] ?? ""));
+    this.player.go(before);
+    this.player.play(steps.length > 1 && !matchMedia("(prefers-reduced-motion: reduce)").matches);
+    this.drawRows();
+  }
+
+  /** The buttons that make sense now. A line that is being typed is kept. */
+  drawRows() {
+    this.signal.textContent = this.state.stopped ? "Continue the server" : "Stop the server";
+    const typed = new Map([...this.rows.querySelectorAll("input")].map((input) => [input.name, input.value]));
+    const focused = document.activeElement?.dataset.key;
+    this.rows.replaceChildren(...LoopFreePlay.NAMES.map((name) => this.row(name, typed.get(name))));
+    if (focused) this.rows.querySelector(`[data-key="${focused}"]`)?.focus();
+  }
+
+  row(name, typed = "hello") {
+    const { h } = LoopView;
+    const client = this.state.clients[name];
+    const button = (label, action) => h("button", {
+      type: "button",
+      "data-key": `${name} ${label}`,
+      click: () => this.act({ actor: name, ...action() }),
+    }, label);
+    const does = (what) => () => ({ does: what });
+    if (!client) return h("div", {}, h("strong", {}, name), button("connects", does("connects")));
+    if (client.gone) return h("div", {}, h("strong", {}, name), " has left");
+
+    const input = h("input", { name, value: typed, maxlength: 40, "aria-label": `${name} types`, "data-key": `${name} types` });
+    const sends = (text) => () => ({ does: "sends", text: text() });
+    const bulk = () => `${"x".repeat(LoopFreePlay.BULK - 1)}\n`;
+    const sending = [input, button("sends the line", sends(() => `${input.value}\n`)),
+      button("sends it without a newline", sends(() => input.value)), button("sends 60,000 bytes", sends(bulk))];
+    return h("div", {}, h("strong", {}, name), client.halfClosed ? [] : sending,
+      client.reads ? button("stops reading", does("stops reading")) : button("reads", does("reads")),
+      client.halfClosed ? [] : button("half-closes", does("half-closes")), button("leaves", does("leaves")));
+  }
+}

@@ -1,0 +1,388 @@
+"use strict";
+
+// A model of milestones 1 to 4, of some of the known mistakes, and of what the kernel does for them.
+// It draws nothing: `LoopModel.step` takes a state and an action of a client (or a signal) and returns
+// the state after it, with the steps that follow from it, in the format of a recorded trace.
+//
+// Left out on purpose: time, errors other than a reset, the limit on the backlog, and the kernel's
+// accounting of memory. A socket simply has room for `send` and a client for `receive` bytes.
+
+const LoopModel = (() => {
+  const CHUNK = 4096;
+  const LISTENER = "listener";
+  // A level-triggered loop can spin. That many turns show it.
+  const MOST_TURNS = 12;
+
+  // Where the program makes a call, as its source has it.
+  const LINES = {
+    epoll_wait: "self.poll.poll(",
+    accept4: "self.listener.accept()",
+    read: "self.stream.read(",
+    write: "self.stream.write(",
+    Accepted: "println!(\"Accepted connection",
+    Registered: "println!(\"Registered client",
+    Client: "println!(\"Client {token:?} disconnected",
+    Event: "println!(\"Client event",
+    Buffering: "println!(\"Buffering partial",
+    Broadcast: "println!(\"Broadcast",
+    Wrote: "println!(\"Wrote",
+    Write: "println!(\"Write would block",
+    Read: "eprintln!(\"Read error",
+    ADD: ".register(&mut stream, token",
+    DEL: ".deregister(",
+    close: "drop(connection)",
+    drop: "drop(stream)",
+    queue: "registry.reregister(&mut self.stream, token, interest)?",
+    flush: /^ {8}registry.reregister\(&mut self.stream, token, (interest|Interest::READABLE)\)$/,
+  };
+
+  /** The text of a step is short, as in a recorded trace. */
+  const cut = (text) => (text.length > 40 ? text.slice(0, 40) + "…" : text);
+
+  /**
+   * The state before anything has happened.
+   * `milestone` is 1 to 4; `mistake` a known mistake or ""; `trigger` is "edge" or "level".
+   */
+  function start(options) {
+    const defaults = { milestone: 4, mistake: "", trigger: "edge", send: 65536, receive: 65536 };
+    return {
+      options: { ...defaults, ...options },
+      clients: {},
+      pending: [],
+      sockets: { [LISTENER]: { interest: ["READABLE"], backlog: true } },
+      ready: [],
+      map: {},
+      nextToken: 1,
+      stopped: false,
+    };
+  }
+
+  /** Changes nothing of `state`. `action` is a step of a trace without its `kernel` and `server`. */
+  function step(state, action) {
+    const kernel = new Kernel(structuredClone(state));
+    kernel.act(action);
+    if (!kernel.state.stopped) new Server(kernel).run();
+    return { state: kernel.state, steps: kernel.steps };
+  }
+
+  class Kernel {
+    constructor(state) {
+      this.state = state;
+      this.steps = [];
+    }
+
+    /** Adds a step, with what the kernel and the server hold after it. */
+    note(what, at) {
+      const { state } = this;
+      const sockets = {};
+      for (const [name, socket] of Object.entries(state.sockets)) {
+        if (socket.backlog || !socket.interest.length) continue;
+        sockets[name] = {
+          unread: socket.unread.length,
+          unsent: Math.max(0, socket.out.length - state.options.receive),
+          at_client: Math.min(socket.out.length, state.options.receive),
+          interest: socket.interest.join(" | "),
+          trigger: state.options.trigger,
+          ready: state.ready.includes(name),
+        };
+      }
+      const map = {};
+      for (const [token, { name, read_buf, write_buf }] of Object.entries(state.map)) {
+        map[token] = { name, read_buf: cut(read_buf), write_buf: write_buf.length };
+      }
+      const kernel = { pending: [...state.pending], sockets };
+      this.steps.push({ ...what, ...(at && { at }), kernel, server: { map } });
+    }
+
+    act(action) {
+      const { state } = this;
+      const { actor, does, text = "" } = action;
+      const socket = state.sockets[actor];
+      if (actor === "server") {
+        state.stopped = does === "stopped";
+        return this.note({ actor, does });
+      }
+      if (does === "connects") this.connect(actor);
+      if (does === "sends") socket.unread += text;
+      if (does === "stops reading") state.clients[actor].reads = false;
+      if (does === "reads") state.clients[actor].reads = true;
+      if (does === "half-closes" || does === "leaves") socket.ended = true;
+      if (does === "half-closes") state.clients[actor].halfClosed = true;
+      if (does === "leaves") this.leave(actor);
+      this.note(does === "sends" ? { actor, does, bytes: text.length, text: cut(text) } : { actor, does });
+      if (["sends", "half-closes", "leaves"].includes(does)) this.wake(actor, "READABLE");
+      this.deliver(actor);
+      this.markReady();
+    }
+
+    connect(name) {
+      const { state } = this;
+      state.clients[name] = { reads: true };
+      state.sockets[name] = { unread: "", out: "", interest: [], ended: false };
+      state.pending.push(name);
+      this.wake(LISTENER, "READABLE");
+    }
+
+    /** A client that leaves bytes unread resets its connection (RFC 2525, 2.17). */
+    leave(name) {
+      const socket = this.state.sockets[name];
+      this.state.clients[name].gone = true;
+      socket.reset = socket.out !== "";
+      socket.out = "";
+    }
+
+    /** The client reads what has arrived. That may make room in the server's socket. */
+    deliver(name) {
+      const socket = this.state.sockets[name];
+      const client = this.state.clients[name];
+      if (!socket || !client.reads || client.gone || !socket.out) return;
+      const text = socket.out;
+      socket.out = "";
+      if (socket.isFull) this.wake(name, "WRITABLE");
+      socket.isFull = false;
+      this.note({ actor: name, does: "receives", bytes: text.length, text: cut(text) });
+    }
+
+    /** The last step also shows what it has put on the ready list. */
+    markReady() {
+      const { sockets } = this.steps.at(-1).kernel;
+      for (const name in sockets) sockets[name].ready = this.state.ready.includes(name);
+    }
+
+    wake(name, readiness) {
+      const { ready, sockets } = this.state;
+      if (sockets[name]?.interest.includes(readiness) && !ready.includes(name)) ready.push(name);
+    }
+
+    /** What a socket is ready for now, as far as the server is interested. */
+    readiness(name) {
+      const { options, sockets, pending } = this.state;
+      const socket = sockets[name];
+      if (socket.backlog) return pending.length ? ["READABLE"] : [];
+      const unsent = Math.max(0, socket.out.length - options.receive);
+      const now = {
+        READABLE: socket.unread !== "" || socket.ended,
+        // A third of the buffer must be free (sk_stream_is_writeable in Linux).
+        WRITABLE: socket.reset || unsent <= (2 / 3) * options.send,
+      };
+      return socket.interest.filter((readiness) => now[readiness]);
+    }
+
+    /** The events, or none if the call would wait. An edge is reported once, a level while it lasts. */
+    epollWait() {
+      const { state } = this;
+      const candidates = state.ready;
+      state.ready = [];
+      const events = candidates.map((name) => [name, this.readiness(name)]).filter(([, r]) => r.length);
+      if (!events.length) return [];
+      if (state.options.trigger === "level") state.ready = events.map(([name]) => name);
+      const result = events.length === 1 ? "1 event" : `${events.length} events`;
+      const shown = events.map(([name, readiness]) => [name, readiness.join(" | ")]);
+      this.note({ actor: "server", call: "epoll_wait", result, events: shown }, LINES.epoll_wait);
+      return events;
+    }
+
+    /** Registering, and every change of it, makes the kernel look again. */
+    epollCtl(operation, name, interest, at) {
+      const { state } = this;
+      state.sockets[name].interest = interest;
+      state.ready = state.ready.filter((other) => other !== name);
+      if (this.readiness(name).length) state.ready.push(name);
+      const words = [operation, interest.join(" | "), interest.length && state.options.trigger];
+      const result = words.filter(Boolean).join(" ");
+      this.note({ actor: "server", call: "epoll_ctl", on: name, result }, at);
+    }
+
+    accept() {
+      const name = this.state.pending.shift();
+      this.note({ actor: "server", call: "accept4", on: LISTENER, result: name ?? "EAGAIN" }, LINES.accept4);
+      return name;
+    }
+
+    /** Bytes, "" at end of file, or the name of an error in an object. */
+    read(name) {
+      const socket = this.state.sockets[name];
+      const text = socket.unread.slice(0, CHUNK);
+      socket.unread = socket.unread.slice(CHUNK);
+      const error = !text && (socket.reset ? "ECONNRESET" : !socket.ended && "EAGAIN");
+      const shown = error ? { result: error } : { result: text.length, text: cut(text) };
+      this.note({ actor: "server", call: "read", on: name, ...shown }, LINES.read);
+      return error ? { error } : text;
+    }
+
+    /** How many bytes the socket took: 0 stands for EAGAIN. */
+    write(name, text) {
+      const { options, sockets } = this.state;
+      const socket = sockets[name];
+      const taken = text.slice(0, options.send + options.receive - socket.out.length);
+      socket.isFull = taken.length < text.length;
+      socket.out += taken;
+      const shown = taken ? { result: taken.length, text: cut(taken) } : { result: "EAGAIN" };
+      this.note({ actor: "server", call: "write", on: name, ...shown }, LINES.write);
+      return taken.length;
+    }
+
+    close(name, at) {
+      delete this.state.sockets[name];
+      this.state.ready = this.state.ready.filter((other) => other !== name);
+      this.note({ actor: "server", call: "close", on: name, result: 0 }, at);
+    }
+  }
+
+  // The methods have the names and the order of the program's own.
+  class Server {
+    constructor(kernel) {
+      this.kernel = kernel;
+      this.state = kernel.state;
+    }
+
+    makes(mistake) {
+      return this.state.options.mistake === mistake;
+    }
+
+    print(line, stream = "stdout", at = LINES[line.split(" ")[0]]) {
+      this.kernel.note({ actor: "server", [stream]: line }, at);
+    }
+
+    run() {
+      for (let turn = 0; turn < MOST_TURNS; turn += 1) {
+        const events = this.kernel.epollWait();
+        if (!events.length) return;
+        for (const [name, readiness] of events) this.dispatch(name, readiness);
+        for (const name of Object.keys(this.state.clients)) this.kernel.deliver(name);
+      }
+      const caption = "And so on: the loop spins, because the socket stays ready.";
+      this.kernel.note({ actor: "server", does: "spins", caption }, LINES.epoll_wait);
+    }
+
+    dispatch(name, readiness) {
+      if (name === LISTENER) return this.accept();
+      const token = this.tokenOf(name);
+      const { milestone } = this.state.options;
+      if (!token) return undefined;
+      if (milestone === 2) return this.print(`Client event for ${token}`, "stdout", LINES.Event);
+      let hadLine = true;
+      if (readiness.includes("READABLE")) hadLine = this.read(token);
+      if (this.makes("skips-the-write-half") && !hadLine) return undefined;
+      if (milestone === 4 && readiness.includes("WRITABLE")) this.write(token);
+      return undefined;
+    }
+
+    tokenOf(name) {
+      return Object.keys(this.state.map).find((token) => this.state.map[token].name === name);
+    }
+
+    accept() {
+      for (;;) {
+        const name = this.kernel.accept();
+        if (!name) return;
+        this.print("Accepted connection from 127.0.0.1:xxxxx");
+        if (this.state.options.milestone === 1) this.kernel.close(name, LINES.drop);
+        else this.register(name);
+        if (this.makes("accepts-once")) return;
+      }
+    }
+
+    register(name) {
+      const token = `Token(${this.state.nextToken})`;
+      this.state.nextToken += 1;
+      this.kernel.epollCtl("ADD", name, ["READABLE"], LINES.ADD);
+      this.state.map[token] = { name, read_buf: "", write_buf: "" };
+      this.print(`Registered client with ${token}`);
+    }
+
+    /** Returns whether at least one complete line has arrived. */
+    read(token) {
+      const connection = this.state.map[token];
+      const buffered = connection.read_buf.length;
+      const [lines, end] = this.readLines(connection);
+      if (lines) this.broadcast(token, lines);
+      else if (connection.read_buf.length > buffered) this.print(`Buffering partial message from ${token}`);
+
+      if (end === "ECONNRESET") {
+        this.print(`Read error from ${token}: Connection reset by peer (os error 104)`, "stderr");
+      }
+      if (end === "end of file" && this.state.options.milestone === 4) this.write(token);
+      if (end !== "EAGAIN") this.disconnect(token);
+      return lines !== "";
+    }
+
+    readLines(connection) {
+      let lines = "";
+      for (;;) {
+        const text = this.kernel.read(connection.name);
+        if (text.error) return [lines, text.error];
+        if (text === "") return [lines, "end of file"];
+        lines += this.takeLines(connection, text);
+        if (this.makes("reads-once")) return [lines, "EAGAIN"];
+      }
+    }
+
+    takeLines(connection, text) {
+      const end = text.lastIndexOf("\n") + 1;
+      if (this.makes("sends-half-lines")) return text;
+      if (end === 0) {
+        connection.read_buf += text;
+        return "";
+      }
+      const whole = connection.read_buf + text.slice(0, end);
+      connection.read_buf = this.makes("drops-half-lines") ? "" : text.slice(end);
+      return whole;
+    }
+
+    broadcast(sender, lines) {
+      for (const [token, connection] of Object.entries(this.state.map)) {
+        if (token === sender && !this.makes("echoes-to-the-sender")) continue;
+        this.queue(connection, lines);
+      }
+      this.print(`Broadcast ${lines.length} bytes from ${sender}`);
+    }
+
+    queue(connection, lines) {
+      if (!connection.write_buf) {
+        this.kernel.epollCtl("MOD", connection.name, ["READABLE", "WRITABLE"], LINES.queue);
+      }
+      connection.write_buf += lines;
+    }
+
+    write(token) {
+      const connection = this.state.map[token];
+      if (connection) this.flush(connection, token);
+    }
+
+    flush(connection, token) {
+      while (connection.write_buf) {
+        const front = connection.write_buf.slice(0, this.makes("writes-once") ? CHUNK : undefined);
+        const taken = this.kernel.write(connection.name, front);
+        if (!taken) return this.print(`Write would block for ${token}`);
+        this.print(`Wrote ${taken} bytes to ${token}`);
+        connection.write_buf = this.makes("drops-the-rest") ? "" : connection.write_buf.slice(taken);
+        if (this.makes("writes-once") && connection.write_buf) return undefined;
+      }
+      const interest = this.makes("writable-always") ? ["READABLE", "WRITABLE"] : ["READABLE"];
+      return this.kernel.epollCtl("MOD", connection.name, interest, LINES.flush);
+    }
+
+    disconnect(token) {
+      const connection = this.state.map[token];
+      if (!connection) return;
+      delete this.state.map[token];
+      this.kernel.epollCtl("DEL", connection.name, [], LINES.DEL);
+      this.kernel.close(connection.name, LINES.close);
+      this.print(`Client ${token} disconnected`);
+      this.accept();
+    }
+  }
+
+  /** Gives each step the number of its line in `source`. */
+  function locate(steps, source) {
+    const lines = source.split("\n");
+    const isAt = (line, at) => (at instanceof RegExp ? at.test(line) : line.includes(at));
+    return steps.map(({ at, ...rest }) => {
+      if (!at) return rest;
+      return { ...rest, line: lines.findIndex((line) => isAt(line, at)) + 1 };
+    });
+  }
+
+  return { start, step, locate };
+})();

@@ -1,0 +1,183 @@
+"use strict";
+
+// Draws one step of a trace: what the clients, the kernel and the server hold after it. Keeps no state.
+
+const LoopView = (() => {
+  const number = (n) => n.toLocaleString("en");
+  const bytes = (n) => `${number(n)} ${n === 1 ? "byte" : "bytes"}`;
+  const short = (text, most) => (text.length > most ? `${text.slice(0, most)}…` : text);
+  const quote = (text) => (text === undefined ? "" : ` ${JSON.stringify(text)}`);
+
+  /** An element. Attributes that are functions are listeners, and `undefined` ones are left out. */
+  function h(name, attributes = {}, ...children) {
+    const element = document.createElement(name);
+    for (const [key, value] of Object.entries(attributes)) {
+      if (typeof value === "function") element.addEventListener(key, value);
+      else if (value !== undefined) element.setAttribute(key, value);
+    }
+    element.append(...children.flat(Infinity).filter((child) => child !== undefined));
+    return element;
+  }
+
+  /** The step on one line, a system call much as `strace` shows it. */
+  function callText(step) {
+    const times = step.times ? ` × ${number(step.times)}` : "";
+    if (step.call === "epoll_wait") {
+      const events = (step.events ?? []).map(([name, readiness]) => `${name} ${readiness}`);
+      return [`epoll_wait()${times} = ${step.result}`, ...events].join("\n    ");
+    }
+    if (step.call === "epoll_ctl") return `epoll_ctl(${step.on})${times}: ${step.result}`;
+    if (step.call) {
+      const result = typeof step.result === "number" ? number(step.result) : step.result;
+      return `${step.call}(${step.on})${times} = ${result}${quote(step.text)}`;
+    }
+    if (step.stdout !== undefined) return `stdout: ${step.stdout}`;
+    if (step.stderr !== undefined) return `stderr: ${step.stderr}`;
+    const size = step.bytes === undefined ? "" : ` ${bytes(step.bytes)}`;
+    return `${step.actor} ${step.does}${times}${size}${quote(step.text)}`;
+  }
+
+  const CLIENT_STEPS = {
+    connects: (name) => `${name} connects. The connection is pending until the server accepts it.`,
+    sends: (name, step) => `${name} sends ${bytes(step.bytes)}. They stay in the server's socket until it reads them.`,
+    receives: (name, step) => `${name} receives ${bytes(step.bytes)}.`,
+    "stops reading": (name) => `${name} stops reading. What is sent to ${name} fills the buffers from now on.`,
+    reads: (name) => `${name} reads again.`,
+    "half-closes": (name) => `${name} closes the sending half, and can still receive.`,
+    leaves: (name) => `${name} closes the connection.`,
+    stopped: () => "The server is stopped (SIGSTOP). The kernel goes on without it.",
+    continued: () => "The server continues (SIGCONT).",
+  };
+
+  const CALLS = {
+    epoll_wait: ({ events }) =>
+      events?.length ? "The kernel reports what is on the ready list." : "Nothing is reported.",
+    accept4: ({ result }) =>
+      result === "EAGAIN" ? "No connection is pending: WouldBlock." : `The server accepts ${result}.`,
+    read: ({ on, result }) => {
+      if (result === "EAGAIN") return `Nothing is left to read from ${on}: WouldBlock.`;
+      return result === 0 ? `End of file: ${on} sends nothing more.` : `The server reads from ${on}.`;
+    },
+    write: ({ on, result }) =>
+      result === "EAGAIN" ? `The socket of ${on} is full: WouldBlock.` : `${on}'s socket takes ${bytes(result)}.`,
+    epoll_ctl: ({ on, result }) => {
+      if (result.startsWith("ADD")) return `The server registers ${on} with epoll.`;
+      if (result.startsWith("DEL")) return `The server deregisters ${on}.`;
+      return `The server changes its interest in ${on}. The kernel checks again whether ${on} is ready.`;
+    },
+    close: ({ on }) => `The server closes ${on}'s socket.`,
+  };
+
+  /** One sentence about the step: its own, or one that fits every such step. */
+  function caption(step) {
+    if (step.caption) return step.caption;
+    if (step.does) return CLIENT_STEPS[step.does]?.(step.actor, step) ?? "";
+    if (step.call) return CALLS[step.call]?.(step) ?? "";
+    return "The server prints a line.";
+  }
+
+  function column(title, ...children) {
+    return h("section", { class: `loop-column loop-${title.toLowerCase()}`, "aria-label": title }, h("h4", {}, title), children);
+  }
+
+  // Clients
+
+  /** What a client has done up to a step, newest last. */
+  function clientHistory(name, steps) {
+    const own = steps.filter(({ actor }) => actor === name);
+    const said = own.filter(({ does }) => does === "sends" || does === "receives");
+    const last = own.filter(({ does }) => does !== "sends" && does !== "receives").at(-1);
+    return { said: said.slice(-4), last: last?.does, isNow: own.includes(steps.at(-1)) };
+  }
+
+  function clientCard(name, steps) {
+    const { said, last, isNow } = clientHistory(name, steps);
+    const states = { connects: "connected", reads: "connected", leaves: "gone", "stops reading": "not reading" };
+    const state = last ? (states[last] ?? last) : "not here yet";
+    const lines = said.map(({ does, bytes: size, text = "" }) => {
+      const what = text.length < 28 && size === text.length ? JSON.stringify(text).slice(1, -1) : bytes(size);
+      return h("li", {}, `${does === "sends" ? ">" : "<"} ${what}`);
+    });
+    return h("div", { class: isNow ? "loop-card loop-now" : "loop-card", "data-client": name },
+      h("p", {}, h("strong", {}, name), ` ${state}`), h("ul", { class: "loop-said" }, lines));
+  }
+
+  // Kernel
+
+  /** A buffer's bar. Its length is on a logarithmic scale, so that six bytes can be seen next to a million. */
+  function buffer(label, key, now, before) {
+    const width = now === 0 ? 0 : 100 * Math.min(1, Math.log2(now + 1) / 22);
+    const isChanged = before !== undefined && before !== now;
+    return h("div", { class: isChanged ? "loop-buffer loop-changed" : "loop-buffer" },
+      h("span", {}, label), h("span", { "data-value": key }, number(now)),
+      h("span", { class: "loop-bar", style: `--full: ${width}%` }));
+  }
+
+  function socketCard(name, socket, before) {
+    const interest = `${socket.interest || "none"}${socket.trigger ? `, ${socket.trigger}` : ""}`;
+    const isChanged = before && before.interest !== socket.interest;
+    return h("div", { class: "loop-card", "data-socket": name },
+      h("p", {}, h("strong", {}, name), " interest: ",
+        h("span", { class: isChanged ? "loop-changed" : "", "data-value": "interest" }, interest)),
+      socket.unread !== undefined ? buffer("to be read", "unread", socket.unread, before?.unread) : undefined,
+      socket.unsent !== undefined ? buffer("to be sent", "unsent", socket.unsent, before?.unsent) : undefined,
+      socket.at_client !== undefined ? buffer("at the client", "at_client", socket.at_client, before?.at_client) : undefined);
+  }
+
+  function list(label, key, names) {
+    const items = names.length ? names.map((name) => h("li", {}, name)) : h("li", { class: "loop-empty" }, "empty");
+    return h("div", { class: "loop-list" }, h("span", {}, label), h("ul", { "data-value": key }, items));
+  }
+
+  function kernelColumn({ pending = [], sockets = {} }, before) {
+    const ready = Object.keys(sockets).filter((name) => sockets[name].ready);
+    const cards = Object.entries(sockets).map(([name, socket]) => socketCard(name, socket, before?.sockets?.[name]));
+    return column("Kernel", list("backlog", "pending", pending), list("ready list", "ready", ready), cards);
+  }
+
+  // Server
+
+  function mapTable(map) {
+    const rows = Object.entries(map).map(([token, { name, read_buf, write_buf }]) => {
+      const cells = [token, name, JSON.stringify(short(read_buf, 16)), number(write_buf)];
+      return h("tr", { "data-token": token }, cells.map((cell) => h("td", {}, cell)));
+    });
+    const head = ["map", "client", "read_buf", "write_buf"].map((text) => h("th", { scope: "col" }, text));
+    return h("table", {}, h("thead", {}, h("tr", {}, head)), h("tbody", {}, rows));
+  }
+
+  function printed(steps) {
+    const lines = steps.map(({ stdout, stderr }) => stdout ?? stderr).filter((line) => line !== undefined);
+    return h("pre", { class: "loop-printed", "aria-label": "What the server has printed" }, lines.slice(-4).join("\n"));
+  }
+
+  /** The lines of a source file. They are made once; `markLine` marks the one that runs. */
+  function sourcePane(path, text) {
+    const lines = text.split("\n").map((line) => {
+      const indent = line.length - line.trimStart().length;
+      return h("div", { style: `--indent: ${indent / 2}ch` }, line.trim() || "\u00a0");
+    });
+    const pane = h("div", { class: "loop-source", tabindex: 0, role: "region", "aria-label": `Source ${path}` }, lines);
+    return { path, pane, lines };
+  }
+
+  function markLine({ pane, lines }, line) {
+    pane.querySelector("[aria-current]")?.removeAttribute("aria-current");
+    const marked = lines[line - 1];
+    if (!marked) return;
+    marked.setAttribute("aria-current", "true");
+    pane.scrollTop = marked.offsetTop - pane.clientHeight / 2;
+  }
+
+  /** The three columns after the step at `index`. */
+  function columns(trace, index, source) {
+    const steps = trace.steps.slice(0, index + 1);
+    const { kernel = {}, server = {}, actor } = steps.at(-1) ?? {};
+    const clients = column("Clients", trace.clients.map((name) => clientCard(name, steps)));
+    const own = column("Server", source?.pane, mapTable(server.map ?? {}), printed(steps));
+    if (actor === "server") own.classList.add("loop-now");
+    return [clients, kernelColumn(kernel, steps.at(-2)?.kernel), own];
+  }
+
+  return { h, callText, caption, columns, sourcePane, markLine };
+})();
