@@ -12,6 +12,8 @@ const LoopModel = (() => {
   const LISTENER = "listener";
   // A level-triggered loop can spin. That many turns show it.
   const MOST_TURNS = 12;
+  // So many equal calls in a row are shown one by one, more as one step.
+  const MOST_EQUAL = 8;
 
   // Where the program makes a call, as its source has it.
   const LINES = {
@@ -36,15 +38,16 @@ const LoopModel = (() => {
     flush: /^ {8}registry.reregister\(&mut self.stream, token, (interest|Interest::READABLE)\)$/,
   };
 
-  /** The text of a step is short, as in a recorded trace. */
-  const cut = (text) => (text.length > 40 ? text.slice(0, 40) + "…" : text);
+  /** The text of a step is short, as in a recorded trace. (A mere slice would keep all of a flood in memory.) */
+  const cut = (text) => (text.length > 40 ? `${Array.from(text.slice(0, 40)).join("")}…` : text);
 
   /**
    * The state before anything has happened.
-   * `milestone` is 1 to 4; `mistake` a known mistake or ""; `trigger` is "edge" or "level".
+   * `milestone` is 1 to 4; `mistake` a known mistake or ""; `trigger` is "edge" or "level". In a recorded scene
+   * clients read when the action `receives` says so; if `readsAlone`, they read whatever arrives.
    */
   function start(options) {
-    const defaults = { milestone: 4, mistake: "", trigger: "edge", send: 65536, receive: 65536 };
+    const defaults = { milestone: 4, mistake: "", trigger: "edge", send: 65536, receive: 65536, readsAlone: true };
     return {
       options: { ...defaults, ...options },
       clients: {},
@@ -62,7 +65,7 @@ const LoopModel = (() => {
     const kernel = new Kernel(structuredClone(state));
     kernel.act(action);
     if (!kernel.state.stopped) new Server(kernel).run();
-    return { state: kernel.state, steps: kernel.steps };
+    return { state: kernel.state, steps: fold(kernel.steps) };
   }
 
   class Kernel {
@@ -76,21 +79,22 @@ const LoopModel = (() => {
       const { state } = this;
       const sockets = {};
       for (const [name, socket] of Object.entries(state.sockets)) {
-        if (socket.backlog || !socket.interest.length) continue;
+        if (!socket.isAccepted) continue;
         sockets[name] = {
           unread: socket.unread.length,
           unsent: Math.max(0, socket.out.length - state.options.receive),
           at_client: Math.min(socket.out.length, state.options.receive),
           interest: socket.interest.join(" | "),
-          trigger: state.options.trigger,
+          trigger: socket.interest.length ? state.options.trigger : "",
           ready: state.ready.includes(name),
         };
       }
       const map = {};
       for (const [token, { name, read_buf, write_buf }] of Object.entries(state.map)) {
-        map[token] = { name, read_buf: cut(read_buf), write_buf: write_buf.length };
+        const held = { read_buf: cut(read_buf), read_buf_bytes: read_buf.length, write_buf: write_buf.length };
+        map[token] = { name, ...held };
       }
-      const kernel = { pending: [...state.pending], sockets };
+      const kernel = { pending: [...state.pending], listener_ready: state.ready.includes(LISTENER), sockets };
       this.steps.push({ ...what, ...(at && { at }), kernel, server: { map } });
     }
 
@@ -100,12 +104,16 @@ const LoopModel = (() => {
       const socket = state.sockets[actor];
       if (actor === "server") {
         state.stopped = does === "stopped";
-        return this.note({ actor, does });
+        this.note({ actor, does });
+        // The signal interrupts the wait (signal(7)).
+        if (state.stopped) this.note({ actor, call: "epoll_wait", result: "EINTR" }, LINES.epoll_wait);
+        return;
       }
+      if (does === "receives") return void this.receive(actor);
       if (does === "connects") this.connect(actor);
       if (does === "sends") socket.unread += text;
       if (does === "stops reading") state.clients[actor].reads = false;
-      if (does === "reads") state.clients[actor].reads = true;
+      if (does === "reads") state.clients[actor].reads = state.options.readsAlone;
       if (does === "half-closes" || does === "leaves") socket.ended = true;
       if (does === "half-closes") state.clients[actor].halfClosed = true;
       if (does === "leaves") this.leave(actor);
@@ -117,7 +125,7 @@ const LoopModel = (() => {
 
     connect(name) {
       const { state } = this;
-      state.clients[name] = { reads: true };
+      state.clients[name] = { reads: state.options.readsAlone };
       state.sockets[name] = { unread: "", out: "", interest: [], ended: false };
       state.pending.push(name);
       this.wake(LISTENER, "READABLE");
@@ -131,11 +139,14 @@ const LoopModel = (() => {
       socket.out = "";
     }
 
-    /** The client reads what has arrived. That may make room in the server's socket. */
     deliver(name) {
-      const socket = this.state.sockets[name];
       const client = this.state.clients[name];
-      if (!socket || !client.reads || client.gone || !socket.out) return;
+      if (client.reads && !client.gone && this.state.sockets[name]?.out) this.receive(name);
+    }
+
+    /** The client reads all that has arrived. That may make room in the server's socket. */
+    receive(name) {
+      const socket = this.state.sockets[name];
       const text = socket.out;
       socket.out = "";
       if (socket.isFull) this.wake(name, "WRITABLE");
@@ -145,8 +156,9 @@ const LoopModel = (() => {
 
     /** The last step also shows what it has put on the ready list. */
     markReady() {
-      const { sockets } = this.steps.at(-1).kernel;
-      for (const name in sockets) sockets[name].ready = this.state.ready.includes(name);
+      const { kernel } = this.steps.at(-1);
+      kernel.listener_ready = this.state.ready.includes(LISTENER);
+      for (const name in kernel.sockets) kernel.sockets[name].ready = this.state.ready.includes(name);
     }
 
     wake(name, readiness) {
@@ -165,7 +177,9 @@ const LoopModel = (() => {
         // A third of the buffer must be free (sk_stream_is_writeable in Linux).
         WRITABLE: socket.reset || unsent <= (2 / 3) * options.send,
       };
-      return socket.interest.filter((readiness) => now[readiness]);
+      const readiness = socket.interest.filter((name) => now[name]);
+      if (socket.ended && readiness[0] === "READABLE") readiness.splice(1, 0, "READ_CLOSED");
+      return readiness;
     }
 
     /** The events, or none if the call would wait. An edge is reported once, a level while it lasts. */
@@ -195,6 +209,7 @@ const LoopModel = (() => {
 
     accept() {
       const name = this.state.pending.shift();
+      if (name) this.state.sockets[name].isAccepted = true;
       this.note({ actor: "server", call: "accept4", on: LISTENER, result: name ?? "EAGAIN" }, LINES.accept4);
       return name;
     }
@@ -372,6 +387,22 @@ const LoopModel = (() => {
       this.print(`Client ${token} disconnected`);
       this.accept();
     }
+  }
+
+  /** A long run of equal calls becomes one step: their sum, with the state after the last. */
+  function fold(steps) {
+    const runs = [];
+    const moves = ({ call, on, result }) => typeof result === "number" && `${call} ${on}`;
+    for (const step of steps) {
+      const run = runs.at(-1);
+      if (run && moves(step) && moves(step) === moves(run[0])) run.push(step);
+      else runs.push([step]);
+    }
+    return runs.flatMap((run) => {
+      if (run.length <= MOST_EQUAL) return run;
+      const result = run.reduce((sum, step) => sum + step.result, 0);
+      return { ...run.at(-1), text: run[0].text, result, times: run.length };
+    });
   }
 
   /** Gives each step the number of its line in `source`. */

@@ -5,7 +5,6 @@
 const LoopView = (() => {
   const number = (n) => n.toLocaleString("en");
   const bytes = (n) => `${number(n)} ${n === 1 ? "byte" : "bytes"}`;
-  const short = (text, most) => (text.length > most ? `${text.slice(0, most)}…` : text);
   const quote = (text) => (text === undefined ? "" : ` ${JSON.stringify(text)}`);
 
   /** An element. Attributes that are functions are listeners, and `undefined` ones are left out. */
@@ -129,8 +128,9 @@ const LoopView = (() => {
     return h("div", { class: "loop-list" }, h("span", {}, label), h("ul", { "data-value": key }, items));
   }
 
-  function kernelColumn({ pending = [], sockets = {} }, before) {
+  function kernelColumn({ pending = [], sockets = {}, listener_ready: isListenerReady }, before) {
     const ready = Object.keys(sockets).filter((name) => sockets[name].ready);
+    if (isListenerReady) ready.unshift("listener");
     const cards = Object.entries(sockets).map(([name, socket]) => socketCard(name, socket, before?.sockets?.[name]));
     return column("Kernel", list("backlog", "pending", pending), list("ready list", "ready", ready), cards);
   }
@@ -138,8 +138,9 @@ const LoopView = (() => {
   // Server
 
   function mapTable(map) {
-    const rows = Object.entries(map).map(([token, { name, read_buf, write_buf }]) => {
-      const cells = [token, name, JSON.stringify(short(read_buf, 16)), number(write_buf)];
+    const rows = Object.entries(map).map(([token, { name, read_buf: text, read_buf_bytes: size, write_buf: queued }]) => {
+      const held = size > 12 ? bytes(size) : JSON.stringify(text);
+      const cells = [token, name, held, number(queued)];
       return h("tr", { "data-token": token }, cells.map((cell) => h("td", {}, cell)));
     });
     const head = ["map", "client", "read_buf", "write_buf"].map((text) => h("th", { scope: "col" }, text));
