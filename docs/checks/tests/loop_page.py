@@ -1,0 +1,402 @@
+#!/usr/bin/python3
+"""Plays every scene of the built book in a browser and compares what is shown with the traces.
+
+Usage: loop_page.py BOOK SOURCE, the folders of the built book and of the workspace. Prints what is wrong.
+The interpreter is Debian's own, because `python3-selenium` is installed for that one. Selenium drives
+Debian's `chromium` through `chromium-driver`.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+try:
+    from selenium import webdriver
+    from selenium.common.exceptions import WebDriverException
+    from selenium.webdriver.chrome.service import Service
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support.wait import WebDriverWait
+except ImportError as error:
+    print(f"missing: {error}")
+    sys.exit(2)
+
+PAGE = "loop.html"
+DESK, PHONE = 1280, 390
+LEAST_CONTRAST = 4.5
+# Seconds. Everything waits for facts; this only ends a test that hangs.
+DEADLINE = 30
+
+# What a player shows now.
+FRAME = """
+const text = (root, query) => [...root.querySelectorAll(query)].map((e) => e.textContent);
+const one = (root, query) => text(root, query)[0];
+function frame(player) {
+  const line = player.querySelector('.loop-source [aria-current]');
+  const sockets = {};
+  for (const card of player.querySelectorAll('[data-socket]')) {
+    sockets[card.dataset.socket] = Object.fromEntries(
+      [...card.querySelectorAll('[data-value]')].map((e) => [e.dataset.value, e.textContent]));
+  }
+  return {
+    call: one(player, '.loop-call'),
+    caption: one(player, '.loop-caption'),
+    position: one(player, '.loop-position'),
+    line: line && [...line.parentNode.children].indexOf(line) + 1,
+    code: line && line.textContent,
+    pending: text(player, '[data-value=pending] li'),
+    ready: text(player, '[data-value=ready] li'),
+    sockets,
+    map: [...player.querySelectorAll('[data-token]')].map((row) => text(row, 'td')),
+    width: document.documentElement.scrollWidth,
+  };
+}
+const press = (player, label) =>
+  [...player.querySelectorAll('.loop-controls button')].find((b) => b.textContent === label);
+"""
+
+# To the end by Forward, with every question answered, and back to the beginning.
+PLAY = FRAME + """
+const player = document.querySelectorAll('.loop')[arguments[0]];
+const variant = player.querySelectorAll('.loop-head button')[arguments[1]];
+if (variant) variant.click();
+const [there, back, asked] = [[frame(player)], [], {}];
+while (!press(player, 'Forward').disabled) {
+  press(player, 'Forward').click();
+  const ask = player.querySelector('.loop-ask');
+  if (!ask.hidden) {
+    const answers = text(ask, 'button');
+    for (const button of ask.querySelectorAll('button')) button.click();
+    asked[there.length] = { question: one(ask, 'p'), answers, last: text(ask, 'p').at(-1) };
+    press(player, 'Forward').click();
+  }
+  there.push(frame(player));
+}
+while (!press(player, 'Back').disabled) {
+  back.unshift(frame(player));
+  press(player, 'Back').click();
+}
+back.unshift(frame(player));
+return { there, back, asked };
+"""
+
+# The text with the least contrast (WCAG 2.2, 1.4.3) in the players, as [ratio, text].
+CONTRAST = """
+const canvas = Object.assign(document.createElement('canvas'), { width: 1, height: 1 });
+const paint = canvas.getContext('2d', { willReadFrequently: true });
+function luminance(colors) {
+  for (const color of colors) { paint.fillStyle = color; paint.fillRect(0, 0, 1, 1); }
+  const [r, g, b] = [...paint.getImageData(0, 0, 1, 1).data].slice(0, 3).map((c) => c / 255)
+    .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+}
+let worst = [21, ''];
+const known = new Map();
+const texts = [...document.querySelectorAll('.loop, .loop-free')].flatMap((root) => [...root.querySelectorAll('*')])
+  .filter((e) => e.checkVisibility() && [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()));
+for (const element of texts) {
+  const behind = [];
+  for (let e = element; e; e = e.parentElement) behind.unshift(getComputedStyle(e).backgroundColor);
+  const colors = [...behind, getComputedStyle(element).color];
+  const key = colors.join();
+  if (!known.has(key)) {
+    const [a, b] = [luminance(behind), luminance(colors)].sort();
+    known.set(key, (b + 0.05) / (a + 0.05));
+  }
+  if (known.get(key) < worst[0]) worst = [known.get(key), element.textContent.slice(0, 40)];
+}
+return [...worst, texts.length];
+"""
+
+# The actions of a scene, done by the model.
+MODEL = """
+const [options, actions, source] = arguments;
+let state = LoopModel.start(options);
+const before = JSON.stringify(state);
+const steps = [];
+for (const action of actions) {
+  const text = action.text?.endsWith('…') ? 'x'.repeat(action.bytes - 1) + '\\n' : action.text;
+  const done = LoopModel.step(state, { ...action, text });
+  state = done.state;
+  steps.push(...done.steps);
+}
+return LoopModel.locate(steps, source);
+"""
+
+
+def number(n):
+    return f"{n:,}"
+
+
+def size(n):
+    return f"{number(n)} {'byte' if n == 1 else 'bytes'}"
+
+
+def quoted(text):
+    return "" if text is None else " " + json.dumps(text, ensure_ascii=False)
+
+
+def expected_call(step):
+    """The step on one line, from the trace alone."""
+    times = f" × {number(step['times'])}" if "times" in step else ""
+    call, result = step.get("call"), step.get("result")
+    if call == "epoll_wait":
+        events = [f"\n    {name} {readiness}" for name, readiness in step.get("events", [])]
+        return f"epoll_wait(){times} = {result}" + "".join(events)
+    if call == "epoll_ctl":
+        return f"epoll_ctl({step['on']}){times}: {result}"
+    if call:
+        shown = number(result) if isinstance(result, int) else result
+        return f"{call}({step['on']}){times} = {shown}{quoted(step.get('text'))}"
+    for stream in ("stdout", "stderr"):
+        if stream in step:
+            return f"{stream}: {step[stream]}"
+    count = f" {size(step['bytes'])}" if "bytes" in step else ""
+    return f"{step['actor']} {step['does']}{times}{count}{quoted(step.get('text'))}"
+
+
+def expected_sockets(kernel):
+    def shown(socket):
+        interest = ", ".join(filter(None, [socket["interest"] or "none", socket["trigger"]]))
+        counts = {key: number(socket[key]) for key in ("unread", "unsent", "at_client")}
+        return {"interest": interest, **counts}
+
+    return {name: shown(socket) for name, socket in kernel["sockets"].items()}
+
+
+def expected_map(server):
+    def row(token, entry):
+        held = entry["read_buf_bytes"]
+        text = size(held) if held > 12 else json.dumps(entry["read_buf"], ensure_ascii=False)
+        return [token, entry["name"], text, number(entry["write_buf"])]
+
+    return [row(token, entry) for token, entry in server["map"].items()]
+
+
+def expected_frame(trace, index, source):
+    step = trace["steps"][index]
+    kernel = step["kernel"]
+    ready = ["listener"] if kernel["listener_ready"] else []
+    ready += [name for name, socket in kernel["sockets"].items() if socket["ready"]]
+    line = step.get("line")
+    return {
+        "call": expected_call(step),
+        "position": f"{index + 1} of {len(trace['steps'])}",
+        "line": line,
+        "code": source[line - 1].strip() if line else None,
+        "pending": kernel["pending"] or ["empty"],
+        "ready": ready or ["empty"],
+        "sockets": expected_sockets(kernel),
+        "map": expected_map(step["server"]),
+        **({"caption": step["caption"]} if "caption" in step else {}),
+    }
+
+
+class Check:
+    def __init__(self, book, workspace):
+        self.book, self.workspace = book, workspace
+        self.problems = []
+        self.traces = {}
+        for path in sorted((workspace / "docs/src/loop/traces").glob("*.json")):
+            trace = json.loads(path.read_text())
+            self.traces[trace["scene"]] = trace
+        options = webdriver.ChromeOptions()
+        # Without a sandbox, because CI may be root; the pages are our own.
+        for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+            options.add_argument(argument)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        self.driver = webdriver.Chrome(service=Service("/usr/bin/chromedriver"), options=options)
+        self.driver.set_script_timeout(DEADLINE)
+
+    def expect(self, is_so, problem):
+        if not is_so:
+            self.problems.append(problem)
+
+    def source(self, path):
+        return (self.workspace / path).read_text().split("\n")
+
+    def open(self, page=PAGE, theme="light", width=DESK):
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        self.driver.get((self.book / page).as_uri())
+        if self.driver.execute_script("return localStorage.getItem('mdbook-theme')") != theme:
+            self.driver.execute_script("localStorage.setItem('mdbook-theme', arguments[0])", theme)
+            self.driver.refresh()
+
+    def figures(self):
+        """The scenes of each player on this page, the model aside."""
+        scenes = "return [...document.querySelectorAll('figure[data-scene]')].map((f) => f.dataset.scene)"
+        return [scene.split(" ") for scene in self.driver.execute_script(scenes)]
+
+    def play_all(self, page, width):
+        self.open(page, width=width)
+        for index, scenes in enumerate(self.figures()):
+            if scenes == ["model"]:
+                continue
+            for variant, scene in enumerate(scenes):
+                self.compare(scene, self.driver.execute_script(PLAY, index, variant), width)
+
+    def compare(self, scene, shown, width):
+        trace = self.traces[scene]
+        source = self.source(trace["source"])
+        self.expect(len(shown["there"]) == len(trace["steps"]), f"{scene}: {len(shown['there'])} steps are shown")
+        self.expect(shown["there"] == shown["back"], f"{scene}: going back shows something else")
+        for index, frame in enumerate(shown["there"]):
+            for key, value in expected_frame(trace, index, source).items():
+                self.expect(frame[key] == value, f"{scene}, step {index + 1}: {key} is {frame[key]!r}, not {value!r}")
+            self.expect(frame["caption"], f"{scene}, step {index + 1} has no caption")
+            self.expect(frame["width"] <= width, f"{scene}, step {index + 1}: {frame['width']} px wide at {width}")
+        asks = {str(i): step["ask"] for i, step in enumerate(trace["steps"]) if "ask" in step and i > 0}
+        self.expect(asks.keys() == shown["asked"].keys(), f"{scene}: asked before {list(shown['asked'])}, not {list(asks)}")
+        for index, ask in asks.items():
+            asked = shown["asked"].get(index, {"question": "", "answers": [], "last": ""})
+            self.expect(asked["question"].endswith(ask["question"]), f"{scene}: asks {asked['question']!r}")
+            self.expect(asked["answers"] == ask["answers"], f"{scene}: answers {asked['answers']}")
+            verdict = "Right." if ask["right"] == len(ask["answers"]) - 1 else f"No: {ask['answers'][ask['right']]}."
+            self.expect(asked["last"].startswith(verdict), f"{scene}: {asked['last']!r}, not {verdict!r}")
+
+    def model_all(self):
+        self.open()
+        for scene, trace in self.traces.items():
+            options = model_options(trace)
+            if options is None:
+                continue
+            actions = [{key: step.get(key) for key in ("actor", "does", "bytes", "text")} for step in trace["steps"] if "does" in step]
+            source = (self.workspace / trace["source"]).read_text()
+            steps = self.driver.execute_script(MODEL, options, actions, source)
+            model, real = comparable(steps), comparable(trace["steps"])
+            for group, (ours, theirs) in enumerate(zip(model, real)):
+                self.expect(ours == theirs, f"{scene}: after action {group}, the model has {ours}, the recording {theirs}")
+            self.expect(len(model) == len(real), f"{scene}: the model has {len(model)} actions, the recording {len(real)}")
+
+    def player(self):
+        return self.driver.find_element(By.CSS_SELECTOR, ".loop")
+
+    def shown(self, query):
+        return self.player().find_element(By.CSS_SELECTOR, query).text
+
+    def keys_and_play(self):
+        self.open()
+        url = self.driver.current_url
+        for key, position in ((Keys.ARROW_RIGHT, "2 of"), (Keys.ARROW_LEFT, "1 of"), (Keys.ARROW_LEFT, "1 of")):
+            self.player().send_keys(key)
+            self.expect(self.shown(".loop-position").startswith(position), f"an arrow key leads to {self.shown('.loop-position')}")
+        self.expect(self.driver.current_url == url, "an arrow key in the player turns the page")
+        self.button("Play").click()
+        self.wait(lambda _: not self.shown(".loop-position").startswith("1 of"))
+        self.button("Pause").click()
+
+    def wait(self, is_so):
+        WebDriverWait(self.driver, DEADLINE, poll_frequency=0.1).until(is_so)
+
+    def button(self, label, within=".loop"):
+        return self.driver.find_element(By.XPATH, f"//*[contains(@class, '{within[1:]}')]//button[text()='{label}']")
+
+    def free_play(self):
+        """Under reduced motion, nothing moves by itself."""
+        reduced = {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", reduced)
+        self.open()
+        row = "document.querySelector('[data-key=\"{}\"]').click();"
+        self.driver.execute_script(row.format("alice connects") + row.format("bob connects"))
+        at = "return [...document.querySelectorAll('.loop-position')].at(-1).textContent"
+        position = self.driver.execute_script(at)
+        self.expect(position == "8 of 14", f"free play is at {position}")
+        self.driver.execute_script(row.format("alice sends the line"))
+        script = FRAME + "const p = [...document.querySelectorAll('.loop')].at(-1);"
+        script += "while (!press(p, 'Forward').disabled) press(p, 'Forward').click();"
+        script += "return [one(p, '.loop-kind'), one(p, '.loop-call'), frame(p).map];"
+        kind, call, held = self.driver.execute_script(script)
+        self.expect(kind == "model", f"free play is labelled {kind}")
+        self.expect(call == 'bob receives 6 bytes "hello\\n"', f"free play ends with {call}")
+        self.expect(len(held) == 2, f"free play ends with {held}")
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+    def contrast(self, theme):
+        self.open(theme=theme)
+        self.driver.execute_script("for (const s of document.querySelectorAll('.loop input[type=range]'))"
+                                   "{ s.value = s.max * 0.6; s.dispatchEvent(new Event('input')); }")
+        ratio, text, count = self.driver.execute_script(CONTRAST)
+        self.expect(count > 50, f"only {count} texts are visible")
+        self.expect(ratio >= LEAST_CONTRAST, f"{theme}: {text!r} has a contrast of {ratio:.2f}")
+
+    def pictures_without_scripts(self, page):
+        self.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+        self.driver.get((self.book / page).as_uri())
+        for image in self.driver.find_elements(By.CSS_SELECTOR, "figure[data-scene] img"):
+            name = image.get_attribute("src").rsplit("/", 1)[-1]
+            width = self.driver.execute_script("return arguments[0].naturalWidth", image)
+            self.expect(image.is_displayed() and width > 0, f"{page}: without scripts, {name} is not shown")
+        self.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+    def console(self):
+        for entry in self.driver.get_log("browser"):
+            self.expect(entry["level"] not in ("SEVERE", "WARNING"), f"console: {entry['message']}")
+
+
+def model_options(trace):
+    """`None` for a program that the model does not have. How much fits is the recording's."""
+    milestone = re.fullmatch(r"milestone-([1-4])-\w+", trace["program"])
+    mistake = re.fullmatch(r"mistaken (.+)", trace["program"])
+    if not (milestone or mistake):
+        return None
+    sockets = [socket for step in trace["steps"] for socket in step["kernel"]["sockets"].values()]
+    full = [socket for socket in sockets if socket["unsent"]]
+    # If no socket was ever full, then any size will do.
+    room = 10**9
+    return {
+        "milestone": int(milestone[1]) if milestone else 4,
+        "mistake": mistake[1] if mistake else "",
+        "readsAlone": False,
+        "send": max((socket["unsent"] for socket in full), default=room),
+        "receive": max((socket["at_client"] for socket in full), default=room),
+    }
+
+
+def comparable(steps):
+    """For each action, what the server does after it: the calls and lines of each descriptor, in order.
+
+    The order between descriptors is that of a hash map. How many reads a flood takes depends on when it arrives.
+    """
+    groups = []
+    for step in steps:
+        if "does" in step:
+            groups.append({"action": (step["actor"], step["does"], step.get("bytes"))})
+            continue
+        about = step.get("on") or step.get("call") or "lines"
+        shown = {key: step.get(key) for key in ("call", "result", "line", "stdout", "stderr")}
+        shown["events"] = sorted(step.get("events", []))
+        groups[-1].setdefault(about, []).append(shown)
+    for group in groups:
+        group.get("lines", []).sort(key=lambda line: line["stdout"] or line["stderr"])
+    return groups
+
+
+def main():
+    book, workspace = map(Path, sys.argv[1:])
+    try:
+        check = Check(book.resolve(), workspace)
+    except WebDriverException as error:
+        print(f"missing: {error}")
+        sys.exit(2)
+    try:
+        pages = [path.name for path in sorted(book.glob("*.html")) if path.name != "print.html" and "data-scene" in path.read_text()]
+        check.expect(PAGE in pages, f"{PAGE} has no scene")
+        for page in pages:
+            check.play_all(page, DESK)
+            check.play_all(page, PHONE)
+            check.pictures_without_scripts(page)
+        check.keys_and_play()
+        check.free_play()
+        check.model_all()
+        for theme in ("light", "navy", "coal"):
+            check.contrast(theme)
+        check.console()
+    finally:
+        check.driver.quit()
+    print("\n".join(check.problems))
+    sys.exit(1 if check.problems else 0)
+
+
+main()
