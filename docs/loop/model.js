@@ -104,10 +104,7 @@ const LoopModel = (() => {
       const socket = state.sockets[actor];
       if (actor === "server") {
         state.stopped = does === "stopped";
-        this.note({ actor, does });
-        // The signal interrupts the wait (signal(7)).
-        if (state.stopped) this.note({ actor, call: "epoll_wait", result: "EINTR" }, LINES.epoll_wait);
-        return;
+        return void this.note({ actor, does });
       }
       if (does === "receives") return void this.receive(actor);
       if (does === "connects") this.connect(actor);
