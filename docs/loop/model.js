@@ -76,6 +76,15 @@ const LoopModel = (() => {
 
     /** Adds a step, with what the kernel and the server hold after it. */
     note(what, at) {
+      this.steps.push({ ...what, ...(at && { at }), ...this.held() });
+    }
+
+    /** What the last step leads to has changed since. */
+    amend() {
+      Object.assign(this.steps.at(-1), this.held());
+    }
+
+    held() {
       const { state } = this;
       const sockets = {};
       for (const [name, socket] of Object.entries(state.sockets)) {
@@ -95,7 +104,7 @@ const LoopModel = (() => {
         map[token] = { name, ...held };
       }
       const kernel = { pending: [...state.pending], listener_ready: state.ready.includes(LISTENER), sockets };
-      this.steps.push({ ...what, ...(at && { at }), kernel, server: { map } });
+      return { kernel, server: { map } };
     }
 
     act(action) {
@@ -116,8 +125,8 @@ const LoopModel = (() => {
       if (does === "leaves") this.leave(actor);
       this.note(does === "sends" ? { actor, does, bytes: text.length, text: cut(text) } : { actor, does });
       if (["sends", "half-closes", "leaves"].includes(does)) this.wake(actor, "READABLE");
+      this.amend();
       this.deliver(actor);
-      this.markReady();
     }
 
     connect(name) {
@@ -149,13 +158,6 @@ const LoopModel = (() => {
       if (socket.isFull) this.wake(name, "WRITABLE");
       socket.isFull = false;
       this.note({ actor: name, does: "receives", bytes: text.length, text: cut(text) });
-    }
-
-    /** The last step also shows what it has put on the ready list. */
-    markReady() {
-      const { kernel } = this.steps.at(-1);
-      kernel.listener_ready = this.state.ready.includes(LISTENER);
-      for (const name in kernel.sockets) kernel.sockets[name].ready = this.state.ready.includes(name);
     }
 
     wake(name, readiness) {
@@ -326,6 +328,7 @@ const LoopModel = (() => {
         if (text.error) return [lines, text.error];
         if (text === "") return [lines, "end of file"];
         lines += this.takeLines(connection, text);
+        this.kernel.amend();
         if (this.makes("reads-once")) return [lines, "EAGAIN"];
       }
     }
@@ -351,10 +354,10 @@ const LoopModel = (() => {
     }
 
     queue(connection, lines) {
-      if (!connection.write_buf) {
-        this.kernel.epollCtl("MOD", connection.name, ["READABLE", "WRITABLE"], LINES.queue);
-      }
+      const isFirst = !connection.write_buf;
+      if (isFirst) this.kernel.epollCtl("MOD", connection.name, ["READABLE", "WRITABLE"], LINES.queue);
       connection.write_buf += lines;
+      if (isFirst) this.kernel.amend();
     }
 
     write(token) {
@@ -367,8 +370,10 @@ const LoopModel = (() => {
         const front = connection.write_buf.slice(0, this.makes("writes-once") ? CHUNK : undefined);
         const taken = this.kernel.write(connection.name, front);
         if (!taken) return this.print(`Write would block for ${token}`);
+        connection.write_buf = connection.write_buf.slice(taken);
+        this.kernel.amend();
         this.print(`Wrote ${taken} bytes to ${token}`);
-        connection.write_buf = this.makes("drops-the-rest") ? "" : connection.write_buf.slice(taken);
+        if (this.makes("drops-the-rest")) connection.write_buf = "";
         if (this.makes("writes-once") && connection.write_buf) return undefined;
       }
       const interest = this.makes("writable-always") ? ["READABLE", "WRITABLE"] : ["READABLE"];

@@ -345,17 +345,20 @@ def model_options(trace):
     full = [socket for socket in sockets if socket["unsent"]]
     # If no socket was ever full, then any size will do.
     room = 10**9
+    send = max((socket["unsent"] for socket in full), default=room)
+    both = max((socket["unsent"] + socket["at_client"] for socket in full), default=2 * room)
     return {
         "milestone": int(milestone[1]) if milestone else 4,
         "mistake": mistake[1] if mistake else "",
         "readsAlone": False,
-        "send": max((socket["unsent"] for socket in full), default=room),
-        "receive": max((socket["at_client"] for socket in full), default=room),
+        "send": send,
+        "receive": both - send,
     }
 
 
 def comparable(steps):
-    """For each action, what the server does after it: the calls and lines of each descriptor, in order.
+    """For each action, what the server does after it: the calls and lines of each descriptor, in order. And what
+    the kernel and the server hold then.
 
     The order between descriptors is that of a hash map. How many reads a flood takes depends on when it arrives.
     """
@@ -363,6 +366,8 @@ def comparable(steps):
     for step in steps:
         if "does" in step:
             groups.append({"action": (step["actor"], step["does"], step.get("bytes"))})
+        groups[-1]["state"] = state(step)
+        if "does" in step:
             continue
         about = step.get("on") or step.get("call") or "lines"
         shown = {key: step.get(key) for key in ("call", "result", "line", "stdout", "stderr")}
@@ -371,6 +376,15 @@ def comparable(steps):
     for group in groups:
         group.get("lines", []).sort(key=lambda line: line["stdout"] or line["stderr"])
     return groups
+
+
+def state(step):
+    """Of the bytes on the way, how many the client's socket has taken depends on the kernel's windows."""
+    kernel = {**step["kernel"], "sockets": {}}
+    for name, socket in step["kernel"]["sockets"].items():
+        rest = {key: value for key, value in socket.items() if key not in ("unsent", "at_client")}
+        kernel["sockets"][name] = {**rest, "on_the_way": socket["unsent"] + socket["at_client"]}
+    return kernel, step["server"]
 
 
 def main():
