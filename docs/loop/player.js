@@ -18,7 +18,13 @@ class LoopPlayer {
       button(trace.program, () => this.show(trace), { "aria-pressed": "false" }));
     this.kind = h("span", { class: "loop-kind" });
     this.title = h("strong");
-    this.columns = h("div", { class: "loop-columns" });
+    this.parts = {};
+    const columns = ["Clients", "Kernel", "Server"].map((name) => {
+      this.parts[name.toLowerCase()] = h("div", { class: "loop-parts" });
+      return h("section", { class: "loop-column", "aria-label": name }, h("h4", {}, name), this.parts[name.toLowerCase()]);
+    });
+    this.pane = h("div");
+    this.parts.server.before(this.pane);
     this.call = h("pre", { class: "loop-call", "aria-label": "This step" });
     this.caption = h("p", { class: "loop-caption", "aria-live": "polite" });
     this.ask = h("div", { class: "loop-ask", role: "group", tabindex: -1, hidden: "" });
@@ -34,7 +40,7 @@ class LoopPlayer {
       this.back, this.playing, this.forward, this.scrubber, this.position, this.speed);
     const head = h("div", { class: "loop-head" }, this.kind, this.title, traces.length > 1 ? this.variants : undefined);
     this.element = h("div", { class: "loop", tabindex: 0, role: "group", keydown: (event) => this.key(event) },
-      head, this.columns, h("div", { class: "loop-step" }, this.call, this.caption, this.ask, this.controls));
+      head, h("div", { class: "loop-columns" }, columns), h("div", { class: "loop-step" }, this.call, this.caption, this.ask, this.controls));
     host.prepend(this.element);
   }
 
@@ -44,6 +50,7 @@ class LoopPlayer {
     this.trace = trace;
     this.asked = new Set();
     this.source = trace.source in this.sources ? LoopView.sourcePane(trace.source, this.sources[trace.source]) : undefined;
+    this.pane.replaceChildren(...(this.source ? [this.source.pane] : []));
     this.kind.textContent = trace.isModel ? "model" : "recorded";
     this.title.textContent = trace.title;
     this.element.setAttribute("aria-label", `${trace.title}, step by step`);
@@ -59,7 +66,9 @@ class LoopPlayer {
     this.index = Math.max(0, Math.min(index, steps.length - 1));
     const step = steps[this.index];
     this.ask.hidden = true;
-    this.columns.replaceChildren(...LoopView.columns(this.trace, this.index, this.source));
+    const shown = LoopView.columns(this.trace, this.index);
+    for (const [name, part] of Object.entries(this.parts)) part.replaceChildren(...shown[name]);
+    this.parts.server.parentNode.classList.toggle("loop-now", step?.actor === "server");
     if (this.source) LoopView.markLine(this.source, step?.line);
     this.call.textContent = step ? LoopView.callText(step) : "";
     this.caption.textContent = step ? LoopView.caption(step) : "Nothing has happened yet.";

@@ -75,10 +75,6 @@ const LoopView = (() => {
     return "The server prints a line.";
   }
 
-  function column(title, ...children) {
-    return h("section", { class: `loop-column loop-${title.toLowerCase()}`, "aria-label": title }, h("h4", {}, title), children);
-  }
-
   // Clients
 
   /** What a client has done up to a step, newest last. */
@@ -128,11 +124,11 @@ const LoopView = (() => {
     return h("div", { class: "loop-list" }, h("span", {}, label), h("ul", { "data-value": key }, items));
   }
 
-  function kernelColumn({ pending = [], sockets = {}, listener_ready: isListenerReady }, before) {
+  function kernelParts({ pending = [], sockets = {}, listener_ready: isListenerReady }, before) {
     const ready = Object.keys(sockets).filter((name) => sockets[name].ready);
     if (isListenerReady) ready.unshift("listener");
     const cards = Object.entries(sockets).map(([name, socket]) => socketCard(name, socket, before?.sockets?.[name]));
-    return column("Kernel", list("backlog", "pending", pending), list("ready list", "ready", ready), cards);
+    return [list("backlog", "pending", pending), list("ready list", "ready", ready), ...cards];
   }
 
   // Server
@@ -170,14 +166,24 @@ const LoopView = (() => {
     pane.scrollTop = marked.offsetTop - pane.clientHeight / 2;
   }
 
-  /** The three columns after the step at `index`. */
-  function columns(trace, index, source) {
+  /** Whether the server is stopped by a signal after these steps. */
+  function isStopped(steps) {
+    return steps.findLast(({ does }) => does === "stopped" || does === "continued")?.does === "stopped";
+  }
+
+  /** What the three columns show after the step at `index`. */
+  function columns(trace, index) {
     const steps = trace.steps.slice(0, index + 1);
-    const { kernel = {}, server = {}, actor } = steps.at(-1) ?? {};
-    const clients = column("Clients", trace.clients.map((name) => clientCard(name, steps)));
-    const own = column("Server", source?.pane, mapTable(server.map ?? {}), printed(steps));
-    if (actor === "server") own.classList.add("loop-now");
-    return [clients, kernelColumn(kernel, steps.at(-2)?.kernel), own];
+    const { kernel = {}, server = {} } = steps.at(-1) ?? {};
+    return {
+      clients: trace.clients.map((name) => clientCard(name, steps)),
+      kernel: kernelParts(kernel, steps.at(-2)?.kernel),
+      server: [
+        isStopped(steps) ? h("p", {}, h("strong", {}, "stopped")) : undefined,
+        mapTable(server.map ?? {}),
+        printed(steps),
+      ].filter(Boolean),
+    };
   }
 
   return { h, callText, caption, columns, sourcePane, markLine };

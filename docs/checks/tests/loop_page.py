@@ -109,14 +109,15 @@ for (const element of texts) {
 return [...worst, texts.length];
 """
 
-# The actions of a scene, done by the model.
+# The actions of a scene, done by the model. The text of a flood is cut in a trace: it is lines of 64,000 bytes.
 MODEL = """
 const [options, actions, source] = arguments;
 let state = LoopModel.start(options);
-const before = JSON.stringify(state);
 const steps = [];
 for (const action of actions) {
-  const text = action.text?.endsWith('…') ? 'x'.repeat(action.bytes - 1) + '\\n' : action.text;
+  const line = Math.min(action.bytes, 64000);
+  const flood = () => `${'x'.repeat(line - 1)}\\n`.repeat(action.bytes / line);
+  const text = action.text?.endsWith('…') ? flood() : action.text;
   const done = LoopModel.step(state, { ...action, text });
   state = done.state;
   steps.push(...done.steps);
