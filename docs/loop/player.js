@@ -138,7 +138,7 @@ function loopIncludes() {
   return found;
 }
 
-/** The picture is for who has no scripts; a click still shows it. */
+/** The picture is for readers without scripts. The others can unfold it. */
 function loopFoldPicture(figure) {
   const picture = figure.querySelector("img");
   if (!picture) return;
@@ -149,6 +149,8 @@ function loopFoldPicture(figure) {
 }
 
 document.addEventListener("DOMContentLoaded", () => {
+  // mdBook's page for printing has all chapters: there the pictures stay.
+  if (location.pathname.endsWith("/print.html")) return;
   const { traces, sources } = loopIncludes();
   for (const figure of document.querySelectorAll("figure[data-scene]")) {
     const scenes = figure.dataset.scene.split(" ").map((scene) => traces[scene]);
