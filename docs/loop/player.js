@@ -138,8 +138,9 @@ function loopIncludes() {
   return found;
 }
 
-/** The picture is for readers without scripts. The others can unfold it. */
-function loopFoldPicture(figure) {
+/** Puts the player in place of the picture, which can still be unfolded. */
+function loopOpen(figure, scenes, sources) {
+  new LoopPlayer(figure, scenes, sources);
   const picture = figure.querySelector("img");
   if (!picture) return;
   const { h } = LoopView;
@@ -148,15 +149,26 @@ function loopFoldPicture(figure) {
   details.append(picture);
 }
 
+/** In a chapter the picture stays until the reader asks for the player. */
+function loopOpener(figure, scenes, sources) {
+  const open = () => {
+    opener.remove();
+    loopOpen(figure, scenes, sources);
+    figure.querySelector(".loop").focus();
+  };
+  const opener = LoopView.h("button", { type: "button", class: "loop-open", click: open }, "Step through it");
+  return opener;
+}
+
 document.addEventListener("DOMContentLoaded", () => {
   // mdBook's page for printing has all chapters: there the pictures stay.
   if (location.pathname.endsWith("/print.html")) return;
   const { traces, sources } = loopIncludes();
   for (const figure of document.querySelectorAll("figure[data-scene]")) {
     const scenes = figure.dataset.scene.split(" ").map((scene) => traces[scene]);
+    const isSmall = figure.classList.contains("small");
     if (figure.dataset.scene === "model") new LoopFreePlay(figure, sources);
-    else if (scenes.every(Boolean)) new LoopPlayer(figure, scenes, sources);
-    else continue;
-    loopFoldPicture(figure);
+    else if (isSmall) figure.append(loopOpener(figure, scenes, sources));
+    else loopOpen(figure, scenes, sources);
   }
 });
