@@ -138,9 +138,8 @@ function loopIncludes() {
   return found;
 }
 
-/** Puts the player in place of the picture, which can still be unfolded. */
-function loopOpen(figure, scenes, sources) {
-  new LoopPlayer(figure, scenes, sources);
+/** The picture gives the answers away: it is for readers without scripts. The others can unfold it. */
+function loopFoldPicture(figure) {
   const picture = figure.querySelector("img");
   if (!picture) return;
   const { h } = LoopView;
@@ -149,14 +148,13 @@ function loopOpen(figure, scenes, sources) {
   details.append(picture);
 }
 
-/** In a chapter the picture stays until the reader asks for the player. */
-function loopOpener(figure, scenes, sources) {
-  const open = () => {
+/** In a chapter, the player opens when the reader asks for it. */
+function loopOpener(open) {
+  const click = () => {
     opener.remove();
-    loopOpen(figure, scenes, sources);
-    figure.querySelector(".loop").focus();
+    open().element.focus();
   };
-  const opener = LoopView.h("button", { type: "button", class: "loop-open", click: open }, "Step through it");
+  const opener = LoopView.h("button", { type: "button", class: "loop-open", click }, "Step through it");
   return opener;
 }
 
@@ -165,10 +163,10 @@ document.addEventListener("DOMContentLoaded", () => {
   if (location.pathname.endsWith("/print.html")) return;
   const { traces, sources } = loopIncludes();
   for (const figure of document.querySelectorAll("figure[data-scene]")) {
-    const scenes = figure.dataset.scene.split(" ").map((scene) => traces[scene]);
-    const isSmall = figure.classList.contains("small");
+    loopFoldPicture(figure);
+    const open = () => new LoopPlayer(figure, figure.dataset.scene.split(" ").map((scene) => traces[scene]), sources);
     if (figure.dataset.scene === "model") new LoopFreePlay(figure, sources);
-    else if (isSmall) figure.append(loopOpener(figure, scenes, sources));
-    else loopOpen(figure, scenes, sources);
+    else if (figure.classList.contains("small")) figure.prepend(loopOpener(open));
+    else open();
   }
 });
