@@ -11,6 +11,10 @@ import re
 import sys
 from pathlib import Path
 
+# Tests leave nothing in the source folders.
+sys.dont_write_bytecode = True
+import level
+
 try:
     from selenium import webdriver
     from selenium.common.exceptions import WebDriverException
@@ -274,6 +278,18 @@ class Check:
                 self.expect(ours == theirs, f"{scene}: after action {group}, the model has {ours}, the recording {theirs}")
             self.expect(len(model) == len(real), f"{scene}: the model has {len(model)} actions, the recording {len(real)}")
 
+    def level(self):
+        self.open()
+        for milestone, mistake, lines in level.SCENES:
+            actions = [level.action_of(line) for line in lines]
+            for trigger in ("level", "edge"):
+                real = level.record(self.workspace, milestone, mistake, actions, trigger)
+                options = {"milestone": milestone, "mistake": mistake, "trigger": trigger, "readsAlone": False}
+                model = level.noted(self.driver.execute_script(MODEL, options, actions, ""))
+                for line, ours, theirs in zip(lines, model, real, strict=True):
+                    what = f"milestone {milestone} {mistake}, {trigger}, after {line!r}"
+                    self.expect(ours == theirs, f"{what}: the model has {ours}, the kernel {theirs}")
+
     def player(self):
         return self.driver.find_element(By.CSS_SELECTOR, ".loop")
 
@@ -409,6 +425,7 @@ def main():
         check.keys_and_play()
         check.free_play()
         check.model_all()
+        check.level()
         for theme in ("light", "navy", "coal"):
             check.contrast(theme)
         check.console()
