@@ -20,7 +20,7 @@ class LoopFreePlay {
     this.rows = h("div", { class: "loop-rows" });
     this.sources = sources;
     this.restart(figure);
-    figure.prepend(h("div", { class: "loop-free" }, h("div", {}, this.trigger, this.mistake, this.signal, again), this.rows));
+    figure.prepend(h("div", { class: "loop-free", keydown: (event) => event.stopPropagation() }, h("div", {}, this.trigger, this.mistake, this.signal, again), this.rows));
   }
 
   restart(figure) {

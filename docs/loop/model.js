@@ -173,7 +173,7 @@ const LoopModel = (() => {
       const unsent = Math.max(0, socket.out.length - options.receive);
       const now = {
         READABLE: socket.unread !== "" || socket.ended,
-        // A third of the buffer must be free (sk_stream_is_writeable in Linux).
+        // A third of the buffer must be free (sk_stream_write_space in Linux).
         WRITABLE: socket.reset || unsent <= (2 / 3) * options.send,
       };
       const readiness = socket.interest.filter((name) => now[name]);

@@ -65,6 +65,7 @@ class LoopPlayer {
     const { steps } = this.trace;
     this.index = Math.max(0, Math.min(index, steps.length - 1));
     const step = steps[this.index];
+    if (this.ask.contains(document.activeElement)) this.element.focus({ preventScroll: true });
     this.ask.hidden = true;
     const shown = LoopView.columns(this.trace, this.index);
     for (const [name, part] of Object.entries(this.parts)) part.replaceChildren(...shown[name]);
@@ -75,9 +76,11 @@ class LoopPlayer {
     this.scrubber.max = Math.max(0, steps.length - 1);
     this.scrubber.value = this.index;
     this.position.textContent = `${steps.length && this.index + 1} of ${steps.length}`;
-    this.back.disabled = this.index === 0;
-    this.forward.disabled = this.index >= steps.length - 1;
-    if (this.forward.disabled) this.play(false);
+    const isLast = this.index >= steps.length - 1;
+    // Not `disabled`: the button would lose the focus, and the next arrow key would turn the page.
+    this.back.setAttribute("aria-disabled", String(this.index === 0));
+    this.forward.setAttribute("aria-disabled", String(isLast));
+    if (isLast) this.play(false);
   }
 
   /** Shows the next step. If it has a question, that comes first, once. */

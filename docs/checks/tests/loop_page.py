@@ -59,6 +59,7 @@ function frame(player) {
 }
 const press = (player, label) =>
   [...player.querySelectorAll('.loop-controls button')].find((b) => b.textContent === label);
+const isAtEnd = (player, label) => press(player, label).ariaDisabled === 'true';
 """
 
 # To the end by Forward, with every question answered, and back to the beginning if that is asked for.
@@ -67,7 +68,7 @@ const player = document.querySelectorAll('.loop')[arguments[0]];
 const variant = player.querySelectorAll('.loop-head button')[arguments[1]];
 if (variant) variant.click();
 const [there, back, asked] = [[frame(player)], [], {}];
-while (!press(player, 'Forward').disabled) {
+while (!isAtEnd(player, 'Forward')) {
   press(player, 'Forward').click();
   const ask = player.querySelector('.loop-ask');
   if (!ask.hidden) {
@@ -78,7 +79,7 @@ while (!press(player, 'Forward').disabled) {
   }
   there.push(frame(player));
 }
-while (arguments[2] && !press(player, 'Back').disabled) {
+while (arguments[2] && !isAtEnd(player, 'Back')) {
   back.unshift(frame(player));
   press(player, 'Back').click();
 }
@@ -302,7 +303,13 @@ class Check:
         for key, position in ((Keys.ARROW_RIGHT, "2 of"), (Keys.ARROW_LEFT, "1 of"), (Keys.ARROW_LEFT, "1 of")):
             self.player().send_keys(key)
             self.expect(self.shown(".loop-position").startswith(position), f"an arrow key leads to {self.shown('.loop-position')}")
+        self.driver.execute_script(FRAME + "const p = document.querySelector('.loop');"
+                                   "press(p, 'Forward').focus(); while (!isAtEnd(p, 'Forward')) { press(p, 'Forward').click(); }")
+        self.driver.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
         self.expect(self.driver.current_url == url, "an arrow key in the player turns the page")
+        self.player().send_keys(Keys.ARROW_LEFT)
+        self.driver.execute_script("const s = document.querySelector('.loop input[type=range]');"
+                                   "s.value = 0; s.dispatchEvent(new Event('input'));")
         self.button("Play").click()
         self.wait(lambda _: not self.shown(".loop-position").startswith("1 of"))
         self.button("Pause").click()
@@ -324,9 +331,15 @@ class Check:
         at += "return [one(p, '.loop-position'), press(p, 'Pause') !== undefined];"
         position, is_playing = self.driver.execute_script(at)
         self.expect(position == "8 of 14" and not is_playing, f"free play is at {position}, playing: {is_playing}")
+        url = self.driver.current_url
+        typed = self.driver.find_element(By.NAME, "alice")
+        typed.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_LEFT, "s")
+        self.expect(self.driver.current_url == url, "an arrow key in a line that is typed turns the page")
+        self.expect(typed.get_attribute("value") == "hellso", f"typed: {typed.get_attribute('value')!r}")
+        typed.send_keys(Keys.HOME, *[Keys.DELETE] * 6, "hello")
         self.driver.execute_script(row.format("alice sends the line"))
         script = FRAME + "const p = [...document.querySelectorAll('.loop')].at(-1);"
-        script += "while (!press(p, 'Forward').disabled) press(p, 'Forward').click();"
+        script += "while (!isAtEnd(p, 'Forward')) press(p, 'Forward').click();"
         script += "return [one(p, '.loop-kind'), one(p, '.loop-call'), frame(p).map];"
         kind, call, held = self.driver.execute_script(script)
         self.expect(kind == "model", f"free play is labelled {kind}")

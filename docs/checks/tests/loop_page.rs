@@ -1,6 +1,10 @@
 //! The players in the book show every recorded trace, and show it right.
 
-mod common;
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "panicking is how a check fails"
+)]
 
 use std::path::Path;
 use std::process::Command;
@@ -8,8 +12,6 @@ use std::process::Command;
 use book_checks::record::Scene;
 use book_checks::root;
 use shared_testkit::{env::is_strict, skip};
-
-use crate::common::assert_none;
 
 const PAGE: &str = "loop.md";
 
@@ -31,7 +33,7 @@ fn each_player_has_what_it_needs() {
     let problems: Vec<_> = pages
         .flat_map(|page| problems(&page, &read(&page)))
         .collect();
-    assert_none(&problems);
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
 /// In a browser, with `TESTKIT_STRICT` set, as in CI. `loop_page.py` describes what it does.
