@@ -10,8 +10,6 @@
 const LoopModel = (() => {
   const CHUNK = 4096;
   const LISTENER = "listener";
-  // A level-triggered loop can spin. That many turns show it.
-  const MOST_TURNS = 12;
   // So many equal calls in a row are shown one by one, more as one step.
   const MOST_EQUAL = 8;
 
@@ -44,10 +42,11 @@ const LoopModel = (() => {
   /**
    * The state before anything has happened.
    * `milestone` is 1 to 4; `mistake` a known mistake or ""; `trigger` is "edge" or "level". In a recorded scene
-   * clients read when the action `receives` says so; if `readsAlone`, they read whatever arrives.
+   * clients read when the action `receives` says so; if `readsAlone`, they read whatever arrives. A
+   * level-triggered loop can spin: it is left after that many `turns`.
    */
   function start(options) {
-    const defaults = { milestone: 4, mistake: "", trigger: "edge", send: 65536, receive: 65536, readsAlone: true };
+    const defaults = { milestone: 4, mistake: "", trigger: "edge", turns: 6, send: 65536, receive: 65536, readsAlone: true };
     return {
       options: { ...defaults, ...options },
       clients: {},
@@ -95,7 +94,7 @@ const LoopModel = (() => {
           at_client: Math.min(socket.out.length, state.options.receive),
           interest: socket.interest.join(" | "),
           trigger: socket.interest.length ? state.options.trigger : "",
-          ready: state.ready.includes(name),
+          ready: this.isReady(name),
         };
       }
       const map = {};
@@ -103,7 +102,7 @@ const LoopModel = (() => {
         const held = { read_buf: cut(read_buf), read_buf_bytes: read_buf.length, write_buf: write_buf.length };
         map[token] = { name, ...held };
       }
-      const kernel = { pending: [...state.pending], listener_ready: state.ready.includes(LISTENER), sockets };
+      const kernel = { pending: [...state.pending], listener_ready: this.isReady(LISTENER), sockets };
       return { kernel, server: { map } };
     }
 
@@ -179,6 +178,11 @@ const LoopModel = (() => {
       const readiness = socket.interest.filter((name) => now[name]);
       if (socket.ended && readiness[0] === "READABLE") readiness.splice(1, 0, "READ_CLOSED");
       return readiness;
+    }
+
+    /** Whether the next wait would report it. What is not ready any more may still be on the list. */
+    isReady(name) {
+      return this.state.ready.includes(name) && this.readiness(name).length > 0;
     }
 
     /** The events, or none if the call would wait. An edge is reported once, a level while it lasts. */
@@ -259,7 +263,7 @@ const LoopModel = (() => {
     }
 
     run() {
-      for (let turn = 0; turn < MOST_TURNS; turn += 1) {
+      for (let turn = 0; turn < this.state.options.turns; turn += 1) {
         const events = this.kernel.epollWait();
         if (!events.length) return;
         for (const [name, readiness] of events) this.dispatch(name, readiness);

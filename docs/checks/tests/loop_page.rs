@@ -102,13 +102,19 @@ fn problems(name: &str, page: &str) -> Vec<String> {
 }
 
 fn include_of(program: &str) -> String {
-    match program.starts_with("mistaken ") {
-        true => "<!-- source docs/checks/src/bin/mistaken.rs\n\
-                 {{#include ../checks/src/bin/mistaken.rs}}\n-->"
-            .to_owned(),
-        false => format!(
-            "<!-- source {program}/src/main.rs\n\
-             {{{{#include ../../{program}/src/main.rs}}}}\n-->"
+    let (path, include) = match program.split(' ').next() {
+        Some("mistaken") => (
+            "docs/checks/src/bin/mistaken.rs".to_owned(),
+            "../checks/src/bin/mistaken.rs".to_owned(),
         ),
-    }
+        Some("chat.c") => (
+            "docs/examples/chat.c".to_owned(),
+            "../examples/chat.c".to_owned(),
+        ),
+        _ => (
+            format!("{program}/src/main.rs"),
+            format!("../../{program}/src/main.rs"),
+        ),
+    };
+    format!("<!-- source {path}\n{{{{#include {include}}}}}\n-->")
 }
