@@ -15,12 +15,16 @@ class LoopFreePlay {
       h("select", { change: () => this.restart() }, values.map(([value, text]) => h("option", { value }, text))));
     this.trigger = select("Trigger", [["edge", "edge"], ["level", "level"]]);
     this.mistake = select("Mistake", [["", "none"], ...LoopFreePlay.MISTAKES.map((name) => [name, name])]);
-    this.signal = h("button", { type: "button", click: () => this.act({ actor: "server", does: this.state.stopped ? "continued" : "stopped" }) });
+    const signal = () => this.act({ actor: "server", does: this.state.stopped ? "continued" : "stopped" });
+    this.signal = h("button", { type: "button", click: signal });
     const again = h("button", { type: "button", click: () => this.restart() }, "Start again");
     this.rows = h("div", { class: "loop-rows" });
     this.sources = sources;
     this.restart(figure);
-    figure.prepend(h("div", { class: "loop-free", keydown: (event) => event.stopPropagation() }, h("div", {}, this.trigger, this.mistake, this.signal, again), this.rows));
+    // mdBook turns pages with the arrow keys.
+    const keydown = (event) => event.stopPropagation();
+    const settings = h("div", {}, this.trigger, this.mistake, this.signal, again);
+    figure.prepend(h("div", { class: "loop-free", keydown }, settings, this.rows));
   }
 
   restart(figure) {
@@ -45,7 +49,7 @@ class LoopFreePlay {
     const before = this.trace.steps.length;
     const { state, steps } = LoopModel.step(this.state, action);
     this.state = state;
-    this.trace.steps.push(...LoopModel.locate(steps, this.sources[this.trace.source] ?? ""));
+    this.trace.steps.push(...LoopModel.locate(steps, this.sources[this.trace.source]));
     this.player.go(before);
     this.player.play(steps.length > 1 && !matchMedia("(prefers-reduced-motion: reduce)").matches);
     this.drawRows();
@@ -72,11 +76,16 @@ class LoopFreePlay {
     if (!client) return h("div", {}, h("strong", {}, name), button("connects", does("connects")));
     if (client.gone) return h("div", {}, h("strong", {}, name), " has left");
 
-    const input = h("input", { name, value: typed, maxlength: 40, "aria-label": `${name} types`, "data-key": `${name} types` });
+    const label = `${name} types`;
+    const input = h("input", { name, value: typed, maxlength: 40, "aria-label": label, "data-key": label });
     const sends = (text) => () => ({ does: "sends", text: text() });
     const bulk = () => `${"x".repeat(LoopFreePlay.BULK - 1)}\n`;
-    const sending = [input, button("sends the line", sends(() => `${input.value}\n`)),
-      button("sends it without a newline", sends(() => input.value)), button("sends 60,000 bytes", sends(bulk))];
+    const sending = [
+      input,
+      button("sends the line", sends(() => `${input.value}\n`)),
+      button("sends it without a newline", sends(() => input.value)),
+      button("sends 60,000 bytes", sends(bulk)),
+    ];
     return h("div", {}, h("strong", {}, name), client.halfClosed ? [] : sending,
       client.reads ? button("stops reading", does("stops reading")) : button("reads", does("reads")),
       client.halfClosed ? [] : button("half-closes", does("half-closes")), button("leaves", does("leaves")));

@@ -46,9 +46,10 @@ const LoopModel = (() => {
    * level-triggered loop can spin: it is left after that many `turns`.
    */
   function start(options) {
-    const defaults = { milestone: 4, mistake: "", trigger: "edge", turns: 6, send: 65536, receive: 65536, readsAlone: true };
+    const program = { milestone: 4, mistake: "", trigger: "edge" };
+    const surroundings = { turns: 6, send: 65536, receive: 65536, readsAlone: true };
     return {
-      options: { ...defaults, ...options },
+      options: { ...program, ...surroundings, ...options },
       clients: {},
       pending: [],
       sockets: { [LISTENER]: { interest: ["READABLE"], backlog: true } },

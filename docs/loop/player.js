@@ -20,8 +20,9 @@ class LoopPlayer {
     this.title = h("strong");
     this.parts = {};
     const columns = ["Clients", "Kernel", "Server"].map((name) => {
-      this.parts[name.toLowerCase()] = h("div", { class: "loop-parts" });
-      return h("section", { class: "loop-column", "aria-label": name }, h("h4", {}, name), this.parts[name.toLowerCase()]);
+      const parts = h("div", { class: "loop-parts" });
+      this.parts[name.toLowerCase()] = parts;
+      return h("section", { class: "loop-column", "aria-label": name }, h("h4", {}, name), parts);
     });
     this.pane = h("div");
     this.parts.server.before(this.pane);
@@ -31,7 +32,8 @@ class LoopPlayer {
     this.back = button("Back", () => this.go(this.index - 1));
     this.playing = button("Play", () => this.play(this.timer === undefined));
     this.forward = button("Forward", () => this.next());
-    this.scrubber = h("input", { type: "range", min: 0, "aria-label": "Step", input: () => this.go(Number(this.scrubber.value)) });
+    const scrub = () => this.go(Number(this.scrubber.value));
+    this.scrubber = h("input", { type: "range", min: 0, "aria-label": "Step", input: scrub });
     this.position = h("span", { class: "loop-position" });
     this.speed = h("select", { "aria-label": "Speed" },
       [["slow", 3000], ["normal", 1500], ["fast", 500]].map(([name, wait]) => h("option", { value: wait }, name)));
@@ -39,8 +41,9 @@ class LoopPlayer {
     this.controls = h("div", { class: "loop-controls" },
       this.back, this.playing, this.forward, this.scrubber, this.position, this.speed);
     const head = h("div", { class: "loop-head" }, this.kind, this.title, traces.length > 1 ? this.variants : undefined);
+    const step = h("div", { class: "loop-step" }, this.call, this.caption, this.ask, this.controls);
     this.element = h("div", { class: "loop", tabindex: 0, role: "group", keydown: (event) => this.key(event) },
-      head, h("div", { class: "loop-columns" }, columns), h("div", { class: "loop-step" }, this.call, this.caption, this.ask, this.controls));
+      head, h("div", { class: "loop-columns" }, columns), step);
     host.prepend(this.element);
   }
 
@@ -49,8 +52,8 @@ class LoopPlayer {
     this.play(false);
     this.trace = trace;
     this.asked = new Set();
-    this.source = trace.source in this.sources ? LoopView.sourcePane(trace.source, this.sources[trace.source]) : undefined;
-    this.pane.replaceChildren(...(this.source ? [this.source.pane] : []));
+    this.source = LoopView.sourcePane(trace.source, this.sources[trace.source]);
+    this.pane.replaceChildren(this.source.pane);
     this.kind.textContent = trace.isModel ? "model" : "recorded";
     this.title.textContent = trace.title;
     this.element.setAttribute("aria-label", `${trace.title}, step by step`);
@@ -70,7 +73,7 @@ class LoopPlayer {
     const shown = LoopView.columns(this.trace, this.index);
     for (const [name, part] of Object.entries(this.parts)) part.replaceChildren(...shown[name]);
     this.parts.server.parentNode.classList.toggle("loop-now", step?.actor === "server");
-    if (this.source) LoopView.markLine(this.source, step?.line);
+    LoopView.markLine(this.source, step?.line);
     this.call.textContent = step ? LoopView.callText(step) : "";
     this.caption.textContent = step ? LoopView.caption(step) : "Nothing has happened yet.";
     this.scrubber.max = Math.max(0, steps.length - 1);
@@ -104,7 +107,8 @@ class LoopPlayer {
       this.forward.focus();
     };
     const buttons = answers.map((text, i) => h("button", { type: "button", click: () => answer(i) }, text));
-    this.ask.replaceChildren(h("p", {}, h("strong", {}, "What happens next? "), question), h("div", {}, buttons), verdict);
+    const lead = h("strong", {}, "What happens next? ");
+    this.ask.replaceChildren(h("p", {}, lead, question), h("div", {}, buttons), verdict);
     this.ask.hidden = false;
     this.ask.focus({ preventScroll: true });
   }

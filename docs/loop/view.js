@@ -99,6 +99,8 @@ const LoopView = (() => {
 
   // Kernel
 
+  const BUFFERS = { unread: "to be read", unsent: "to be sent", at_client: "at the client" };
+
   /** A buffer's bar. Its length is on a logarithmic scale, so that six bytes can be seen next to a million. */
   function buffer(label, key, now, before) {
     const width = now === 0 ? 0 : 100 * Math.min(1, Math.log2(now + 1) / 22);
@@ -114,9 +116,7 @@ const LoopView = (() => {
     return h("div", { class: "loop-card", "data-socket": name },
       h("p", {}, h("strong", {}, name), " interest: ",
         h("span", { class: isChanged ? "loop-changed" : "", "data-value": "interest" }, interest)),
-      socket.unread !== undefined ? buffer("to be read", "unread", socket.unread, before?.unread) : undefined,
-      socket.unsent !== undefined ? buffer("to be sent", "unsent", socket.unsent, before?.unsent) : undefined,
-      socket.at_client !== undefined ? buffer("at the client", "at_client", socket.at_client, before?.at_client) : undefined);
+      Object.entries(BUFFERS).map(([key, label]) => buffer(label, key, socket[key], before?.[key])));
   }
 
   function list(label, key, names) {
@@ -134,9 +134,9 @@ const LoopView = (() => {
   // Server
 
   function mapTable(map) {
-    const rows = Object.entries(map).map(([token, { name, read_buf: text, read_buf_bytes: size, write_buf: queued }]) => {
-      const held = size > 12 ? bytes(size) : JSON.stringify(text);
-      const cells = [token, name, held, number(queued)];
+    const rows = Object.entries(map).map(([token, entry]) => {
+      const held = entry.read_buf_bytes > 12 ? bytes(entry.read_buf_bytes) : JSON.stringify(entry.read_buf);
+      const cells = [token, entry.name, held, number(entry.write_buf)];
       return h("tr", { "data-token": token }, cells.map((cell) => h("td", {}, cell)));
     });
     const head = ["map", "client", "read_buf", "write_buf"].map((text) => h("th", { scope: "col" }, text));

@@ -206,7 +206,12 @@ class Check:
             self.traces[trace["scene"]] = trace
         options = webdriver.ChromeOptions()
         # Without a sandbox, because CI may be root; the pages are our own.
-        for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        for argument in (
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+        ):
             options.add_argument(argument)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         self.driver = webdriver.Chrome(service=Service("/usr/bin/chromedriver"), options=options)
@@ -234,32 +239,58 @@ class Check:
 
     def play_all(self, page, width):
         self.open(page, width=width)
-        self.driver.execute_script("for (const opener of document.querySelectorAll('.loop-open')) opener.click()")
+        self.driver.execute_script(
+            "for (const opener of document.querySelectorAll('.loop-open')) opener.click()"
+        )
         for index, scenes in enumerate(self.figures()):
             if scenes == ["model"]:
                 continue
             for variant, scene in enumerate(scenes):
-                self.compare(scene, self.driver.execute_script(PLAY, index, variant, width == DESK), width)
+                self.compare(
+                    scene, self.driver.execute_script(PLAY, index, variant, width == DESK), width
+                )
 
     def compare(self, scene, shown, width):
         trace = self.traces[scene]
         source = self.source(trace["source"])
-        self.expect(len(shown["there"]) == len(trace["steps"]), f"{scene}: {len(shown['there'])} steps are shown")
+        self.expect(
+            len(shown["there"]) == len(trace["steps"]),
+            f"{scene}: {len(shown['there'])} steps are shown",
+        )
         is_back = shown["back"] == (shown["there"] if width == DESK else shown["there"][-1:])
         self.expect(is_back, f"{scene}: going back shows something else")
         for index, frame in enumerate(shown["there"]):
             for key, value in expected_frame(trace, index, source).items():
-                self.expect(frame[key] == value, f"{scene}, step {index + 1}: {key} is {frame[key]!r}, not {value!r}")
+                self.expect(
+                    frame[key] == value,
+                    f"{scene}, step {index + 1}: {key} is {frame[key]!r}, not {value!r}",
+                )
             self.expect(frame["caption"], f"{scene}, step {index + 1} has no caption")
-            self.expect(not frame["wide"], f"{scene}, step {index + 1}: {frame['wide']} must be scrolled at {width} px")
-        asks = {str(i): step["ask"] for i, step in enumerate(trace["steps"]) if "ask" in step and i > 0}
-        self.expect(asks.keys() == shown["asked"].keys(), f"{scene}: asked before {list(shown['asked'])}, not {list(asks)}")
+            self.expect(
+                not frame["wide"],
+                f"{scene}, step {index + 1}: {frame['wide']} must be scrolled at {width} px",
+            )
+        asks = {
+            str(i): step["ask"] for i, step in enumerate(trace["steps"]) if "ask" in step and i > 0
+        }
+        self.expect(
+            asks.keys() == shown["asked"].keys(),
+            f"{scene}: asked before {list(shown['asked'])}, not {list(asks)}",
+        )
         for index, ask in asks.items():
             asked = shown["asked"].get(index, {"question": "", "answers": [], "last": ""})
-            self.expect(asked["question"].endswith(ask["question"]), f"{scene}: asks {asked['question']!r}")
+            self.expect(
+                asked["question"].endswith(ask["question"]), f"{scene}: asks {asked['question']!r}"
+            )
             self.expect(asked["answers"] == ask["answers"], f"{scene}: answers {asked['answers']}")
-            verdict = "Right." if ask["right"] == len(ask["answers"]) - 1 else f"No: {ask['answers'][ask['right']]}."
-            self.expect(asked["last"].startswith(verdict), f"{scene}: {asked['last']!r}, not {verdict!r}")
+            verdict = (
+                "Right."
+                if ask["right"] == len(ask["answers"]) - 1
+                else f"No: {ask['answers'][ask['right']]}."
+            )
+            self.expect(
+                asked["last"].startswith(verdict), f"{scene}: {asked['last']!r}, not {verdict!r}"
+            )
 
     def model_all(self):
         self.open()
@@ -267,15 +298,25 @@ class Check:
             options = model_options(trace)
             if options is None:
                 continue
-            actions = [{key: step.get(key) for key in ("actor", "does", "bytes", "text")} for step in trace["steps"] if "does" in step]
+            actions = [
+                {key: step.get(key) for key in ("actor", "does", "bytes", "text")}
+                for step in trace["steps"]
+                if "does" in step
+            ]
             source = (self.workspace / trace["source"]).read_text()
             steps = self.driver.execute_script(MODEL, options, actions, source)
             # The model knows the lines of the servers in Rust.
             has_lines = trace["source"].endswith(".rs")
             model, real = comparable(steps, has_lines), comparable(trace["steps"], has_lines)
             for group, (ours, theirs) in enumerate(zip(model, real)):
-                self.expect(ours == theirs, f"{scene}: after action {group}, the model has {ours}, the recording {theirs}")
-            self.expect(len(model) == len(real), f"{scene}: the model has {len(model)} actions, the recording {len(real)}")
+                self.expect(
+                    ours == theirs,
+                    f"{scene}: after action {group}, the model has {ours}, the recording {theirs}",
+                )
+            self.expect(
+                len(model) == len(real),
+                f"{scene}: the model has {len(model)} actions, the recording {len(real)}",
+            )
 
     def player(self):
         return self.driver.find_element(By.CSS_SELECTOR, ".loop")
@@ -286,16 +327,27 @@ class Check:
     def keys_and_play(self):
         self.open()
         url = self.driver.current_url
-        for key, position in ((Keys.ARROW_RIGHT, "2 of"), (Keys.ARROW_LEFT, "1 of"), (Keys.ARROW_LEFT, "1 of")):
+        for key, position in (
+            (Keys.ARROW_RIGHT, "2 of"),
+            (Keys.ARROW_LEFT, "1 of"),
+            (Keys.ARROW_LEFT, "1 of"),
+        ):
             self.player().send_keys(key)
-            self.expect(self.shown(".loop-position").startswith(position), f"an arrow key leads to {self.shown('.loop-position')}")
-        self.driver.execute_script(FRAME + "const p = document.querySelector('.loop');"
-                                   "press(p, 'Forward').focus(); while (!isAtEnd(p, 'Forward')) { press(p, 'Forward').click(); }")
+            self.expect(
+                self.shown(".loop-position").startswith(position),
+                f"an arrow key leads to {self.shown('.loop-position')}",
+            )
+        self.driver.execute_script(
+            FRAME + "const p = document.querySelector('.loop');"
+            "press(p, 'Forward').focus(); while (!isAtEnd(p, 'Forward')) { press(p, 'Forward').click(); }"
+        )
         self.driver.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
         self.expect(self.driver.current_url == url, "an arrow key in the player turns the page")
         self.player().send_keys(Keys.ARROW_LEFT)
-        self.driver.execute_script("const s = document.querySelector('.loop input[type=range]');"
-                                   "s.value = 0; s.dispatchEvent(new Event('input'));")
+        self.driver.execute_script(
+            "const s = document.querySelector('.loop input[type=range]');"
+            "s.value = 0; s.dispatchEvent(new Event('input'));"
+        )
         self.button("Play").click()
         self.wait(lambda _: not self.shown(".loop-position").startswith("1 of"))
         self.button("Pause").click()
@@ -304,7 +356,9 @@ class Check:
         WebDriverWait(self.driver, DEADLINE, poll_frequency=0.1).until(is_so)
 
     def button(self, label, within=".loop"):
-        return self.driver.find_element(By.XPATH, f"//*[contains(@class, '{within[1:]}')]//button[text()='{label}']")
+        return self.driver.find_element(
+            By.XPATH, f"//*[contains(@class, '{within[1:]}')]//button[text()='{label}']"
+        )
 
     def free_play(self):
         """Under reduced motion, nothing moves by itself."""
@@ -316,12 +370,19 @@ class Check:
         at = FRAME + "const p = [...document.querySelectorAll('.loop')].at(-1);"
         at += "return [one(p, '.loop-position'), press(p, 'Pause') !== undefined];"
         position, is_playing = self.driver.execute_script(at)
-        self.expect(position == "8 of 14" and not is_playing, f"free play is at {position}, playing: {is_playing}")
+        self.expect(
+            position == "8 of 14" and not is_playing,
+            f"free play is at {position}, playing: {is_playing}",
+        )
         url = self.driver.current_url
         typed = self.driver.find_element(By.NAME, "alice")
         typed.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_LEFT, "s")
-        self.expect(self.driver.current_url == url, "an arrow key in a line that is typed turns the page")
-        self.expect(typed.get_attribute("value") == "hellso", f"typed: {typed.get_attribute('value')!r}")
+        self.expect(
+            self.driver.current_url == url, "an arrow key in a line that is typed turns the page"
+        )
+        self.expect(
+            typed.get_attribute("value") == "hellso", f"typed: {typed.get_attribute('value')!r}"
+        )
         typed.send_keys(Keys.HOME, *[Keys.DELETE] * 6, "hello")
         self.driver.execute_script(row.format("alice sends the line"))
         script = FRAME + "const p = [...document.querySelectorAll('.loop')].at(-1);"
@@ -335,8 +396,10 @@ class Check:
 
     def contrast(self, theme):
         self.open(theme=theme)
-        self.driver.execute_script("for (const s of document.querySelectorAll('.loop input[type=range]'))"
-                                   "{ s.value = s.max * 0.6; s.dispatchEvent(new Event('input')); }")
+        self.driver.execute_script(
+            "for (const s of document.querySelectorAll('.loop input[type=range]'))"
+            "{ s.value = s.max * 0.6; s.dispatchEvent(new Event('input')); }"
+        )
         ratio, text, count = self.driver.execute_script(CONTRAST)
         self.expect(count > 50, f"only {count} texts are visible")
         self.expect(ratio >= LEAST_CONTRAST, f"{theme}: {text!r} has a contrast of {ratio:.2f}")
@@ -347,7 +410,9 @@ class Check:
         for image in self.driver.find_elements(By.CSS_SELECTOR, "figure[data-scene] img"):
             name = image.get_attribute("src").rsplit("/", 1)[-1]
             width = self.driver.execute_script("return arguments[0].naturalWidth", image)
-            self.expect(image.is_displayed() and width > 0, f"{page}: without scripts, {name} is not shown")
+            self.expect(
+                image.is_displayed() and width > 0, f"{page}: without scripts, {name} is not shown"
+            )
         self.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
     def console(self):
@@ -428,7 +493,11 @@ def main():
         print(f"missing: {error}")
         sys.exit(2)
     try:
-        pages = [path.name for path in sorted(book.glob("*.html")) if path.name != "print.html" and "data-scene" in path.read_text()]
+        pages = [
+            path.name
+            for path in sorted(book.glob("*.html"))
+            if path.name != "print.html" and "data-scene" in path.read_text()
+        ]
         check.expect(PAGE in pages, f"{PAGE} has no scene")
         for page in pages:
             # The chapters have the same players, only smaller.
