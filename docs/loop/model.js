@@ -21,7 +21,7 @@ const LoopModel = (() => {
     write: "self.stream.write(",
     Accepted: "println!(\"Accepted connection",
     Registered: "println!(\"Registered client",
-    Client: "println!(\"Client {token:?} disconnected",
+    Client: /^ {8}println!\("Client \{token:\?\} disconnected/,
     Event: "println!(\"Client event",
     Buffering: "println!(\"Buffering partial",
     Broadcast: "println!(\"Broadcast",
@@ -270,7 +270,7 @@ const LoopModel = (() => {
         for (const [name, readiness] of events) this.dispatch(name, readiness);
         for (const name of Object.keys(this.state.clients)) this.kernel.deliver(name);
       }
-      const caption = "And so on: the loop spins, because the socket stays ready.";
+      const caption = "And so on: the loop spins, because every wait has something to report.";
       this.kernel.note({ actor: "server", does: "spins", caption }, LINES.epoll_wait);
     }
 
