@@ -10,7 +10,7 @@
 const LoopModel = (() => {
   const CHUNK = 4096;
   const LISTENER = "listener";
-  // So many equal calls in a row are shown one by one, more as one step.
+  // Up to that many equal calls in a row are shown one by one, more as one step.
   const MOST_EQUAL = 8;
 
   // Where the program makes a call, as its source has it.
@@ -243,6 +243,7 @@ const LoopModel = (() => {
 
     close(name, at) {
       delete this.state.sockets[name];
+      this.state.clients[name].gone = true;
       this.state.ready = this.state.ready.filter((other) => other !== name);
       this.note({ actor: "server", call: "close", on: name, result: 0 }, at);
     }
