@@ -74,7 +74,7 @@ class LoopFreePlay {
     }, label);
     const does = (what) => () => ({ does: what });
     if (!client) return h("div", {}, h("strong", {}, name), button("connects", does("connects")));
-    if (client.gone) return h("div", {}, h("strong", {}, name), " has left");
+    if (client.gone) return h("div", {}, h("strong", {}, name), " is disconnected");
 
     const label = `${name} types`;
     const input = h("input", { name, value: typed, maxlength: 40, "aria-label": label, "data-key": label });

@@ -10,7 +10,7 @@
 const LoopModel = (() => {
   const CHUNK = 4096;
   const LISTENER = "listener";
-  // So many equal calls in a row are shown one by one, more as one step.
+  // Up to that many equal calls in a row are shown one by one, more as one step.
   const MOST_EQUAL = 8;
 
   // Where the program makes a call, as its source has it.
@@ -21,7 +21,7 @@ const LoopModel = (() => {
     write: "self.stream.write(",
     Accepted: "println!(\"Accepted connection",
     Registered: "println!(\"Registered client",
-    Client: "println!(\"Client {token:?} disconnected",
+    Client: /^ {8}println!\("Client \{token:\?\} disconnected/,
     Event: "println!(\"Client event",
     Buffering: "println!(\"Buffering partial",
     Broadcast: "println!(\"Broadcast",
@@ -243,6 +243,7 @@ const LoopModel = (() => {
 
     close(name, at) {
       delete this.state.sockets[name];
+      this.state.clients[name].gone = true;
       this.state.ready = this.state.ready.filter((other) => other !== name);
       this.note({ actor: "server", call: "close", on: name, result: 0 }, at);
     }
@@ -270,7 +271,7 @@ const LoopModel = (() => {
         for (const [name, readiness] of events) this.dispatch(name, readiness);
         for (const name of Object.keys(this.state.clients)) this.kernel.deliver(name);
       }
-      const caption = "And so on: the loop spins, because the socket stays ready.";
+      const caption = "And so on: the loop spins, because every wait has something to report.";
       this.kernel.note({ actor: "server", does: "spins", caption }, LINES.epoll_wait);
     }
 

@@ -65,14 +65,14 @@ const LoopView = (() => {
       return `The server changes its interest in ${on}. The kernel checks again whether ${on} is ready.`;
     },
     close: ({ on }) => `The server closes ${on}'s socket.`,
+    print: () => "The server prints a line.",
   };
 
   /** One sentence about the step: its own, or one that fits every such step. */
   function caption(step) {
     if (step.caption) return step.caption;
-    if (step.does) return CLIENT_STEPS[step.does]?.(step.actor, step) ?? "";
-    if (step.call) return CALLS[step.call]?.(step) ?? "";
-    return "The server prints a line.";
+    const sentence = step.does ? CLIENT_STEPS[step.does](step.actor, step) : CALLS[step.call ?? "print"](step);
+    return sentence[0].toUpperCase() + sentence.slice(1);
   }
 
   // Clients

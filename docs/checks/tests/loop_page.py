@@ -392,6 +392,10 @@ class Check:
         self.expect(kind == "model", f"free play is labelled {kind}")
         self.expect(call == 'bob receives 6 bytes "hello\\n"', f"free play ends with {call}")
         self.expect(len(held) == 2, f"free play ends with {held}")
+        # The server closes its side, too. Then nothing is left to do for bob.
+        self.driver.execute_script(row.format("bob half-closes"))
+        rows = self.driver.find_element(By.CSS_SELECTOR, ".loop-rows").text
+        self.expect("bob\nis disconnected" in rows, f"after a half-close: {rows}")
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
     def contrast(self, theme):
