@@ -1,11 +1,13 @@
 //! What is known about a server when a test fails: from the kernel, the log and the talk.
 
+use std::env;
 use std::net::SocketAddr;
 use std::thread;
 
 use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::{FDInfo, FDTarget};
 
+use crate::env::SERVER_ADDR;
 use crate::log::{Kind, Log};
 use crate::proc::process::Thread;
 use crate::proc::{epoll, process, socket};
@@ -134,6 +136,8 @@ pub(crate) struct Peer {
 #[derive(Clone, Debug)]
 pub(crate) struct Evidence {
     pub is_starting: bool,
+    /// At 127.0.0.1:8080, though every test asks for a free port.
+    pub listens_at_default: bool,
     pub has_ended: bool,
     pub is_killed_by: Option<i32>,
     /// Its lines.
@@ -156,6 +160,8 @@ impl Evidence {
         let (has_ended, is_killed_by) = log.end();
         let mut evidence = Evidence {
             is_starting,
+            listens_at_default: env::var_os(SERVER_ADDR).is_none()
+                && log.address().is_some_and(|address| address.port() == 8080),
             has_ended,
             is_killed_by,
             stdout: log.lines(Kind::Stdout),

@@ -55,7 +55,7 @@ pub(crate) fn watch(log: &Arc<Log>) {
 /// well as those of this crate's own assertions. A Rust backtrace comes last of all.
 pub(crate) fn teach() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| panic::set_hook(Box::new(|info| report(info))));
+    ONCE.call_once(|| panic::set_hook(Box::new(report)));
 }
 
 fn report(info: &PanicHookInfo) {

@@ -40,8 +40,8 @@ pub(crate) fn first(evidence: &Evidence) -> Option<Cause> {
 #[rustfmt::skip]
 const RULES: &[Rule] = &[
     // It has ended, and its last words say why.
-    ("address-ignored", |e| when(e.is_starting && e.ended_with(&["in use"])),
-        "The server was to listen on a free port and ended because its address is in use: it listens on another address than its argument.",
+    ("address-ignored", |e| when(e.is_starting && e.ended_with(&["in use"]) || e.listens_at_default),
+        "The server was to listen on port 0, a free port, but used another one: its argument is ignored.",
         (START_PAGE, "Run a chapter's tests against it")),
     ("eintr", |e| when(e.ended_with(&["interrupted", "eintr", "os error 4)"])),
         "The server ended because a signal interrupted a call (EINTR). Make the call again.",
@@ -111,8 +111,8 @@ const RULES: &[Rule] = &[
     ("not-text", |e| when(e.talk == Talk::Replaced),
         "Bytes that are not text came as U+FFFD. Keep lines as bytes, and do not convert them to a string.",
         (BROADCAST, "A stream has no messages")),
-    ("echo", echo,
-        "The server wrote to {} although nobody else had sent a line: the sender gets its own line. Skip the sender's token.",
+    ("echo", |e| clients(e, echo),
+        "The server wrote more to {} than the others have sent: the sender gets its own line. Skip the sender's token.",
         (BROADCAST, "To everyone but the sender")),
     ("half-line-broadcast", |e| clients(e, half_line_broadcast),
         "The server broadcast bytes of {} up to a place where no line ends. Keep them until their newline arrives.",
@@ -137,7 +137,7 @@ const RULES: &[Rule] = &[
     ("not-closed", |e| when(e.dead_sockets > 0 && e.is_asleep()),
         "The server sleeps, and a connection that is over is still open and registered. Remove the client from the map and from epoll, and close it.",
         (BROADCAST, "One way out")),
-    ("write-half-skipped", |e| if e.is_asleep() { client(e, |p, s| is_stuck(s) && !wrote_since(e, p) && has_half_line(e, p)) } else { None },
+    ("write-half-skipped", |e| if e.is_asleep() { client(e, |p, s| is_stuck(s) && has_half_line(e, p)) } else { None },
         "Bytes are queued for {}, WRITABLE is on and the socket has room, but the server sleeps: after half a line of that client, the write half of the event was skipped.",
         (WRITE, "One event, two halves")),
     ("write-until-would-block", |e| if e.is_asleep() { client(e, |p, s| is_stuck(s) && wrote_since(e, p)) } else { None },
@@ -282,24 +282,19 @@ fn waits_for_line(e: &Evidence, peer: &Peer, socket: &Socket) -> bool {
 
 /// Whether as many bytes were written to a client as others have broadcast since it was registered.
 fn has_everything(e: &Evidence, peer: &Peer) -> bool {
-    let Some(token) = &peer.token else {
-        return false;
-    };
-    let Some(start) = e.last("Registered", token) else {
-        return false;
-    };
+    peer.token.is_some() && due(e, peer) <= e.writes_to(peer).iter().sum()
+}
+
+/// How many bytes others have broadcast since a client was registered.
+fn due(e: &Evidence, peer: &Peer) -> usize {
+    let Some(token) = &peer.token else { return 0 };
+    let start = e.last("Registered", token).unwrap_or(0);
     let own = format!("from {token}");
     let lines = e.stdout[start..]
         .iter()
         .filter(|line| !line.ends_with(&own));
-    let counts = lines.filter_map(|line| {
-        line.strip_prefix("Broadcast ")?
-            .split(' ')
-            .next()?
-            .parse::<usize>()
-            .ok()
-    });
-    counts.sum::<usize>() <= e.writes_to(peer).iter().sum()
+    let counts = lines.filter_map(|line| line.strip_prefix("Broadcast ")?.split(' ').next());
+    counts.filter_map(|count| count.parse::<usize>().ok()).sum()
 }
 
 /// The bytes of the complete lines that a client has sent.
@@ -345,27 +340,20 @@ fn is_trimmed(e: &Evidence, peer: &Peer) -> bool {
     sum > 0 && sum < sent.len() && sent.len() < MOST_TRIMMED && trimmed(sent).len() == sum
 }
 
-/// Whether something was written to the only client that has ever broadcast.
-fn echo(e: &Evidence) -> Option<String> {
-    let mut senders = e
-        .stdout
-        .iter()
-        .filter(|line| line.starts_with("Broadcast "))
-        .filter_map(|line| line.split(" from ").nth(1));
-    let sender = senders.next()?;
-    if senders.any(|other| other != sender) {
-        return None;
-    }
-    e.last("Wrote ", &format!("bytes to {sender}"))
-        .map(|_| sender.to_owned())
+/// More was written to a client than the others have broadcast.
+fn echo(e: &Evidence, peer: &Peer) -> bool {
+    let written = e.writes_to(peer).iter().sum::<usize>();
+    e.is_asleep() && peer.token.is_some() && written > due(e, peer)
 }
 
 fn half_line_broadcast(e: &Evidence, peer: &Peer) -> bool {
     let mut at = 0;
-    e.broadcasts_from(peer).iter().any(|count| {
-        at += count;
-        *count > 0 && peer.sent.get(at - 1).is_some_and(|&byte| byte != b'\n')
-    })
+    let counts = e.broadcasts_from(peer);
+    counts.iter().sum::<usize>() >= complete(peer).len()
+        && counts.iter().any(|count| {
+            at += count;
+            *count > 0 && peer.sent.get(at - 1).is_some_and(|&byte| byte != b'\n')
+        })
 }
 
 fn says_goodbye(e: &Evidence, peer: &Peer) -> bool {
@@ -385,11 +373,13 @@ fn is_done(e: &Evidence, peer: &Peer) -> bool {
     has_everything(e, peer) && sum >= complete(peer).len()
 }
 
+/// Whether the last line about a client is the one about half a line.
 fn has_half_line(e: &Evidence, peer: &Peer) -> bool {
     let Some(token) = &peer.token else {
         return false;
     };
-    e.last("Buffering partial", token).is_some()
+    e.last("Buffering partial", token)
+        .is_some_and(|place| Some(place) == e.last("", token))
 }
 
 fn fragment_lost(e: &Evidence, peer: &Peer) -> bool {
@@ -423,6 +413,7 @@ mod tests {
         };
         Evidence {
             is_starting: false,
+            listens_at_default: false,
             has_ended: false,
             is_killed_by: None,
             stdout: stdout.iter().map(|line| (*line).to_owned()).collect(),
