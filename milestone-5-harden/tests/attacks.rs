@@ -576,10 +576,16 @@ fn more_senders_in_a_turn_than_a_write_takes_pieces() {
 /// A server whose stdout is not read, and two clients.
 fn unlogged() -> (Server, Client, Client) {
     let server = Server::builder(program!()).leave_stdout_unread().start();
-    let alice = server.connect("alice");
-    let bob = server.connect("bob");
-    server.wait_until("bob is registered", || server.interest(&bob).is_some());
+    let (alice, bob) = two_clients(&server);
     (server, alice, bob)
+}
+
+/// They are registered, according to the kernel: the log may be unread, or report that an earlier
+/// client with the same port is.
+fn two_clients(server: &Server) -> (Client, Client) {
+    let (alice, bob) = (server.connect("alice"), server.connect("bob"));
+    server.wait_until("bob is registered", || server.interest(&bob).is_some());
+    (alice, bob)
 }
 
 fn chat(alice: &mut Client, bob: &mut Client, lines: usize) {
@@ -677,7 +683,7 @@ fn an_unread_stderr_does_no_harm_and_dropped_lines_are_counted() {
     const ERRORS: usize = 6_000;
     let mut server = Server::builder(program!()).leave_stderr_unread().start();
     cause_errors(&server, ERRORS);
-    let (mut alice, mut bob) = (server.client("alice"), server.client("bob"));
+    let (mut alice, mut bob) = two_clients(&server);
     chat(&mut alice, &mut bob, 1);
     server.read_stderr();
     server.terminate();
@@ -695,7 +701,7 @@ fn a_closed_stderr_does_no_harm() {
     let mut server = Server::builder(program!()).leave_stderr_unread().start();
     server.close_stderr();
     cause_errors(&server, 1_000);
-    let (mut alice, mut bob) = (server.client("alice"), server.client("bob"));
+    let (mut alice, mut bob) = two_clients(&server);
     chat(&mut alice, &mut bob, 1);
     server.terminate();
     assert_eq!(server.expect_exit(), Some(0));
