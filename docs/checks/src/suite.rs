@@ -55,6 +55,15 @@ pub struct Outcome {
     pub output: String,
 }
 
+impl Outcome {
+    /// Whether the test, or a part of it, was skipped.
+    #[must_use]
+    pub fn was_skipped(&self) -> bool {
+        let report = format!("skipped: {}: ", self.test);
+        self.output.contains(&report)
+    }
+}
+
 impl Suite {
     /// Builds the tests of a package: `article.rs`, `departures.rs` and `attacks.rs`, as far as its
     /// folder `tests` has them.

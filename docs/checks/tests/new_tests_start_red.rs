@@ -36,10 +36,7 @@ fn run_new_tests(before: &str, chapter: &str) -> Vec<Outcome> {
     let mut outcomes = suite.run(&suite::command(&program), |test| {
         !old.iter().any(|old| old == test)
     });
-    outcomes.retain(|outcome| {
-        let skipped = format!("skipped: {}: ", outcome.test);
-        !outcome.output.contains(&skipped)
-    });
+    outcomes.retain(|outcome| !outcome.was_skipped());
     assert!(!outcomes.is_empty(), "{chapter} has no new tests");
     outcomes
 }
