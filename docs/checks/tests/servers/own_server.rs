@@ -65,7 +65,7 @@ fn a_server_that_does_not_start_gets_likely_causes() {
             assert!(output.contains(said), "no {said:?} in:\n{output}");
         }
     }
-    let page = include_str!("../../src/your-own-server.md");
+    let page = include_str!("../../../src/your-own-server.md");
     assert!(page.contains("\n## Run a chapter's tests against it\n"));
 }
 
