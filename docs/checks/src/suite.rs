@@ -10,12 +10,11 @@
 //! }
 //! ```
 
-use std::collections::VecDeque;
 use std::env;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 
 use serde_json::Value;
@@ -23,8 +22,9 @@ use shared_testkit::env::{DEADLINE_SCALE, SERVER_ADDR, SERVER_CMD};
 
 use crate::workspace::root;
 
-/// How many tests run at once: more than there are cores, because a failing test mostly waits.
-const AT_ONCE: usize = 24;
+/// How many tests run at once, of all suites together: more than there are cores, because a failing test
+/// mostly waits, and not so many that one which works is starved.
+const AT_ONCE: usize = 64;
 
 /// The deadline of a test, as a fraction of the usual 20 seconds. Only failing tests get that far.
 const SCALE: &str = "0.1";
@@ -124,31 +124,20 @@ impl Suite {
     #[must_use]
     pub fn run(&self, server_command: &str, wanted: impl Fn(&str) -> bool) -> Vec<Outcome> {
         let tests = self.tests.iter().filter(|test| wanted(&test.name));
-        let waiting = Mutex::new(tests.collect::<VecDeque<_>>());
-        let next = || {
-            let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            waiting.pop_front()
-        };
-        let outcomes = Mutex::new(Vec::new());
-        thread::scope(|scope| {
-            for _ in 0..AT_ONCE {
-                scope.spawn(|| {
-                    while let Some(test) = next() {
-                        let outcome = self.run_one(test, server_command);
-                        let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-                        outcomes.push(outcome);
-                    }
-                });
-            }
+        let mut outcomes: Vec<_> = thread::scope(|scope| {
+            let run_one = |test| scope.spawn(move || self.run_one(test, server_command));
+            let running: Vec<_> = tests.map(run_one).collect();
+            let outcomes = running.into_iter().map(|thread| thread.join());
+            outcomes
+                .map(|outcome| outcome.expect("the test can be run"))
+                .collect()
         });
-        let mut outcomes = outcomes
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
         outcomes.sort_by(|a, b| a.test.cmp(&b.test));
         outcomes
     }
 
     fn run_one(&self, test: &Test, server_command: &str) -> Outcome {
+        let _place = Place::take();
         let address = self.server_address.map(|address| address.to_string());
         let output = Command::new(&test.binary)
             .args(["--exact", &test.name, "--nocapture"])
@@ -166,6 +155,29 @@ impl Suite {
             passed: output.status.success(),
             output: String::from_utf8_lossy(&text).into_owned(),
         }
+    }
+}
+
+/// One of the [`AT_ONCE`] places for a test that runs.
+struct Place;
+
+static TAKEN: Mutex<usize> = Mutex::new(0);
+static GIVEN_BACK: Condvar = Condvar::new();
+
+impl Place {
+    /// Waits until a place is free.
+    fn take() -> Place {
+        let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = GIVEN_BACK.wait_while(taken, |taken| *taken == AT_ONCE);
+        *taken.unwrap_or_else(PoisonError::into_inner) += 1;
+        Place
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        GIVEN_BACK.notify_one();
     }
 }
 
