@@ -2,7 +2,7 @@
 //!
 //! `mistaken ADDRESS` makes none, `mistaken MISTAKE ADDRESS` makes one, `mistaken --list` lists them.
 //! The page `docs/src/mistakes.md` describes the symptoms of each and names the tests that find it;
-//! `tests/mistakes.rs` runs these tests. `milestone-4-write` explains the code that is correct.
+//! `tests/servers/mistakes.rs` runs these tests. `milestone-4-write` explains the code that is correct.
 
 use std::collections::{HashMap, VecDeque};
 use std::env;
