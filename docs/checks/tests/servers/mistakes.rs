@@ -47,6 +47,7 @@ mistakes! {
     forgets_to_remove, reuses_tokens, panics_on_stale, skips_the_write_half, reset_is_fatal,
     dies_of_eintr, no_nodelay, blocking_listener, blocking_clients, trims_white_space,
     forgets_the_newline, forgets_to_flush, ignores_the_address, emfile_is_fatal,
+    takes_one_line, lossy_text, replaces_the_interest, would_block_closes, shares_one_buffer,
 }
 
 #[test]
