@@ -27,6 +27,9 @@ const START: (&str, &str, &str) = (
     "Run a chapter's tests against it",
 );
 
+/// What the paragraph begins with that says what a test checks.
+const THE_TEST: &str = "the test";
+
 thread_local! {
     /// The log of this test's server and clients, to be shown if it fails.
     static LOG: RefCell<Weak<Log>> = const { RefCell::new(Weak::new()) };
@@ -71,7 +74,12 @@ fn report(info: &PanicHookInfo) {
         text.unwrap_or("(no text)")
     );
     match LOG.with_borrow(Weak::upgrade) {
-        Some(log) if log.was_shown() => {}
+        Some(log) if log.was_shown() => {
+            // By a thread of the test's, perhaps, which has no name and so no lesson.
+            if !text.is_some_and(|text| text.contains(THE_TEST)) {
+                eprint!("\n{}", text_of(find(name), None, ""));
+            }
+        }
         Some(log) => {
             let lesson = explain(&log, text.unwrap_or_default(), Talk::Silent);
             eprintln!("\n{lesson}\n{}", log.show());
@@ -104,7 +112,7 @@ fn find(test: &str) -> Option<&'static Lesson> {
 fn text_of(lesson: Option<&Lesson>, cause: Option<Cause>, server: &str) -> String {
     let mut text = String::new();
     if let Some(lesson) = lesson {
-        text += &paragraph("the test", lesson.checks);
+        text += &paragraph(THE_TEST, lesson.checks);
     }
     let often = lesson.map(|lesson| match IS_STARTING.get() {
         true => START,
