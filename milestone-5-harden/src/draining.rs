@@ -9,6 +9,7 @@ use anyhow::Result;
 use mio::Events;
 
 use crate::limits::{GRACE_TIME, LAST_READS, LINGER_TIME};
+use crate::log::Log;
 use crate::{ClientConnection, Server, TICK, wait};
 
 impl Server {
@@ -23,12 +24,11 @@ impl Server {
             let (feed, registry, log) = (&self.feed, self.poll.registry(), &mut self.log);
             // No log line for a client that is closed: this is a shutdown, not a disconnect.
             self.connections.retain(|&token, connection| {
-                let outcome = connection.flush(feed, registry, log);
-                if let Err(e) = &outcome {
+                if let Err(e) = connection.flush(feed, registry, log) {
                     writeln!(log.err, "Write error for {token:?}: {e}");
+                    return false;
                 }
-                let has_everything = connection.sent == feed.end();
-                outcome.is_ok() && !(has_everything && connection.may_close(&mut *self.chunk))
+                connection.sent < feed.end() || !connection.may_close(&mut *self.chunk)
             });
             let is_over = self.signals_seen > 1 || Instant::now() >= end;
             if is_over || self.connections.is_empty() {
@@ -42,22 +42,22 @@ impl Server {
 
         let clients = self.connections.values();
         let bytes: u64 = clients.map(|client| self.feed.end() - client.sent).sum();
-        if self.signals_seen > 1 {
-            writeln!(
-                self.log.err,
-                "Ended by a second signal with {bytes} bytes undelivered"
-            );
-            return Ok(ExitCode::FAILURE);
-        }
-        if bytes > 0 {
-            let seconds = GRACE_TIME.as_secs();
-            writeln!(
-                self.log.err,
-                "Ended with {bytes} bytes undelivered after {seconds} s"
-            );
-        }
-        Ok(ExitCode::SUCCESS)
+        Ok(report_end(bytes, self.signals_seen > 1, &mut self.log))
     }
+}
+
+/// Reports what was not delivered. Returns the exit status.
+fn report_end(bytes: u64, is_forced: bool, log: &mut Log) -> ExitCode {
+    let undelivered = format!("{bytes} bytes undelivered");
+    if is_forced {
+        writeln!(log.err, "Ended by a second signal with {undelivered}");
+        return ExitCode::FAILURE;
+    }
+    if bytes > 0 {
+        let seconds = GRACE_TIME.as_secs();
+        writeln!(log.err, "Ended with {undelivered} after {seconds} s");
+    }
+    ExitCode::SUCCESS
 }
 
 impl ClientConnection {

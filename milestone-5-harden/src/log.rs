@@ -1,10 +1,10 @@
 //! A log that does no harm: the reader of stdout or stderr may be slow, or gone.
 //!
 //! To write to them may block, and the event loop must not. So there is a thread for each that does
-//! nothing else, and the loop hands over its lines once a turn. If too many lines wait for the
-//! thread, further ones are dropped, and counted.
+//! nothing else, and the loop wakes it once a turn. If too many lines wait for the thread, further
+//! ones are dropped, and counted.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, Write};
 use std::mem;
@@ -19,8 +19,8 @@ use crate::limits::{LOG_PATIENCE, LOG_QUEUE, is_due};
 /// so it is known at any time which lines are out.
 const PIECE: usize = 4096;
 
-/// How long a thread rests after it has written. Waking it costs more than
-/// writing, so it writes the lines of many turns at a time.
+/// How long a thread rests when less than a piece is waiting. Waking it costs more than writing, so
+/// it writes the lines of many turns at a time.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Activity is logged to `out`, errors to `err`.
@@ -39,26 +39,25 @@ impl Log {
         })
     }
 
-    /// Hands over the lines of this turn.
+    /// Has the lines of this turn written.
     pub fn end_turn(&mut self) {
-        let dropped = self.out.end_turn() + self.err.end_turn();
+        let dropped = self.out.wake() + self.err.wake();
         if dropped > 0 && is_due(&mut self.last_report) {
             self.report_dropped();
         }
     }
 
     fn report_dropped(&mut self) {
-        let dropped = [self.out.take_dropped(), self.err.take_dropped()];
-        for (lines, stream) in dropped.into_iter().zip(["stdout", "stderr"]) {
+        for (output, stream) in [(&self.out, "stdout"), (&self.err, "stderr")] {
+            let lines = mem::take(&mut lock(&output.state).dropped);
             if lines > 0 {
-                writeln!(
-                    self.err,
-                    "Dropped {lines} lines of {stream}: they could not be written"
-                );
+                // Even if the queue is full: a lost report would take its count with it.
+                let report =
+                    format!("Dropped {lines} lines of {stream}: they could not be written\n");
+                lock(&self.err.state).waiting.push_str(&report);
             }
         }
-        // Even if the queue is full: a lost report would take its counts with it.
-        self.err.hand_over(usize::MAX);
+        self.err.wake();
     }
 }
 
@@ -73,8 +72,6 @@ impl Drop for Log {
 
 /// One of the two streams.
 pub struct Output {
-    /// The lines of this turn.
-    turn: Vec<u8>,
     /// What the event loop and the thread share.
     state: Arc<Mutex<State>>,
     thread: JoinHandle<()>,
@@ -82,12 +79,10 @@ pub struct Output {
 
 #[derive(Default)]
 struct State {
-    waiting: Vec<u8>,
-    /// Lines that the thread is writing now.
-    in_writing: usize,
+    /// Lines stay here until they are written.
+    waiting: String,
     /// Lines that are lost and were not reported.
     dropped: usize,
-    is_over: bool,
 }
 
 impl Output {
@@ -96,87 +91,66 @@ impl Output {
         let state = Arc::<Mutex<State>>::default();
         let of_thread = Arc::clone(&state);
         let thread = thread::Builder::new().spawn(move || write_lines(&file, &of_thread))?;
-        Ok(Output {
-            turn: Vec::new(),
-            state,
-            thread,
-        })
+        Ok(Output { state, thread })
     }
 
-    /// Adds a line: this is what `writeln!` calls.
+    /// Adds a line, unless too many are waiting: this is what `writeln!` calls.
     pub fn write_fmt(&mut self, line: fmt::Arguments) {
-        // Writing to a `Vec` does not fail.
-        let _ = self.turn.write_fmt(line);
-    }
-
-    /// Hands over the lines of this turn. Returns how many are lost and were not reported.
-    fn end_turn(&mut self) -> usize {
-        self.hand_over(LOG_QUEUE)
-    }
-
-    /// The same, unless that many bytes are waiting already: then the lines are dropped.
-    fn hand_over(&mut self, limit: usize) -> usize {
         let mut state = lock(&self.state);
-        if !self.turn.is_empty() {
-            if state.waiting.len() < limit {
-                state.waiting.append(&mut self.turn);
-            }
-            state.dropped += count_lines(&self.turn);
-            self.turn.clear();
+        if state.waiting.len() < LOG_QUEUE {
+            // Writing to a `String` does not fail.
+            let _ = state.waiting.write_fmt(line);
+        } else {
+            state.dropped += 1;
+        }
+    }
+
+    /// Wakes the thread if there is something to write. Returns how many lines are lost and were not
+    /// reported.
+    fn wake(&self) -> usize {
+        let state = lock(&self.state);
+        if !state.waiting.is_empty() {
             self.thread.thread().unpark();
         }
         state.dropped
     }
 
-    fn take_dropped(&self) -> usize {
-        mem::take(&mut lock(&self.state).dropped)
-    }
-
     /// Waits until all lines are written, for [`LOG_PATIENCE`] at most. The others are lost.
-    fn finish(&mut self) {
-        self.end_turn();
-        lock(&self.state).is_over = true;
-        self.thread.thread().unpark();
+    fn finish(&self) {
+        self.wake();
         let end = Instant::now() + LOG_PATIENCE;
-        while !self.thread.is_finished() && Instant::now() < end {
+        while !lock(&self.state).waiting.is_empty() && Instant::now() < end {
             thread::sleep(PAUSE);
         }
         let mut state = lock(&self.state);
-        state.dropped += state.in_writing + count_lines(&state.waiting);
+        state.dropped += count_lines(state.waiting.as_bytes());
     }
 }
 
-/// What each of the threads does.
+/// What each of the threads does, until the process ends.
 fn write_lines(file: &File, shared: &Mutex<State>) {
     loop {
-        let mut state = lock(shared);
-        let batch = mem::take(&mut state.waiting);
-        state.in_writing = count_lines(&batch);
-        let is_over = state.is_over;
-        drop(state);
-
-        let mut rest = &batch[..];
-        while !rest.is_empty() {
-            let piece = whole_lines(rest);
-            rest = &rest[piece.len()..];
-            let lost = write(file, piece);
-            let mut state = lock(shared);
-            state.in_writing -= count_lines(piece);
-            state.dropped += lost;
+        let piece = first_piece(&lock(shared).waiting).to_owned();
+        if piece.is_empty() {
+            thread::park();
+            continue;
         }
-        match batch.is_empty() {
-            true if is_over => return,
-            true => thread::park(),
-            false => thread::sleep(PAUSE),
+        let lost = write(file, piece.as_bytes());
+        let mut state = lock(shared);
+        state.waiting.drain(..piece.len());
+        state.dropped += lost;
+        if state.waiting.len() < PIECE {
+            drop(state);
+            thread::sleep(PAUSE);
         }
     }
 }
 
 /// As many lines as a piece has room for.
-fn whole_lines(bytes: &[u8]) -> &[u8] {
-    let piece = &bytes[..bytes.len().min(PIECE)];
+fn first_piece(lines: &str) -> &str {
+    let piece = &lines.as_bytes()[..lines.len().min(PIECE)];
     let end = piece.iter().rposition(|&byte| byte == b'\n');
-    end.map_or(piece, |end| &piece[..=end])
+    end.map_or(lines, |end| &lines[..=end])
 }
 
 /// Returns how many lines are lost: nobody reads any more, or the disk is full.

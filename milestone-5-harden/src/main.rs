@@ -4,7 +4,6 @@
 
 mod draining;
 mod feed;
-mod help;
 mod limits;
 mod log;
 mod pacing;
@@ -12,7 +11,6 @@ mod pacing;
 use std::collections::{BTreeMap, VecDeque};
 use std::env;
 use std::io::{self, IoSlice, Read, Write};
-use std::mem;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::process::ExitCode;
@@ -25,9 +23,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
 use crate::feed::Feed;
-use crate::help::HELP;
 use crate::limits::{
-    ACCEPT_BUDGET, HIGH_WATER, MAX_LINE, MAX_LOOKS, READ_BUDGET, STALL_TIME, is_due,
+    ACCEPT_BUDGET, HELP, HIGH_WATER, MAX_LINE, MAX_LOOKS, READ_BUDGET, STALL_TIME, is_due,
 };
 use crate::log::Log;
 use crate::pacing::Pacing;
@@ -45,15 +42,11 @@ const TICK: Duration = Duration::from_millis(100);
 
 fn main() -> Result<ExitCode> {
     if env::args_os().any(|argument| argument == "--help" || argument == "-h") {
-        let help = HELP.as_bytes();
-        io::stdout()
-            .write_all(help)
-            .context("cannot write to stdout")?;
+        let printed = io::stdout().write_all(HELP.as_bytes());
+        printed.context("cannot write to stdout")?;
         return Ok(ExitCode::SUCCESS);
     }
-    let address = listen_address()?;
-    let server = Server::bind(address)?;
-    server.run()
+    Server::bind(listen_address()?)?.run()
 }
 
 /// The address to listen on: the first argument, or the default if there is none.
@@ -77,8 +70,8 @@ struct Server {
     signals: Signals,
     signals_seen: usize,
     listener: TcpListener,
-    /// Whether `accept` has spent its budget, so that connections may be pending.
-    accept_again: bool,
+    /// While connections may be pending: how long the next `accept` may wait.
+    accept_within: Option<Duration>,
     accept_reported: Option<Instant>,
     /// In the order of their tokens, in which the kernel has created their sockets: iterating over
     /// thousands of them is faster that way.
@@ -115,7 +108,7 @@ impl Server {
             signals,
             signals_seen: 0,
             listener,
-            accept_again: false,
+            accept_within: None,
             accept_reported: None,
             connections: BTreeMap::new(),
             next_token: LISTENER.0 + 1,
@@ -142,9 +135,9 @@ impl Server {
             self.write(token);
         }
         let written = self.feed.end();
-        let mut time = match self.accept_again || self.pacing.has_next() {
+        let mut time = match self.pacing.has_next() {
             true => Duration::ZERO,
-            false => TICK,
+            false => self.accept_within.unwrap_or(TICK),
         };
         // Lines that arrive together go out together: look whether there are more of them.
         for _ in 0..MAX_LOOKS {
@@ -162,7 +155,9 @@ impl Server {
             self.broadcast();
         }
         // Last, because each client that was closed has left a descriptor.
-        self.accept();
+        if self.accept_within.is_some() {
+            self.accept();
+        }
         self.log.end_turn();
         Ok(())
     }
@@ -171,8 +166,7 @@ impl Server {
     fn take_events(&mut self, events: &Events) {
         for event in events {
             match event.token() {
-                // `accept` is called in each turn.
-                LISTENER => {}
+                LISTENER => self.accept_within = Some(Duration::ZERO),
                 SIGNALS => self.signals_seen += self.signals.pending().count(),
                 client => {
                     // End of file and errors count as readable: `read` finds out which.
@@ -191,9 +185,9 @@ impl Server {
     /// Accepts pending connections, up to [`ACCEPT_BUDGET`].
     ///
     /// At the descriptor limit (`ulimit -n`) `accept` fails, and no event reports that a descriptor
-    /// has become free. So this is called in each turn, whether there was an event or not.
+    /// has become free. So this is called in each turn until `WouldBlock`: none is pending.
     fn accept(&mut self) {
-        self.accept_again = false;
+        self.accept_within = None;
         for _ in 0..ACCEPT_BUDGET {
             match self.listener.accept() {
                 Ok((stream, address)) => {
@@ -210,11 +204,12 @@ impl Server {
                     if is_due(&mut self.accept_reported) {
                         writeln!(self.log.err, "Failed to accept: {e}");
                     }
+                    self.accept_within = Some(TICK);
                     return;
                 }
             }
         }
-        self.accept_again = true;
+        self.accept_within = Some(Duration::ZERO);
     }
 
     /// Gives a client its token, registers it for READABLE, and keeps it.
@@ -237,7 +232,7 @@ impl Server {
             read_buf: Vec::new(),
             sent: self.feed.end(),
             own: VecDeque::new(),
-            has_ended: false,
+            ended_at: None,
             last_heard: None,
         };
         self.connections.insert(token, connection);
@@ -258,7 +253,9 @@ impl Server {
 
         let bytes = self.feed.end() - start;
         if bytes > 0 {
-            connection.leave_out(start..start + bytes);
+            // A client does not receive its own lines.
+            connection.own.push_back(start..start + bytes);
+            connection.advance(0);
             self.pacing.spend(bytes);
             writeln!(self.log.out, "Broadcast {bytes} bytes from {token:?}");
         } else if connection.read_buf.len() > buffered {
@@ -269,81 +266,76 @@ impl Server {
             Ok(ReadEnd::WouldBlock) => {}
             Ok(ReadEnd::BudgetSpent) => self.pacing.add(token, true),
             // The client may have closed only its sending half: send what is queued for it.
-            Ok(ReadEnd::EndOfFile) => self.write(token),
+            Ok(ReadEnd::EndOfFile) => {
+                connection.ended_at = Some(self.feed.end());
+                self.write(token);
+            }
             Ok(ReadEnd::LineTooLong) => {
-                writeln!(
-                    self.log.err,
-                    "Closing {token:?}: a line of more than {MAX_LINE} bytes"
-                );
-                self.disconnect(token);
+                let reason = format!("a line of more than {MAX_LINE} bytes");
+                self.fail(token, "Closing", reason);
             }
-            Err(e) => {
-                writeln!(self.log.err, "Read error from {token:?}: {e}");
-                self.disconnect(token);
-            }
+            Err(e) => self.fail(token, "Read error from", e.to_string()),
         }
     }
 
     /// Sends the lines of this turn to every client except their sender.
     fn broadcast(&mut self) {
         let registry = self.poll.registry();
-        let end = self.feed.end();
-        let mut needed = end;
+        let mut needed = self.feed.end();
         let mut failed = Vec::new();
         for (&token, connection) in &mut self.connections {
             // If WRITABLE is on, the socket is full, and an event will report room.
             if !connection.interest.is_writable()
                 && let Err(e) = connection.flush(&self.feed, registry, &mut self.log)
             {
-                writeln!(self.log.err, "Write error for {token:?}: {e}");
-                failed.push(token);
+                failed.push((token, e));
             }
             needed = needed.min(connection.sent);
-            self.pacing.note_unsent(token, end - connection.sent);
+            let unsent = self.feed.end() - connection.sent;
+            self.pacing.note_unsent(token, unsent);
         }
         self.feed.forget_before(needed);
 
         // Only now: nothing may leave the map while it is being iterated.
-        for token in failed {
-            self.disconnect(token);
+        for (token, e) in failed {
+            self.fail(token, "Write error for", e.to_string());
         }
     }
 
     /// Sends the bytes queued for a client. Closes it if that fails, if it has been slow for too long,
-    /// or if it has ended and has received everything.
+    /// or if it has ended and has received everything up to its end.
     fn write(&mut self, token: Token) {
         let Some(connection) = self.connections.get_mut(&token) else {
             return;
         };
-        let outcome = connection.flush(&self.feed, self.poll.registry(), &mut self.log);
-        let unsent = self.feed.end() - connection.sent;
-        let has_everything = connection.has_ended && unsent == 0;
-        if let Err(e) = outcome {
-            writeln!(self.log.err, "Write error for {token:?}: {e}");
+        if let Err(e) = connection.flush(&self.feed, self.poll.registry(), &mut self.log) {
+            return self.fail(token, "Write error for", e.to_string());
+        }
+
+        let sent = connection.sent;
+        let unsent = self.feed.end() - sent;
+        if connection.ended_at.is_some_and(|end| sent >= end) {
             self.disconnect(token);
         } else if self.pacing.note_unsent(token, unsent) {
             let limit = format!("{HIGH_WATER} for {} s", STALL_TIME.as_secs());
-            writeln!(
-                self.log.err,
-                "Closing {token:?}: {unsent} bytes queued, more than {limit}"
-            );
-            self.disconnect(token);
-        } else if has_everything {
-            self.disconnect(token);
+            let reason = format!("{unsent} bytes queued, more than {limit}");
+            self.fail(token, "Closing", reason);
         }
     }
 
-    /// The one way out for a client: out of the map, out of epoll, closed.
+    /// Reports why a client is closed, and closes it.
+    fn fail(&mut self, token: Token, what: &str, reason: String) {
+        writeln!(self.log.err, "{what} {token:?}: {reason}");
+        self.disconnect(token);
+    }
+
+    /// The one way out for a client: out of the map, and closed, which removes it from epoll too
+    /// (epoll(7)).
     fn disconnect(&mut self, token: Token) {
-        let Some(mut connection) = self.connections.remove(&token) else {
-            return;
-        };
-        self.pacing.note_unsent(token, 0);
-        if let Err(e) = self.poll.registry().deregister(&mut connection.stream) {
-            writeln!(self.log.err, "Failed to deregister {token:?}: {e}");
+        if self.connections.remove(&token).is_some() {
+            self.pacing.note_unsent(token, 0);
+            writeln!(self.log.out, "Client {token:?} disconnected");
         }
-        drop(connection);
-        writeln!(self.log.out, "Client {token:?} disconnected");
     }
 }
 
@@ -378,8 +370,8 @@ struct ClientConnection {
     sent: u64,
     /// The client's own lines in its queue, which are not sent to it.
     own: VecDeque<Range<u64>>,
-    /// Whether it has sent its last byte.
-    has_ended: bool,
+    /// Where the feed ended when the client had sent its last byte.
+    ended_at: Option<u64>,
     /// At the end of the server: when it was last heard, once it has received everything.
     last_heard: Option<Instant>,
 }
@@ -391,10 +383,7 @@ impl ClientConnection {
         let mut filled = 0;
         while filled < chunk.len() {
             match self.stream.read(&mut chunk[filled..]) {
-                Ok(0) => {
-                    self.has_ended = true;
-                    return Ok(ReadEnd::EndOfFile);
-                }
+                Ok(0) => return Ok(ReadEnd::EndOfFile),
                 Ok(n) => {
                     if !self.take_lines(&chunk[filled..filled + n], feed) {
                         return Ok(ReadEnd::LineTooLong);
@@ -422,17 +411,11 @@ impl ClientConnection {
             return true;
         };
         let (whole, rest) = chunk.split_at(newline + 1);
-        // `take` leaves a new buffer behind. An emptied one would keep its memory.
-        feed.push(&mem::take(&mut self.read_buf));
+        feed.push(&self.read_buf);
         feed.push(whole);
-        self.read_buf.extend(rest);
+        // A new buffer: an emptied one would keep its memory.
+        self.read_buf = rest.to_vec();
         true
-    }
-
-    /// Takes the client's own lines out of its queue.
-    fn leave_out(&mut self, lines: Range<u64>) {
-        self.own.push_back(lines);
-        self.advance(0);
     }
 
     /// That many bytes were sent. What follows them is skipped if it is the client's own.

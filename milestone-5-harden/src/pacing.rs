@@ -12,8 +12,9 @@ use crate::limits::{
 /// Touches no socket: the server reports what happens, and asks.
 #[derive(Default)]
 pub struct Pacing {
-    /// Clients that may have bytes to read: first in, first out.
-    unread: VecDeque<Sender>,
+    /// Clients that may have bytes to read, first in, first out, and whether each is a bulk sender: its
+    /// last budget was spent before everything was read.
+    unread: VecDeque<(Token, bool)>,
     /// The same clients: however many events one has, it is in the list once.
     listed: HashSet<Token>,
     /// Slow readers, and since when.
@@ -23,17 +24,11 @@ pub struct Pacing {
     period_end: Option<Instant>,
 }
 
-struct Sender {
-    token: Token,
-    /// Whether its last budget was spent before everything was read.
-    is_bulk: bool,
-}
-
 impl Pacing {
     /// Adds a client that may have bytes to read. It is a bulk sender if its budget was spent.
     pub fn add(&mut self, token: Token, is_bulk: bool) {
         if self.listed.insert(token) {
-            self.unread.push_back(Sender { token, is_bulk });
+            self.unread.push_back((token, is_bulk));
         }
     }
 
@@ -44,20 +39,20 @@ impl Pacing {
 
     /// Removes the next client that may be read now. Returns it, and how many bytes.
     pub fn next(&mut self) -> Option<(Token, usize)> {
-        let sender = self.unread.remove(self.place_of_next()?)?;
-        self.listed.remove(&sender.token);
-        Some((sender.token, self.budget(&sender)))
+        let (token, is_bulk) = self.unread.remove(self.place_of_next()?)?;
+        self.listed.remove(&token);
+        Some((token, self.budget(is_bulk)))
     }
 
     fn place_of_next(&self) -> Option<usize> {
         let mut senders = self.unread.iter();
-        senders.position(|sender| self.budget(sender) > 0)
+        senders.position(|&(_, is_bulk)| self.budget(is_bulk) > 0)
     }
 
-    fn budget(&self, sender: &Sender) -> usize {
+    fn budget(&self, is_bulk: bool) -> usize {
         match self.slow.is_empty() {
             true if self.spent < TURN_BUDGET => READ_BUDGET,
-            false if self.spent < TALK_TOTAL && !sender.is_bulk => TALK_BUDGET,
+            false if self.spent < TALK_TOTAL && !is_bulk => TALK_BUDGET,
             _ => 0,
         }
     }

@@ -5,7 +5,7 @@
 
 mod flood;
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
@@ -957,4 +957,125 @@ fn help_states_the_usage_the_limits_and_the_signals() {
             ))
             .stdout(contains("SIGINT, SIGTERM"));
     }
+}
+
+/// As in milestone 4, which does that too.
+#[test]
+fn row_9_turns_writable_on_once() {
+    let traced = Server::builder(program!()).under_strace(&["--trace=epoll_ctl"]);
+    let Some(server) = traced.map(Builder::start) else {
+        return;
+    };
+    let mut alice = server.client("alice");
+    let _bob = server.client_with_receive_buffer("bob", 4096);
+    fill_the_socket_of_bob(&server, &mut alice);
+    let turned_on = || {
+        server.wait_until_asleep();
+        let calls = server.stderr_lines().into_iter();
+        calls
+            .filter(|call| call.contains("EPOLL_CTL_MOD") && call.contains("EPOLLOUT"))
+            .count()
+    };
+    let before = turned_on();
+    for _ in 0..100 {
+        alice.send_line("one more");
+        server.expect_line("Broadcast 9 bytes from Token(1)");
+    }
+    assert!(before > 0, "WRITABLE was never turned on");
+    // The kernel may still find a little room for bob, and fill it up again.
+    let more = turned_on() - before;
+    assert!(more < 10, "{more} times for 100 lines");
+}
+
+/// Milestone 4 closes it after one write, and drops the rest in silence.
+#[test]
+fn a_client_that_has_half_closed_and_stalls_is_closed_and_reported() {
+    let server = Server::start(program!());
+    let flooder = server.client("flooder");
+    let mut bob = server.client_with_receive_buffer("bob", 4096);
+    let _flooder = flood::start(flooder);
+    queue_more_than_the_kernel_takes(&server, "Token(2)");
+    bob.half_close();
+    let closed = server.expect_stderr(starts_with("Closing Token(2): "));
+    assert!(
+        closed.ends_with(" bytes queued, more than 65536 for 10 s"),
+        "{closed}"
+    );
+    server.expect_line("Client Token(2) disconnected");
+}
+
+/// Milestone 4 keeps for the reader what the talkers send, however much it is.
+#[test]
+fn talkers_together_do_not_close_a_steady_slow_reader() {
+    const PORTION: usize = 128 << 10;
+    let server = Server::start(program!());
+    let mut slow = server.client_with_receive_buffer("slow", 4096);
+    let mut flooder = flood::start(server.client("flooder"));
+    flooder.receive();
+    queue_more_than_the_kernel_takes(&server, "Token(1)");
+    let talkers = (0..50).map(|_| server.connect("talker").into_stream());
+    let mut talkers: Vec<_> = talkers.collect();
+    for talker in &talkers {
+        let mut stream = talker.try_clone().expect("a second handle");
+        thread::spawn(move || io::copy(&mut stream, &mut io::sink()));
+    }
+
+    let line = "x".repeat(3_999) + "\n";
+    // Together they send more than it receives.
+    for _ in 0..75 {
+        for talker in &mut talkers {
+            talker.write_all(line.as_bytes()).expect("it is served");
+        }
+        let mut received = 0;
+        while received < PORTION {
+            received += slow.receive_line().len() + 1;
+        }
+        // It is slow. A pace that is slower still, on a busy machine, does as well.
+        thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(
+        server.stderr_lines().len(),
+        1,
+        "only `Listening on` is said"
+    );
+}
+
+/// Milestone 4 is killed by the signal.
+#[test]
+fn graceful_shutdown_leaves_the_port_to_a_successor() {
+    let mut server = Server::start(program!());
+    let address = server.address();
+    let flooder = server.client("flooder");
+    let _stalled = stalled_readers(&server);
+    let _flooder = flood::start(flooder);
+    queue_more_than_the_kernel_takes(&server, "Token(2)");
+    let mut alice = server.client("alice");
+    server.terminate();
+    // Alice sees end of file while the server still delivers.
+    let _ = alice.receive_all();
+    let successor = Server::builder(program!()).listen_on(address.to_string());
+    let successor = successor.start();
+    let _ = successor.client("alice");
+    server.expect_running();
+}
+
+/// Milestone 4 is killed by the signal, and has no exit status.
+#[test]
+fn graceful_shutdown_does_not_wait_if_nothing_is_queued() {
+    // One server has to wait for its reader. It is the clock for the other one.
+    let clock = Server::start(program!());
+    let flooder = clock.client("flooder");
+    let _stalled = stalled_readers(&clock);
+    let _flooder = flood::start(flooder);
+    queue_more_than_the_kernel_takes(&clock, "Token(2)");
+    let mut server = Server::start(program!());
+    let mut alice = server.client("alice");
+
+    clock.terminate();
+    server.terminate();
+    alice.expect_closed();
+    assert_eq!(server.expect_exit(), Some(0));
+    let said = clock.stderr_lines();
+    let has_ended = said.iter().any(|line| line.starts_with("Ended with "));
+    assert!(!has_ended, "it ends after the server that has to wait");
 }
