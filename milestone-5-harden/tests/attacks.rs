@@ -162,6 +162,8 @@ fn many_flooders_do_not_close_an_honest_reader() {
     }
     server.terminate();
     let received = 4096 * 16 + slow.receive_all().len() as u64;
+    // The server would listen to them until its time is up.
+    drop(flooders);
     assert_eq!(server.expect_exit(), Some(0));
     assert_eq!(received, bytes_broadcast(&server, |_| true));
     assert_eq!(
@@ -556,7 +558,8 @@ fn more_senders_in_a_turn_than_a_write_takes_pieces() {
         return;
     }
     let server = Server::start(program!());
-    let mut senders: Vec<_> = (0..1100).map(|_| server.client("sender")).collect();
+    let mut senders: Vec<_> = (0..1100).map(|_| server.connect("sender")).collect();
+    server.expect_line("Registered client with Token(1100)");
     server.stop();
     for sender in &mut senders {
         sender.send_line("a line of 20 bytes.");
@@ -573,10 +576,16 @@ fn more_senders_in_a_turn_than_a_write_takes_pieces() {
 /// A server whose stdout is not read, and two clients.
 fn unlogged() -> (Server, Client, Client) {
     let server = Server::builder(program!()).leave_stdout_unread().start();
-    let alice = server.connect("alice");
-    let bob = server.connect("bob");
-    server.wait_until("bob is registered", || server.interest(&bob).is_some());
+    let (alice, bob) = two_clients(&server);
     (server, alice, bob)
+}
+
+/// They are registered, according to the kernel: the log may be unread, or report that an earlier
+/// client with the same port is.
+fn two_clients(server: &Server) -> (Client, Client) {
+    let (alice, bob) = (server.connect("alice"), server.connect("bob"));
+    server.wait_until("bob is registered", || server.interest(&bob).is_some());
+    (alice, bob)
 }
 
 fn chat(alice: &mut Client, bob: &mut Client, lines: usize) {
@@ -594,12 +603,15 @@ fn a_closed_stdout_does_no_harm() {
     // Where another test starts a process, that one has a copy of the pipe for a moment.
     server.wait_until("lines are lost", || {
         chat(&mut alice, &mut bob, 1);
-        lines_dropped(&server) > 0
+        lines_dropped(&server, "stdout") > 0
     });
     chat(&mut alice, &mut bob, 100);
     server.terminate();
     assert_eq!(server.expect_exit(), Some(0));
-    assert!(lines_dropped(&server) > 200, "two lines for each line");
+    assert!(
+        lines_dropped(&server, "stdout") > 200,
+        "two lines for each line"
+    );
     // It is said at once, and at the end, and not for each turn.
     assert!(
         server.stderr_lines().len() <= 3,
@@ -618,7 +630,7 @@ fn an_unread_stdout_does_no_harm_and_dropped_lines_are_counted() {
     server.terminate();
     assert_eq!(server.expect_exit(), Some(0));
     // Two lines for each client, two for each line, and all of them are accounted for.
-    let dropped = lines_dropped(&server);
+    let dropped = lines_dropped(&server, "stdout");
     assert!(dropped > 0, "nothing was dropped");
     assert_eq!(server.stdout_lines().len() + dropped, 4 + 2 * LINES);
 }
@@ -635,20 +647,64 @@ fn a_stdout_that_is_never_read_does_not_delay_the_exit() {
     server.read_stdout();
     server.expect_exit();
     assert_eq!(
-        server.stdout_lines().len() + lines_dropped(&server),
+        server.stdout_lines().len() + lines_dropped(&server, "stdout"),
         4 + 2 * LINES
     );
 }
 
-/// How many lines of stdout are lost, by all that the server has said of it.
-fn lines_dropped(server: &Server) -> usize {
-    let trouble = server.stderr_lines();
-    let counts = trouble.iter().filter_map(|line| {
-        let count = line.strip_prefix("Dropped ")?;
-        let count = count.strip_suffix(" lines of stdout: they could not be written")?;
+/// How many lines of stdout or stderr are lost, as the server has reported.
+fn lines_dropped(server: &Server, stream: &str) -> usize {
+    let after = format!(" lines of {stream}: they could not be written");
+    let errors = server.stderr_lines();
+    let counts = errors.iter().filter_map(|line| {
+        let count = line.strip_prefix("Dropped ")?.strip_suffix(&after)?;
         count.parse::<usize>().ok()
     });
     counts.sum()
+}
+
+/// Makes the server report that many errors: each of these clients resets its connection.
+fn cause_errors(server: &Server, count: usize) {
+    for place in 1..=count {
+        let client = server.connect("client");
+        let accepted = format!("Accepted connection from {}", client.address());
+        client.reset();
+        // Often enough that few connections are pending at a time.
+        if place % 100 == 0 {
+            server.expect_line(&accepted);
+        }
+    }
+}
+
+/// Milestone 4 stands still as soon as the pipe is full.
+#[test]
+fn an_unread_stderr_does_no_harm_and_dropped_lines_are_counted() {
+    /// More than a pipe, the log's thread and its queue hold: each line has about 68 bytes.
+    const ERRORS: usize = 9_000;
+    let mut server = Server::builder(program!()).leave_stderr_unread().start();
+    cause_errors(&server, ERRORS);
+    let (mut alice, mut bob) = two_clients(&server);
+    chat(&mut alice, &mut bob, 1);
+    server.read_stderr();
+    server.terminate();
+    assert_eq!(server.expect_exit(), Some(0));
+    let errors = server.stderr_lines();
+    let errors = errors.iter().filter(|line| line.starts_with("Read error "));
+    let dropped = lines_dropped(&server, "stderr");
+    assert!(dropped > 0, "nothing was dropped");
+    assert_eq!(errors.count() + dropped, ERRORS);
+}
+
+/// Milestone 4 panics at the next line that it prints.
+#[test]
+fn a_closed_stderr_does_no_harm() {
+    let mut server = Server::builder(program!()).leave_stderr_unread().start();
+    server.close_stderr();
+    cause_errors(&server, 1_000);
+    let (mut alice, mut bob) = two_clients(&server);
+    chat(&mut alice, &mut bob, 1);
+    server.terminate();
+    assert_eq!(server.expect_exit(), Some(0));
 }
 
 /// Milestone 4 ends at once, and what is queued is lost.
@@ -657,11 +713,13 @@ fn graceful_shutdown_delivers_what_is_queued() {
     let mut server = Server::start(program!());
     let flooder = server.client("flooder");
     let mut slow = server.client_with_receive_buffer("slow", 4096);
-    let _flooder = flood::start(flooder);
+    let flooder = flood::start(flooder);
     server.expect_line("Write would block for Token(2)");
 
     server.terminate();
     let received = slow.receive_all();
+    // The server would listen to it until its time is up.
+    drop(flooder);
     assert_eq!(server.expect_exit(), Some(0));
     let expected = flood_lines(0..bytes_broadcast(&server, |_| true) / 16);
     assert!(
@@ -825,7 +883,7 @@ fn an_error_that_ends_the_loop_loses_no_log_line_in_silence() {
     server.expect_stderr(starts_with("Error: cannot poll for events"));
     server.read_stdout();
     server.expect_exit();
-    let accounted = server.stdout_lines().len() + lines_dropped(&server);
+    let accounted = server.stdout_lines().len() + lines_dropped(&server, "stdout");
     assert!(accounted >= 6 + 2 * lines, "{accounted} for {lines} lines");
 }
 

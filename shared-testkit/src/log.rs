@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -193,6 +193,20 @@ impl Log {
             }
             log.pipe_ended();
         })
+    }
+
+    /// Moves only one line into the log, and leaves the rest in the pipe.
+    pub(crate) fn read_line(self: &Arc<Log>, pipe: &impl AsFd, kind: Kind) {
+        let copy = pipe.as_fd().try_clone_to_owned();
+        let mut pipe = File::from(copy.expect("a pipe can have two descriptors"));
+        let log = Arc::clone(self);
+        thread::spawn(move || {
+            let (mut line, mut byte) = (Vec::new(), [0]);
+            while pipe.read_exact(&mut byte).is_ok() && byte != *b"\n" {
+                line.extend(byte);
+            }
+            log.add(SERVER, kind, String::from_utf8_lossy(&line));
+        });
     }
 
     /// Reads once, under the lock: whoever holds it and finds the pipe empty knows that everything

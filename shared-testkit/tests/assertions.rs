@@ -7,6 +7,7 @@
 )]
 
 use std::env;
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::panic::{self, AssertUnwindSafe};
@@ -171,34 +172,41 @@ fn a_line_that_is_cut_off() {
 #[test]
 fn nothing_comes_until_the_deadline() {
     if env::var_os(ONCE_MORE).is_none() {
-        once_more("nothing_comes_until_the_deadline", "0.05").success();
+        once_more("nothing_comes_until_the_deadline", "0.1").success();
         return;
     }
-    let (server, listener) = listening();
-    let mut alice = server.connect("alice");
-    let _peer = listener.accept().unwrap();
-    let message = failure(|| alice.expect_line("Hello"));
-    assert_has(&message, &["received: nothing more in 1 s"]);
-    let message = failure(|| alice.expect_closed());
-    assert_has(&message, &["alice was not closed", "nothing more in 1 s"]);
-    let message = failure(|| server.expect_line("Hello"));
-    assert_has(&message, &["received: nothing more in 1 s"]);
-    let message = failure(|| server.client("bob"));
-    assert_has(
-        &message,
-        &[
-            "the server did not register bob",
-            "Accepted connection from",
-        ],
-    );
-    let message = failure(|| server.wait_until("pigs fly", || false));
-    assert_has(&message, &["did not happen", "expected: pigs fly"]);
-    // More than the kernel takes for a peer that does not read
-    let message = failure(|| alice.send(vec![b'x'; 64 << 20]));
-    assert_has(
-        &message,
-        &["alice could not send", "bytes were sent, then:"],
-    );
+    let (server, _listener) = listening();
+    let [mut alice, mut bob, mut carol] =
+        ["alice", "bob", "carol"].map(|name| server.connect(name));
+    let silence = "received: nothing more in 2 s";
+    // All at once, because each of them waits until the deadline.
+    thread::scope(|scope| {
+        scope.spawn(|| assert_has(&failure(|| alice.expect_line("Hello")), &[silence]));
+        scope.spawn(|| {
+            let parts = ["bob was not closed", silence];
+            assert_has(&failure(|| bob.expect_closed()), &parts);
+        });
+        scope.spawn(|| assert_has(&failure(|| server.expect_line("Hello")), &[silence]));
+        scope.spawn(|| {
+            let parts = [
+                "the server did not register dave",
+                "Accepted connection from",
+            ];
+            assert_has(&failure(|| server.client("dave")), &parts);
+        });
+        scope.spawn(|| {
+            let never = || server.wait_until("pigs fly", || false);
+            assert_has(&failure(never), &["did not happen", "expected: pigs fly"]);
+        });
+        scope.spawn(|| {
+            // More than the kernel takes for a peer that does not read.
+            let message = failure(|| carol.send(vec![b'x'; 64 << 20]));
+            assert_has(
+                &message,
+                &["carol could not send", "bytes were sent, then:"],
+            );
+        });
+    });
 }
 
 #[test]
@@ -232,48 +240,50 @@ fn a_failure_of_any_kind_shows_the_log() {
 /// All that a learner has to read: what came, the log, whether the server lives, and the lesson.
 #[test]
 fn a_failure_fits_a_terminal_and_teaches() {
-    if env::var_os(ONCE_MORE).is_none() {
-        let output = once_more("a_failure_fits_a_terminal_and_teaches", "1").success();
-        let output = String::from_utf8(output.get_output().stderr.clone()).unwrap();
-        assert_has(
-            &output,
-            &[
-                "alice did not receive what was expected",
-                "^ they differ at byte 100; shown from 86 on",
-                "earlier events left out",
-                "the server: has ended, exit status 3",
-                "its last words: cannot go on",
-                "the test: half a line stays in the buffer until its newline arrives",
-                "often: What follows the last newline",
-                "read: docs/src/3-broadcast.md, 'A stream has no messages'",
-            ],
-        );
-        assert!(output.lines().count() <= 32, "too long:\n{output}");
-        // The line that names the place in the source is Rust's own.
-        let is_narrow = |line: &str| line.chars().count() <= 80 || line.starts_with("thread '");
-        assert!(output.lines().all(is_narrow), "too wide:\n{output}");
+    if env::var_os(ONCE_MORE).is_some() {
+        // libtest gives a test's thread its name, by which its lesson is found.
+        let thread = thread::Builder::new().name("keeps_half_lines".to_owned());
+        thread.spawn(fail_at_length).unwrap().join().unwrap_err();
         return;
     }
-    // libtest gives a test's thread its name, by which its lesson is found.
-    let thread = thread::Builder::new().name("keeps_half_lines".to_owned());
-    let failed = thread.spawn(|| {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let script = format!(
-            "echo 'Listening on {address}'; seq -s ' ' 40; seq 40; echo cannot go on >&2; exit 3"
-        );
-        let builder = Server::builder("sh").argument("-c").argument(script);
-        let server = builder.start();
-        let mut alice = server.connect("alice");
-        let (mut peer, _) = listener.accept().unwrap();
-        let mut message = [b'x'; 200];
-        peer.write_all(&message[..150]).unwrap();
-        drop(peer);
-        server.expect_line("40");
-        message[100] = b'y';
-        alice.expect_bytes(message);
-    });
-    failed.unwrap().join().unwrap_err();
+    let output = once_more("a_failure_fits_a_terminal_and_teaches", "1").success();
+    let output = String::from_utf8(output.get_output().stderr.clone()).unwrap();
+    assert_has(
+        &output,
+        &[
+            "alice did not receive what was expected",
+            "^ they differ at byte 100; shown from 86 on",
+            "earlier events left out",
+            "the server: has ended, exit status 3",
+            "its last words: cannot go on",
+            "the test: half a line stays in the buffer until its newline arrives",
+            "often: What follows the last newline",
+            "read: docs/src/3-broadcast.md, 'A stream has no messages'",
+        ],
+    );
+    assert!(output.lines().count() <= 32, "too long:\n{output}");
+    // The line that names the place in the source is Rust's own.
+    let is_narrow = |line: &str| line.chars().count() <= 80 || line.starts_with("thread '");
+    assert!(output.lines().all(is_narrow), "too wide:\n{output}");
+}
+
+/// Fails after many lines of a server that ends with an error.
+fn fail_at_length() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let script = format!(
+        "echo 'Listening on {address}'; seq -s ' ' 40; seq 40; echo cannot go on >&2; exit 3"
+    );
+    let builder = Server::builder("sh").argument("-c").argument(script);
+    let server = builder.start();
+    let mut alice = server.connect("alice");
+    let (mut peer, _) = listener.accept().unwrap();
+    let mut message = [b'x'; 200];
+    peer.write_all(&message[..150]).unwrap();
+    drop(peer);
+    server.expect_line("40");
+    message[100] = b'y';
+    alice.expect_bytes(message);
 }
 
 /// What fails without a server, or by an `assert` of the standard library, teaches as well.
@@ -445,6 +455,20 @@ fn a_stopped_server_goes_on_when_it_is_resumed() {
     let server = script(WAIT);
     server.stop();
     server.resume();
+    server.wait_until_asleep();
+}
+
+/// A child that has ended, and whose exit status nobody has asked for, does nothing.
+#[test]
+fn a_zombie_is_at_rest() {
+    // It ends when the shell has become `cat`: a shell would ask.
+    let child = "until grep -q cat /proc/$$/comm; do :; done & echo $!; exec cat";
+    let server = script(&WAIT.replace("exec cat", child));
+    let child = server.expect_match(contains(""));
+    let state = Path::new("/proc").join(child).join("stat");
+    server.wait_until("the child is a zombie", || {
+        fs::read_to_string(&state).unwrap().contains(") Z ")
+    });
     server.wait_until_asleep();
 }
 

@@ -10,12 +10,12 @@
 //! }
 //! ```
 
-use std::collections::VecDeque;
 use std::env;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -25,8 +25,9 @@ use shared_testkit::env::{DEADLINE_SCALE, SERVER_ADDR, SERVER_CMD};
 
 use crate::workspace::root;
 
-/// How many tests run at once: more than there are cores, because a failing test mostly waits.
-const AT_ONCE: usize = 24;
+/// How many tests run at once, of all suites together: more than there are cores, because a failing test
+/// mostly waits, and not so many that one which works is starved.
+const AT_ONCE: usize = 64;
 
 /// The deadline of a test, as a fraction of the usual 20 seconds. Only failing tests get that far.
 const SCALE: &str = "0.1";
@@ -39,7 +40,6 @@ pub struct Suite {
     tests: Vec<Test>,
     deadline_scale: String,
     server_address: Option<SocketAddr>,
-    at_once: usize,
     limit: Option<Duration>,
 }
 
@@ -57,6 +57,15 @@ pub struct Outcome {
     pub passed: bool,
     /// Everything that it printed: stdout, then stderr.
     pub output: String,
+}
+
+impl Outcome {
+    /// Whether the test, or a part of it, was skipped.
+    #[must_use]
+    pub fn was_skipped(&self) -> bool {
+        let report = format!("skipped: {}: ", self.test);
+        self.output.contains(&report)
+    }
 }
 
 impl Suite {
@@ -91,7 +100,6 @@ impl Suite {
             tests: binaries.into_iter().flat_map(tests_in).collect(),
             deadline_scale: SCALE.to_owned(),
             server_address: None,
-            at_once: AT_ONCE,
             limit: None,
         })
     }
@@ -104,11 +112,10 @@ impl Suite {
         self
     }
 
-    /// Runs all tests at once, and kills one that has not ended after `limit`. With a server that
-    /// hangs, that is how long a whole run takes.
+    /// Kills a test that has not ended after `limit`. With a server that hangs, that is how long a whole
+    /// run takes, because a chapter has fewer tests than run at once.
     #[must_use]
-    pub fn all_at_once(mut self, limit: Duration) -> Suite {
-        self.at_once = self.tests.len();
+    pub fn time_limit(mut self, limit: Duration) -> Suite {
         self.limit = Some(limit);
         self
     }
@@ -150,32 +157,26 @@ impl Suite {
         report: impl Fn(usize) + Sync,
     ) -> Vec<Outcome> {
         let tests = self.tests.iter().filter(|test| wanted(&test.name));
-        let waiting = Mutex::new(tests.collect::<VecDeque<_>>());
-        let next = || {
-            let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            waiting.pop_front()
+        let ended = AtomicUsize::new(0);
+        let run_one = |test| {
+            let outcome = self.run_one(test, server_command);
+            report(ended.fetch_add(1, Ordering::Relaxed) + 1);
+            outcome
         };
-        let outcomes = Mutex::new(Vec::new());
-        thread::scope(|scope| {
-            for _ in 0..self.at_once {
-                scope.spawn(|| {
-                    while let Some(test) = next() {
-                        let outcome = self.run_one(test, server_command);
-                        let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-                        outcomes.push(outcome);
-                        report(outcomes.len());
-                    }
-                });
-            }
+        let mut outcomes: Vec<_> = thread::scope(|scope| {
+            let run_one = |test| scope.spawn(move || run_one(test));
+            let running: Vec<_> = tests.map(run_one).collect();
+            let outcomes = running.into_iter().map(|thread| thread.join());
+            outcomes
+                .map(|outcome| outcome.expect("the test can be run"))
+                .collect()
         });
-        let mut outcomes = outcomes
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
         outcomes.sort_by(|a, b| a.test.cmp(&b.test));
         outcomes
     }
 
     fn run_one(&self, test: &Test, server_command: &str) -> Outcome {
+        let _place = Place::take();
         let address = self.server_address.map(|address| address.to_string());
         let mut command = Command::new(&test.binary);
         command
@@ -204,6 +205,29 @@ impl Suite {
             passed: output.status.success(),
             output: String::from_utf8_lossy(&text).into_owned(),
         }
+    }
+}
+
+/// One of the [`AT_ONCE`] places for a test that runs.
+struct Place;
+
+static TAKEN: Mutex<usize> = Mutex::new(0);
+static GIVEN_BACK: Condvar = Condvar::new();
+
+impl Place {
+    /// Waits until a place is free.
+    fn take() -> Place {
+        let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = GIVEN_BACK.wait_while(taken, |taken| *taken == AT_ONCE);
+        *taken.unwrap_or_else(PoisonError::into_inner) += 1;
+        Place
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        GIVEN_BACK.notify_one();
     }
 }
 

@@ -135,50 +135,71 @@ cargo run -p PACKAGE
     assert_none(&book("docs/src/a.md", text).check_names());
 }
 
+/// This text must have one problem, in this line.
+#[track_caller]
+fn assert_is_found(text: &str, line: usize, part: &str) {
+    let place = format!("docs/src/a.md:{line}: ");
+    assert_one(&book("docs/src/a.md", text).check_names(), &[&place, part]);
+}
+
 #[test]
-fn a_name_of_nothing_is_a_problem() {
-    for (text, parts) in [
+fn a_command_with_a_name_of_nothing_is_a_problem() {
+    for (text, line, part) in [
         (
             "```sh\ncd x\ncargo run -p milestone-9\n```",
-            ["docs/src/a.md:3: ", "milestone-9"],
+            3,
+            "milestone-9",
         ),
         (
             "```console\n$ cargo run -p milestone-9\n```",
-            ["docs/src/a.md:2: ", "milestone-9"],
+            2,
+            "milestone-9",
         ),
         (
             "`cargo test -p milestone-1-accept --test attacks`",
-            ["docs/src/a.md:1: ", "milestone-1-accept --test attacks"],
+            1,
+            "milestone-1-accept --test attacks",
         ),
         (
             "`cargo run -p book-checks --bin nothing`",
-            ["docs/src/a.md:1: ", "book-checks --bin nothing"],
-        ),
-        (
-            "as in `milestone-1-accept/src/nothing.rs`",
-            ["docs/src/a.md:1: ", "`milestone-1-accept/src/nothing.rs`"],
+            1,
+            "book-checks --bin nothing",
         ),
         (
             "`docs/nothing.sh milestone-1-accept`",
-            ["docs/src/a.md:1: ", "`docs/nothing.sh`"],
+            1,
+            "`docs/nothing.sh`",
         ),
         (
             "`cargo test -p milestone-1-accept no_such_test`",
-            ["docs/src/a.md:1: ", "\"no_such_test\""],
+            1,
+            "\"no_such_test\"",
         ),
+    ] {
+        assert_is_found(text, line, part);
+    }
+}
+
+#[test]
+fn a_name_of_nothing_is_a_problem() {
+    for (text, line, part) in [
         (
-            "The row `row_99_is_nothing`",
-            ["docs/src/a.md:1: ", "`row_99_is_nothing`"],
+            "as in `milestone-1-accept/src/nothing.rs`",
+            1,
+            "`milestone-1-accept/src/nothing.rs`",
         ),
+        ("The row `row_99_is_nothing`", 1, "`row_99_is_nothing`"),
         (
             "| test |\n| --- |\n| `nothing_at_all` |",
-            ["docs/src/a.md:3: ", "`nothing_at_all`"],
+            3,
+            "`nothing_at_all`",
         ),
         (
             "```sh,checkpoint,red=nothing_at_all\n```",
-            ["docs/src/a.md:1: ", "`nothing_at_all`"],
+            1,
+            "`nothing_at_all`",
         ),
     ] {
-        assert_one(&book("docs/src/a.md", text).check_names(), &parts);
+        assert_is_found(text, line, part);
     }
 }

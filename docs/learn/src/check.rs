@@ -153,7 +153,7 @@ fn suite_of(chapter: usize) -> Result<Suite> {
             let address = address.with_context(|| format!("{SERVER_ADDR} must be an address"))?;
             Ok(suite.server_address(address))
         }
-        Err(_) if wanted.is_none() => Ok(suite.all_at_once(LIMIT)),
+        Err(_) if wanted.is_none() => Ok(suite.time_limit(LIMIT)),
         Err(_) => Ok(suite),
     }
 }

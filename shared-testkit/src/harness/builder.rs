@@ -38,6 +38,7 @@ pub struct Builder {
     program: Program,
     address: String,
     stdout_is_read: bool,
+    stderr_is_read: bool,
 }
 
 impl Server {
@@ -59,6 +60,7 @@ impl Server {
             program: program.into(),
             address: "127.0.0.1:0".to_owned(),
             stdout_is_read: true,
+            stderr_is_read: true,
         }
     }
 }
@@ -95,10 +97,22 @@ impl Builder {
         self
     }
 
+    /// The same for stderr, from its second line on: the first one reports where the server listens.
+    /// See [`Server::read_stderr`] and [`Server::close_stderr`].
+    #[must_use]
+    pub fn leave_stderr_unread(mut self) -> Builder {
+        self.stderr_is_read = false;
+        self
+    }
+
     /// Runs the server under strace(1) with these options, to trace its system calls or to make them
     /// fail. Without `--output`, the calls are lines on the server's stderr, each written before the
     /// server continues. `None` where `strace` is not installed or not allowed: the calling test is
     /// reported as skipped.
+    ///
+    /// # Panics
+    ///
+    /// As [`skip`].
     #[must_use]
     pub fn under_strace(mut self, options: &[&str]) -> Option<Builder> {
         let attempt = Command::new("strace")
@@ -148,6 +162,10 @@ impl Builder {
         let mut server = Server::watch(child, lock);
         if self.stdout_is_read {
             server.read_stdout();
+        }
+        match self.stderr_is_read {
+            true => server.read_stderr(),
+            false => server.read_line_of_stderr(),
         }
         server.wait_until_ready(fixed_address);
         lessons::server_is_ready();

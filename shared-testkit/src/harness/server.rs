@@ -1,7 +1,7 @@
 //! A server under test: started, watched, and killed with the test.
 
 use std::net::SocketAddr;
-use std::process::{Child, ChildStdout};
+use std::process::{Child, ChildStderr, ChildStdout};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -40,26 +40,26 @@ pub struct Server {
     log: Arc<Log>,
     readers: Vec<JoinHandle<()>>,
     unread_stdout: Option<ChildStdout>,
+    unread_stderr: Option<ChildStderr>,
     _lock: Option<PortLock>,
 }
 
 impl Server {
     // Starting.
 
-    /// Takes charge of a server that has just been started, and logs its stderr.
+    /// Takes charge of a server that has just been started.
     pub(crate) fn watch(mut child: Child, lock: Option<PortLock>) -> Server {
         let pid = Pid::from_child(&child);
         let log = Arc::new(Log::new(pid));
         lessons::watch(&log);
-        let stdout = child.stdout.take();
-        let stderr = child.stderr.take().expect("stderr is piped");
         Server {
+            unread_stdout: child.stdout.take(),
+            unread_stderr: child.stderr.take(),
             child,
             pid,
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
-            readers: vec![log.read_pipe(stderr, Kind::Stderr)],
+            readers: Vec::new(),
             log,
-            unread_stdout: stdout,
             _lock: lock,
         }
     }
@@ -104,10 +104,32 @@ impl Server {
         }
     }
 
+    /// The same for stderr.
+    pub fn read_stderr(&mut self) {
+        if let Some(stderr) = self.unread_stderr.take() {
+            self.readers.push(self.log.read_pipe(stderr, Kind::Stderr));
+        }
+    }
+
+    /// Logs the first line of a stderr that is left unread.
+    pub(crate) fn read_line_of_stderr(&self) {
+        if let Some(stderr) = &self.unread_stderr {
+            self.log.read_line(stderr, Kind::Stderr);
+        }
+    }
+
     /// Closes the read end of a stdout that was left unread: writing to it is an error now.
     pub fn close_stdout(&mut self) {
         self.note("loses the reader of its stdout");
         if self.unread_stdout.take().is_some() {
+            self.log.pipe_ended();
+        }
+    }
+
+    /// The same for stderr.
+    pub fn close_stderr(&mut self) {
+        self.note("loses the reader of its stderr");
+        if self.unread_stderr.take().is_some() {
             self.log.pipe_ended();
         }
     }

@@ -19,12 +19,26 @@ pub(crate) fn memory(pid: Pid) -> u64 {
     stat(pid).rss_bytes().get()
 }
 
-/// Whether it sleeps until something happens, with all its threads and its living descendants. One
-/// that works, or that sleeps for a time of its own choice (`nanosleep(2)`), may yet print or send.
+/// Whether it sleeps until something happens, with all its threads and its descendants. One that works, or that sleeps for a time of its own choice (`nanosleep(2)`), may yet print or send.
 /// Other calls with a timeout count as sleep: an event loop waits in one.
 pub(crate) fn is_asleep(pid: Pid) -> bool {
     // Twice: the second look sees what was started during the first.
-    (0..2).all(|_| sleeps(pid) && descendants(pid).into_iter().all(sleeps))
+    (0..2).all(|_| {
+        let mut descendants = descendants(pid).into_iter();
+        sleeps(pid) && descendants.all(|child| has_ended(child) || sleeps(child))
+    })
+}
+
+/// Whether it is gone, or a zombie: only its exit status is left.
+fn has_ended(pid: Pid) -> bool {
+    let tasks = Process::new(pid.as_raw_pid()).and_then(|process| process.tasks());
+    let stats = tasks
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|task| task.stat());
+    // All its threads, because the first one may end before the others.
+    stats.flatten().all(|stat| stat.state == 'Z')
 }
 
 fn sleeps(pid: Pid) -> bool {
@@ -60,7 +74,7 @@ pub(crate) fn is_stopped(pid: Pid) -> bool {
     states.all(|state| state == 'T')
 }
 
-/// Its living children, and theirs (proc_pid_task(5)).
+/// Its children, zombies as well, and theirs (proc_pid_task(5)).
 pub(crate) fn descendants(pid: Pid) -> Vec<Pid> {
     let tasks = Process::new(pid.as_raw_pid()).and_then(|process| process.tasks());
     let children = tasks.into_iter().flatten().flatten();

@@ -2,8 +2,9 @@
 //!
 //! `mistaken ADDRESS` makes none, `mistaken MISTAKE ADDRESS` makes one, `mistaken --list` lists them.
 //! The page `docs/src/mistakes.md` describes the symptoms of each and names the tests that find it;
-//! `tests/mistakes.rs` runs these tests. `milestone-4-write` explains the code that is correct.
+//! `tests/servers/mistakes.rs` runs these tests. `milestone-4-write` explains the code that is correct.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::env;
 use std::fmt;
@@ -11,6 +12,7 @@ use std::io::{self, Read, Write};
 use std::mem;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
@@ -47,9 +49,14 @@ enum Mistake {
     ForgetsToFlush,
     IgnoresTheAddress,
     EmfileIsFatal,
+    TakesOneLine,
+    LossyText,
+    ReplacesTheInterest,
+    WouldBlockCloses,
+    SharesOneBuffer,
 }
 
-const MISTAKES: [(&str, Mistake); 25] = [
+const MISTAKES: [(&str, Mistake); 30] = [
     ("accepts-once", Mistake::AcceptsOnce),
     ("reads-once", Mistake::ReadsOnce),
     ("writes-once", Mistake::WritesOnce),
@@ -75,6 +82,11 @@ const MISTAKES: [(&str, Mistake); 25] = [
     ("forgets-to-flush", Mistake::ForgetsToFlush),
     ("ignores-the-address", Mistake::IgnoresTheAddress),
     ("emfile-is-fatal", Mistake::EmfileIsFatal),
+    ("takes-one-line", Mistake::TakesOneLine),
+    ("lossy-text", Mistake::LossyText),
+    ("replaces-the-interest", Mistake::ReplacesTheInterest),
+    ("would-block-closes", Mistake::WouldBlockCloses),
+    ("shares-one-buffer", Mistake::SharesOneBuffer),
 ];
 
 fn main() -> Result<()> {
@@ -131,12 +143,14 @@ struct Server {
     listener: TcpListener,
     connections: HashMap<Token, Connection>,
     next_token: usize,
+    /// The only read buffer that `SharesOneBuffer` has.
+    shared_buf: Rc<RefCell<Vec<u8>>>,
 }
 
 struct Connection {
     mistake: Option<Mistake>,
     stream: TcpStream,
-    read_buf: Vec<u8>,
+    read_buf: Rc<RefCell<Vec<u8>>>,
     write_buf: VecDeque<u8>,
     had_writable: bool,
 }
@@ -160,6 +174,7 @@ impl Server {
             listener,
             connections: HashMap::new(),
             next_token: LISTENER.0 + 1,
+            shared_buf: Rc::default(),
         })
     }
 
@@ -240,10 +255,14 @@ impl Server {
         self.poll
             .registry()
             .register(&mut stream, token, Interest::READABLE)?;
+        let read_buf = match self.makes(Mistake::SharesOneBuffer) {
+            true => Rc::clone(&self.shared_buf),
+            false => Rc::default(),
+        };
         let connection = Connection {
             mistake: self.mistake,
             stream,
-            read_buf: Vec::new(),
+            read_buf,
             write_buf: VecDeque::new(),
             had_writable: false,
         };
@@ -273,7 +292,7 @@ impl Server {
         let Some(connection) = self.connections.get_mut(&token) else {
             return Ok(false);
         };
-        let buffered = connection.read_buf.len();
+        let buffered = connection.read_buf.borrow().len();
         let mut lines = Vec::new();
         let outcome = connection.read_lines(&mut lines);
         if self.mistake == Some(Mistake::TrimsWhiteSpace) {
@@ -283,7 +302,7 @@ impl Server {
         }
         if !lines.is_empty() {
             self.broadcast(token, &lines);
-        } else if connection.read_buf.len() > buffered {
+        } else if connection.read_buf.borrow().len() > buffered {
             say(
                 self.mistake,
                 format_args!("Buffering partial message from {token:?}"),
@@ -391,26 +410,42 @@ impl Connection {
     }
 
     fn take_lines(&mut self, chunk: &[u8], lines: &mut Vec<u8>) {
+        let text = String::from_utf8_lossy(chunk);
+        let chunk = match self.makes(Mistake::LossyText) {
+            true => text.as_bytes(),
+            false => chunk,
+        };
         if self.makes(Mistake::SendsHalfLines) {
             lines.extend(chunk);
             return;
         }
+        let mut read_buf = self.read_buf.borrow_mut();
+        if self.makes(Mistake::TakesOneLine) {
+            read_buf.extend(chunk);
+            if let Some(newline) = read_buf.iter().position(|&byte| byte == b'\n') {
+                lines.extend(read_buf.drain(..=newline));
+            }
+            return;
+        }
         let Some(newline) = chunk.iter().rposition(|&byte| byte == b'\n') else {
-            self.read_buf.extend(chunk);
+            read_buf.extend(chunk);
             return;
         };
         let (whole, rest) = chunk.split_at(newline + 1);
-        lines.append(&mut self.read_buf);
+        lines.append(&mut read_buf);
         lines.extend(whole);
         if !self.makes(Mistake::DropsHalfLines) {
-            self.read_buf.extend(rest);
+            read_buf.extend(rest);
         }
     }
 
     fn queue(&mut self, lines: &[u8], registry: &Registry, token: Token) -> io::Result<()> {
         let asks_again = !self.had_writable || !self.makes(Mistake::WritableOnce);
         if self.write_buf.is_empty() && asks_again {
-            let interest = Interest::READABLE | Interest::WRITABLE;
+            let interest = match self.makes(Mistake::ReplacesTheInterest) {
+                true => Interest::WRITABLE,
+                false => Interest::READABLE | Interest::WRITABLE,
+            };
             registry.reregister(&mut self.stream, token, interest)?;
             self.had_writable = true;
         }
@@ -436,7 +471,10 @@ impl Connection {
                     say(self.mistake, format_args!("Wrote {n} bytes to {token:?}"));
                     self.write_buf.drain(..n);
                 }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                Err(e)
+                    if e.kind() == io::ErrorKind::WouldBlock
+                        && !self.makes(Mistake::WouldBlockCloses) =>
+                {
                     say(
                         self.mistake,
                         format_args!("Write would block for {token:?}"),

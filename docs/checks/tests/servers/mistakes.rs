@@ -47,6 +47,7 @@ mistakes! {
     forgets_to_remove, reuses_tokens, panics_on_stale, skips_the_write_half, reset_is_fatal,
     dies_of_eintr, no_nodelay, blocking_listener, blocking_clients, trims_white_space,
     forgets_the_newline, forgets_to_flush, ignores_the_address, emfile_is_fatal,
+    takes_one_line, lossy_text, replaces_the_interest, would_block_closes, shares_one_buffer,
 }
 
 #[test]
@@ -88,7 +89,7 @@ fn is_found(mistake: &str) {
     let found_by = |test: &str| is_run(test) && is_in(&entry.found_by, test);
     for outcome in chapter().run(&command, found_by) {
         let (test, output) = (&outcome.test, &outcome.output);
-        if output.contains(&format!("skipped: {test}: ")) {
+        if outcome.was_skipped() {
             continue;
         }
         if test != first {
@@ -113,7 +114,7 @@ fn is_found(mistake: &str) {
 }
 
 /// For each mistake, the failures and how many of them name its cause. Takes minutes:
-/// `cargo test -p book-checks --test mistakes -- --ignored --nocapture scoreboard`.
+/// `cargo test -p book-checks --test servers -- --ignored --nocapture scoreboard`.
 #[test]
 #[ignore = "prints a table and takes minutes"]
 fn scoreboard() {
