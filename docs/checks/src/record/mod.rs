@@ -9,6 +9,8 @@
 //!
 //! Not recorded: calls before the first action, iterations of the loop in which nothing happened or
 //! that a signal interrupted, and calls that move nothing, such as `setsockopt`.
+//! Of milestone 5 also not: what it prints, from a thread of its own; calls that it repeats by the clock
+//! until they succeed; and events for room, or for more of a flood that it knows of.
 //!
 //! To make two recordings equal, scenes stop the server while clients act, so that one batch is the
 //! same batch each time; ports are `xxxxx`; and a long run of equal calls is one step. How many bytes

@@ -69,6 +69,8 @@ struct Stage {
     /// The file that strace writes, and how much of it has been read.
     calls: PathBuf,
     seen: usize,
+    /// The beginning of a call that has not returned, after which another thread's call follows.
+    unfinished: String,
     is_stopped: bool,
     clients: BTreeMap<String, TcpStream>,
     state: State,
@@ -107,6 +109,7 @@ impl Stage {
             server: builder.start(),
             calls,
             seen: 0,
+            unfinished: String::new(),
             is_stopped: false,
             clients: BTreeMap::new(),
             state: State::default(),
@@ -119,7 +122,7 @@ impl Stage {
             .iter()
             .filter_map(|line| Call::parse(line))
             .collect::<Vec<_>>();
-        stage.state = State::new(&start);
+        stage.state = State::new(&start, scene.program == "milestone-5-harden");
         Some(stage)
     }
 
@@ -230,9 +233,10 @@ impl Stage {
     }
 
     fn has_stopped(&self) -> bool {
-        self.trace()
-            .trim_end()
-            .ends_with("--- stopped by SIGSTOP ---")
+        let (trace, pid) = (self.trace(), self.pid());
+        let mut own = trace.lines().filter(|line| line.starts_with(&pid));
+        own.next_back()
+            .is_some_and(|line| line.ends_with("--- stopped by SIGSTOP ---"))
     }
 
     fn pid(&self) -> String {
@@ -248,11 +252,24 @@ impl Stage {
         fs::read_to_string(&self.calls).expect("strace writes it")
     }
 
-    /// The lines that strace has completed since the last time.
+    /// The lines that strace has completed since the last time, of the first thread. Milestone 5 has
+    /// others, which print.
     fn new_lines(&mut self) -> Vec<String> {
-        let trace = self.trace();
+        let (trace, pid) = (self.trace(), self.pid());
         let end = trace.rfind('\n').map_or(0, |end| end + 1);
-        let lines = trace[self.seen..end].lines().map(str::to_owned).collect();
+        let mut lines = Vec::new();
+        for line in trace[self.seen..end].lines() {
+            if !line.starts_with(&pid) {
+                continue;
+            }
+            if let Some(beginning) = line.strip_suffix(" <unfinished ...>") {
+                self.unfinished = beginning.to_owned();
+            } else if let Some((_, rest)) = line.split_once(" resumed>") {
+                lines.push(std::mem::take(&mut self.unfinished) + rest);
+            } else {
+                lines.push(line.to_owned());
+            }
+        }
         self.seen = end;
         lines
     }
@@ -287,7 +304,10 @@ impl Stage {
                 socket.unsent = on_the_way - socket.at_client;
             }
         }
-        self.steps.extend(fold(steps));
+        self.steps.extend(match self.state.is_hardened {
+            true => fold_turns(steps),
+            false => fold(steps),
+        });
     }
 
     fn compare(&mut self) -> Result<(), String> {
@@ -377,20 +397,59 @@ fn fold(steps: Vec<Step>) -> Vec<Step> {
     };
     let mut folded = Vec::new();
     for run in steps.chunk_by(is_equal) {
-        if run.len() <= FOLDED {
-            folded.extend_from_slice(run);
-            continue;
+        match run.len() > FOLDED {
+            true => folded.push(sum_of(run)),
+            false => folded.extend_from_slice(run),
         }
-        let counts = run.iter().filter_map(|step| step.result.as_ref()?.as_u64());
-        let sum: u64 = counts.clone().sum();
-        let largest = counts.max().expect("there is a run");
-        folded.push(Step {
-            // How many there really were depends on how fast the bytes came.
-            times: Some(sum.div_ceil(largest) as usize),
-            result: Some(sum.into()),
-            text: run[0].text.clone(),
-            ..run[run.len() - 1].clone()
-        });
     }
     folded
+}
+
+/// The same for milestone 5, which reads and writes in turn: of a run of both, one step for the reads
+/// from each client and one for the writes to each, all with the states after the whole run. How the
+/// kernel divides a flood into pieces is not the same each time.
+fn fold_turns(steps: Vec<Step>) -> Vec<Step> {
+    let moves = |step: &Step| {
+        step.result
+            .as_ref()
+            .is_some_and(|result| result.as_u64() > Some(0))
+    };
+    let mut folded = Vec::new();
+    for run in steps.chunk_by(|a, b| moves(a) && moves(b)) {
+        let mut kinds: Vec<Vec<Step>> = Vec::new();
+        for step in run {
+            let mut known = kinds.iter_mut();
+            match known.find(|kind| (&kind[0].call, &kind[0].on) == (&step.call, &step.on)) {
+                Some(kind) => kind.push(step.clone()),
+                None => kinds.push(vec![step.clone()]),
+            }
+        }
+        let is_folded = kinds.len() < run.len();
+        let last = &run[run.len() - 1];
+        for kind in kinds {
+            folded.push(match is_folded {
+                false => kind[0].clone(),
+                true => Step {
+                    kernel: last.kernel.clone(),
+                    server: last.server.clone(),
+                    ..sum_of(&kind)
+                },
+            });
+        }
+    }
+    folded
+}
+
+/// One step for a run of equal calls that moved bytes.
+fn sum_of(run: &[Step]) -> Step {
+    let counts = run.iter().filter_map(|step| step.result.as_ref()?.as_u64());
+    let sum: u64 = counts.clone().sum();
+    let largest = counts.max().expect("there is a run");
+    Step {
+        // How many there really were depends on how fast the bytes came.
+        times: (run.len() > 1).then_some(sum.div_ceil(largest) as usize),
+        result: Some(sum.into()),
+        text: run[0].text.clone(),
+        ..run[run.len() - 1].clone()
+    }
 }
