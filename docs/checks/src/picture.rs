@@ -76,8 +76,11 @@ impl Drawing<'_> {
     fn news(&mut self, x: usize, anchor: &str, before: &mut Vec<String>, now: Vec<String>) {
         let mut news = now.clone();
         news.retain(|text| !before.contains(text));
+        // More do not fit beside each other.
+        for line in news.chunks(2) {
+            self.text(x, "state", anchor, &line.join(", "));
+        }
         if !news.is_empty() {
-            self.text(x, "state", anchor, &news.join(", "));
             self.y += LINE / 4;
         }
         *before = now;

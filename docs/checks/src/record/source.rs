@@ -78,10 +78,11 @@ impl Source {
         Some(start + 1 + body.position(|line| line.contains(text))?)
     }
 
-    /// The line whose `println!` or `printf` begins as this text does. The longest such beginning is meant.
+    /// The line that prints this text: its literal, as in `println!("…")`, is the longest with which the
+    /// text begins.
     fn line_that_prints(&self, printed: &str) -> Result<usize, String> {
         let beginning = |line: &String| {
-            let (_, literal) = line.split_once("print")?.1.split_once("(\"")?;
+            let (_, literal) = line.split_once("(\"")?;
             let literal = literal.split(['{', '%', '"']).next()?;
             printed.starts_with(literal).then_some(literal.len())
         };
