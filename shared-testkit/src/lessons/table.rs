@@ -305,7 +305,7 @@ pub const LESSONS: &[Lesson] = &[
     lesson("graceful_shutdown_leaves_the_port_to_a_successor", "another server can bind the port while this one still delivers",
         "The listener stays open while the queues are delivered.",
         (HARDEN, "Graceful shutdown")),
-    lesson("graceful_shutdown_does_not_wait_if_nothing_is_queued", "SIGTERM with nothing queued: it ends before one that has to wait",
+    lesson("graceful_shutdown_does_not_wait_if_nothing_is_queued", "SIGTERM with nothing queued: three servers end within the 10 s of a stalled reader",
         "The shutdown waits for its whole time, or for clients that need nothing.",
         (HARDEN, "Graceful shutdown")),
     lesson("a_line_without_end_closes_its_sender", "64 KiB without a newline close their sender",
