@@ -2,6 +2,8 @@
 //!
 //! A rule claims only what was seen. One that might be wrong is worse than none.
 
+use std::collections::HashSet;
+
 use crate::lessons::evidence::{Evidence, Peer, Socket, Talk, trimmed};
 use crate::lessons::table::{ACCEPT, BROADCAST, REGISTER, START_PAGE, WRITE};
 
@@ -40,7 +42,7 @@ pub(crate) fn first(evidence: &Evidence) -> Option<Cause> {
 #[rustfmt::skip]
 const RULES: &[Rule] = &[
     // It has ended, and its last words say why.
-    ("address-ignored", |e| when(e.is_starting && e.ended_with(&["in use"]) || e.listens_at_default),
+    ("address-ignored", |e| when(e.wants_free_port && (e.is_starting && e.ended_with(&["in use"]) || e.listens_at_default)),
         "The server was to listen on port 0, a free port, but used another one: its argument is ignored.",
         (START_PAGE, "Run a chapter's tests against it")),
     ("eintr", |e| when(e.ended_with(&["interrupted", "eintr", "os error 4)"])),
@@ -73,11 +75,18 @@ const RULES: &[Rule] = &[
         "The server waits inside write for {}, whose socket is blocking. Make each accepted socket non-blocking, and write until WouldBlock.",
         (WRITE, "A write takes what fits")),
 
+    ("would-block-closes", |e| when(e.stderr.iter().any(|line| is_would_block(line))),
+        "The server took `the call would block` for an error and closed the client. It is no error: keep what is queued, and return to the event loop.",
+        (WRITE, "A write takes what fits")),
+    ("readable-turned-off", |e| client(e, |_, s| s.is_deaf()),
+        "{} is registered for WRITABLE alone, so nothing that it sends is reported. To reregister replaces the interest: ask for READABLE and WRITABLE.",
+        (BROADCAST, "Interest in WRITABLE")),
+
     // It does not say what it does, or says it in the wrong place.
     ("log-on-stderr", |e| when(e.stderr.iter().any(|line| line.starts_with("Accepted connection from "))),
         "The line `Accepted connection from` came on stderr. Print what happens on stdout; only errors belong on stderr.",
         (START_PAGE, "Run a chapter's tests against it")),
-    ("stdout-not-flushed", |e| if e.stdout.is_empty() && e.is_asleep() { client(e, |_, _| true) } else { None },
+    ("stdout-not-flushed", |e| if e.stdout.is_empty() && e.is_asleep() && !pending(e) { e.peers.first().map(|peer| peer.name.clone()) } else { None },
         "The server has accepted {} and sleeps, but no line has come through its stdout: the lines are still in a buffer. Flush stdout after each line.",
         (START_PAGE, "Run a chapter's tests against it")),
     ("first-token", first_token,
@@ -88,7 +97,7 @@ const RULES: &[Rule] = &[
         (BROADCAST, "Stale events")),
 
     // It runs without a pause.
-    ("level-triggered", |e| if e.spins || e.is_flooding { level_triggered(e) } else { None },
+    ("level-triggered", |e| if e.spins { level_triggered(e) } else { None },
         "{} is registered level-triggered, so the kernel reports it again and again. Register it edge-triggered (EPOLLET).",
         (ACCEPT, "Reported once: edge-triggered readiness")),
     ("writable-from-the-start", |e| if e.peers.iter().all(|p| p.sent.is_empty()) { client(e, |_, s| s.wants_to_write()) } else { None },
@@ -102,6 +111,9 @@ const RULES: &[Rule] = &[
         (ACCEPT, "Accept until WouldBlock")),
 
     // What it counts and sends.
+    ("shared-buffer", |e| clients(e, has_more_than_sent),
+        "The server broadcast more bytes from {} than that client has sent, and not more than all clients together: their unfinished lines share a buffer. Give each client its own.",
+        (BROADCAST, "A stream has no messages")),
     ("newline-not-counted", |e| clients(e, newline_not_counted),
         "The server broadcast the lines of {} but did not count their newlines. The newline is a byte of the line.",
         (BROADCAST, "A stream has no messages")),
@@ -118,7 +130,14 @@ const RULES: &[Rule] = &[
         "The server broadcast bytes of {} up to a place where no line ends. Keep them until their newline arrives.",
         (BROADCAST, "A stream has no messages")),
 
+    ("not-closed", said_goodbye_twice,
+        "The server reported {} as disconnected more than once: it is still registered. Remove the client from the map and from epoll, and close it.",
+        (BROADCAST, "One way out")),
+
     // It sleeps, and something is left to do.
+    ("not-closed", |e| if e.is_asleep() { client(e, |p, s| s.has_ended && says_goodbye(e, p) && s.unread == 0 && !s.wants_to_write() && s.unsent == 0 && has_everything(e, p)) } else { None },
+        "The server has read the end of file of {} and sleeps, but the socket is still open. Remove the client from the map and from epoll, and close it.",
+        (BROADCAST, "One way out")),
     ("no-accept-after-emfile", |e| when(pending(e) && e.stderr.iter().any(|line| line.to_lowercase().contains("too many open files"))),
         "Connections are pending and the server sleeps, after accept had failed with EMFILE: that event is spent. Call accept again when a client disconnects.",
         (BROADCAST, "When descriptors run out")),
@@ -131,16 +150,13 @@ const RULES: &[Rule] = &[
     ("end-of-file-ignored", |e| if e.is_asleep() { client(e, |p, s| s.has_ended && p.token.is_some() && !says_goodbye(e, p)) } else { None },
         "{} has sent end of file, and the server sleeps without having reported it as disconnected: either it stopped reading before end of file, or it ignored a read of 0 bytes. Read until WouldBlock or 0 bytes.",
         (BROADCAST, "Read until WouldBlock")),
-    ("not-closed", |e| if e.is_asleep() { client(e, |p, s| s.has_ended && says_goodbye(e, p) && s.unread == 0 && !s.wants_to_write() && s.unsent == 0 && has_everything(e, p)) } else { None },
-        "The server has read the end of file of {} and sleeps, but the socket is still open. Remove the client from the map and from epoll, and close it.",
-        (BROADCAST, "One way out")),
     ("not-closed", |e| when(e.dead_sockets > 0 && e.is_asleep()),
         "The server sleeps, and a connection that is over is still open and registered. Remove the client from the map and from epoll, and close it.",
         (BROADCAST, "One way out")),
     ("write-half-skipped", |e| if e.is_asleep() { client(e, |p, s| is_stuck(s) && has_half_line(e, p)) } else { None },
         "Bytes are queued for {}, WRITABLE is on and the socket has room, but the server sleeps: after half a line of that client, the write half of the event was skipped.",
         (WRITE, "One event, two halves")),
-    ("write-until-would-block", |e| if e.is_asleep() { client(e, |p, s| is_stuck(s) && wrote_since(e, p)) } else { None },
+    ("write-until-would-block", |e| if e.is_asleep() { client(e, |p, s| is_stuck(s) && (wrote_since(e, p) || stopped_early(e, p))) } else { None },
         "WRITABLE is on for {} and the socket has room, but the server sleeps in epoll_wait: a write stopped before WouldBlock. Write until the queue is empty or a write would block.",
         (WRITE, "A write takes what fits")),
     ("writable-not-turned-on", |e| if e.is_asleep() { client(e, |p, s| waits_for_line(e, p, s) && !e.writes_to(p).is_empty()) } else { None },
@@ -149,6 +165,9 @@ const RULES: &[Rule] = &[
     ("left-out", |e| if e.is_asleep() { client(e, |p, s| waits_for_line(e, p, s) && e.writes_to(p).is_empty()) } else { None },
         "A line was broadcast, but nothing was ever written to {}, and WRITABLE is off: that client was left out. Queue the line for everyone but the sender, and turn WRITABLE on.",
         (BROADCAST, "To everyone but the sender")),
+    ("lines-left", |e| if e.is_asleep() { clients(e, has_lines_left) } else { None },
+        "All bytes of {} were read, and the server sleeps although complete lines are left: it stopped at the first newline of a read. Take every complete line.",
+        (BROADCAST, "A stream has no messages")),
     ("fragment-lost", |e| if e.is_asleep() { clients(e, fragment_lost) } else { None },
         "All bytes of {} were read and fewer were broadcast than the complete lines have: what followed the last newline of a read was lost. Keep it for the next read.",
         (BROADCAST, "A stream has no messages")),
@@ -214,7 +233,7 @@ fn first_token(e: &Evidence) -> Option<String> {
 }
 
 fn reused_token(e: &Evidence) -> Option<String> {
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     tokens(e)
         .find(|token| !seen.insert(*token))
         .map(str::to_owned)
@@ -275,6 +294,7 @@ fn waits_for_line(e: &Evidence, peer: &Peer, socket: &Socket) -> bool {
         .and_then(|token| e.last("Registered", token));
     let has_writes = e.stdout.iter().any(|line| line.starts_with("Wrote "))
         || e.expected.contains("Wrote")
+        || e.expected.contains("Write would block")
         || !e.expected.starts_with('|');
     let is_due = registered.is_some() && last_broadcast(e, peer) > registered;
     is_due && has_writes && !socket.wants_to_write() && socket.unsent == 0 && !wrote_since(e, peer)
@@ -285,12 +305,27 @@ fn has_everything(e: &Evidence, peer: &Peer) -> bool {
     peer.token.is_some() && due(e, peer) <= e.writes_to(peer).iter().sum()
 }
 
+/// Whether bytes were left after the last write to a client, and that write did not block.
+fn stopped_early(e: &Evidence, peer: &Peer) -> bool {
+    let Some(token) = &peer.token else {
+        return false;
+    };
+    let wrote = e.last("Wrote ", &format!(" to {token}"));
+    let blocked = e.last(&format!("Write would block for {token}"), "");
+    let written = e.writes_to(peer).iter().sum::<usize>();
+    wrote > blocked && wrote.is_some_and(|place| due_until(e, peer, place) > written)
+}
+
 /// How many bytes others have broadcast since a client was registered.
 fn due(e: &Evidence, peer: &Peer) -> usize {
+    due_until(e, peer, e.stdout.len())
+}
+
+fn due_until(e: &Evidence, peer: &Peer, end: usize) -> usize {
     let Some(token) = &peer.token else { return 0 };
     let start = e.last("Registered", token).unwrap_or(0);
     let own = format!("from {token}");
-    let lines = e.stdout[start..]
+    let lines = e.stdout[start.min(end)..end]
         .iter()
         .filter(|line| !line.ends_with(&own));
     let counts = lines.filter_map(|line| line.strip_prefix("Broadcast ")?.split(' ').next());
@@ -331,7 +366,8 @@ fn newline_not_counted(e: &Evidence, peer: &Peer) -> bool {
     }
     // Without a line about what was written, a trimmed newline looks the same.
     let is_written = e.stdout.iter().any(|line| line.starts_with("Wrote "));
-    is_written && e.talk != Talk::Trimmed || trimmed(complete(peer)) == complete(peer)
+    let is_trimmed = trimmed(complete(peer)).len() == counts.iter().sum::<usize>();
+    is_written && e.talk != Talk::Trimmed || !is_trimmed
 }
 
 fn is_trimmed(e: &Evidence, peer: &Peer) -> bool {
@@ -340,8 +376,15 @@ fn is_trimmed(e: &Evidence, peer: &Peer) -> bool {
     sum > 0 && sum < sent.len() && sent.len() < MOST_TRIMMED && trimmed(sent).len() == sum
 }
 
-/// More was written to a client than the others have broadcast.
+/// More was written to a client than the others have broadcast, or was to be.
 fn echo(e: &Evidence, peer: &Peer) -> bool {
+    let failed = peer.token.as_ref().is_some_and(|token| {
+        let line = format!("Write error for {token}: ");
+        e.stderr.iter().any(|error| error.starts_with(&line))
+    });
+    if failed && due(e, peer) == 0 {
+        return true;
+    }
     let written = e.writes_to(peer).iter().sum::<usize>();
     e.is_asleep() && peer.token.is_some() && written > due(e, peer)
 }
@@ -356,12 +399,48 @@ fn half_line_broadcast(e: &Evidence, peer: &Peer) -> bool {
         })
 }
 
+/// More was broadcast from one client than it has sent, but not from all together.
+fn has_more_than_sent(e: &Evidence, peer: &Peer) -> bool {
+    let sum = |peer: &Peer| e.broadcasts_from(peer).iter().sum::<usize>();
+    sum(peer) > peer.sent.len()
+        && e.peers.iter().map(sum).sum::<usize>() <= e.peers.iter().map(|p| p.sent.len()).sum()
+}
+
+/// One line for each broadcast, and complete lines after them.
+fn has_lines_left(e: &Evidence, peer: &Peer) -> bool {
+    let is_read = peer.socket.as_ref().is_none_or(|socket| socket.unread == 0);
+    let mut lines = complete(peer).split_inclusive(|&byte| byte == b'\n');
+    let counts = e.broadcasts_from(peer);
+    let mut pairs = counts.iter().zip(lines.by_ref());
+    is_read
+        && !counts.is_empty()
+        && pairs.all(|(&count, line)| count == line.len())
+        && lines.next().is_some()
+}
+
+/// A line about an error, and the error is EAGAIN.
+fn is_would_block(line: &str) -> bool {
+    let text = line.to_lowercase();
+    let is_reported = text.starts_with("write error for ") || text.starts_with("read error from ");
+    is_reported && (text.contains("os error 11)") || text.contains("temporarily unavailable"))
+}
+
 fn says_goodbye(e: &Evidence, peer: &Peer) -> bool {
     let Some(token) = &peer.token else {
         return false;
     };
     e.last(&format!("Client {token} disconnected"), "")
         .is_some()
+}
+
+fn said_goodbye_twice(e: &Evidence) -> Option<String> {
+    let mut seen = HashSet::new();
+    let goodbyes = e
+        .stdout
+        .iter()
+        .filter_map(|line| line.strip_prefix("Client ")?.strip_suffix(" disconnected"));
+    let mut again = goodbyes.filter(|token| !seen.insert(*token));
+    again.next().map(str::to_owned)
 }
 
 /// Whether nothing is left to do for this client: its lines are broadcast, and it has all others'.
@@ -413,12 +492,12 @@ mod tests {
         };
         Evidence {
             is_starting: false,
+            wants_free_port: true,
             listens_at_default: false,
             has_ended: false,
             is_killed_by: None,
             stdout: stdout.iter().map(|line| (*line).to_owned()).collect(),
             stderr: Vec::new(),
-            is_flooding: false,
             threads: vec![asleep],
             spins: false,
             listener: Some(Socket {
