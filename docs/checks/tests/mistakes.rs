@@ -12,7 +12,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use book_checks::root;
-use book_checks::suite::{self, Suite};
+use book_checks::suite::{self, Outcome, Suite};
 use shared_testkit::env::is_strict;
 
 /// The server that makes them.
@@ -103,6 +103,9 @@ fn is_found(mistake: &str) {
         let is_named = entry.named_by.contains(&rule(output));
         assert!(is_named, "none of {:?} in:\n{output}", entry.named_by);
     }
+    if is_strict() {
+        check_the_causes(&command, &entry.named_by);
+    }
     // These are meant to pass, and the machine may be busy: the whole deadline.
     let others = |test: &str| {
         let is_listed = is_in(&entry.found_by, test) || is_in(&entry.by_chance, test);
@@ -111,6 +114,27 @@ fn is_found(mistake: &str) {
     for outcome in chapter().clone().deadline_scale(1.0).run(&command, others) {
         assert!(outcome.passed, "{}:\n{}", outcome.test, outcome.output);
     }
+}
+
+/// Nine of ten failures name the cause, or all but one of a few.
+fn check_the_causes(command: &str, accepted: &[String]) {
+    let outcomes = chapter().run(command, |_| true);
+    let failures: Vec<_> = outcomes.iter().filter(|outcome| !outcome.passed).collect();
+    let names_it = |outcome: &&&Outcome| accepted.contains(&rule(&outcome.output));
+    // A test that passes with the whole deadline fails because of a busy machine, not the mistake.
+    let others = failures.iter().filter(|outcome| !names_it(outcome));
+    let others: Vec<_> = others.map(|outcome| &outcome.test).collect();
+    let patient = chapter().clone().deadline_scale(1.0);
+    let outcomes = patient.run(command, |test| others.iter().any(|name| *name == test));
+    let others = outcomes.iter().filter(|outcome| !outcome.passed);
+    let others: Vec<_> = others.filter(|outcome| !names_it(&outcome)).collect();
+    let right = failures.iter().filter(names_it).count();
+    let tests: Vec<_> = others.iter().map(|outcome| &outcome.test).collect();
+    let most = usize::max(1, (right + others.len()) / 10);
+    assert!(
+        others.len() <= most,
+        "{right} failures name it, not {tests:?}"
+    );
 }
 
 /// For each mistake, the failures and how many of them name its cause. Takes minutes:

@@ -34,7 +34,7 @@ const LONGEST_LOOK: Duration = Duration::from_secs(2);
 const AGAIN: usize = 100;
 
 /// What came instead of what a client expected.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Talk {
     /// No bytes are compared, or none is missing.
     Silent,
@@ -44,6 +44,8 @@ pub(crate) enum Talk {
     Hole(usize),
     /// The same bytes in another order.
     Order,
+    /// This line came in front of others, and it is none of them.
+    Inserted(Vec<u8>),
     /// White space at the ends of lines is missing.
     Trimmed,
     /// Bytes that are not text have become U+FFFD.
@@ -81,6 +83,9 @@ pub(crate) fn classify(expected: &[u8], received: &[u8]) -> Talk {
     if is_reordered(expected, received, equal) {
         return Talk::Order;
     }
+    if let Some(line) = inserted(expected, received, equal) {
+        return Talk::Inserted(line.to_vec());
+    }
     let after = &received[equal..received.len().min(equal + 16)];
     match equal > 0 && after.len() > 3 && has(&wanted, after) {
         true => Talk::Hole(equal),
@@ -91,22 +96,28 @@ pub(crate) fn classify(expected: &[u8], received: &[u8]) -> Talk {
 /// Whether one of the lines that came after the first difference is expected only before the line
 /// that came in front of it. Lines that are merely missing leave the others in their order.
 fn is_reordered(expected: &[u8], received: &[u8], equal: usize) -> bool {
-    let start = |bytes: &[u8]| {
-        bytes[..equal]
-            .iter()
-            .rposition(|&byte| byte == b'\n')
-            .map_or(0, |place| place + 1)
-    };
-    let wanted: Vec<_> = expected[start(expected)..]
-        .split_inclusive(|&byte| byte == b'\n')
-        .collect();
-    let came = received[start(received)..].split_inclusive(|&byte| byte == b'\n');
-    let came: Vec<_> = came.filter(|line| line.ends_with(b"\n")).take(4).collect();
+    let wanted: Vec<_> = lines_from(expected, equal).collect();
+    let came: Vec<_> = lines_from(received, equal).take(4).collect();
     came.windows(2).any(|pair| {
         let first = wanted.iter().position(|line| *line == pair[0]);
         let last = wanted.iter().rposition(|line| *line == pair[1]);
         matches!((first, last), (Some(first), Some(last)) if last < first)
     })
+}
+
+/// The line at the first difference, if it is none of those expected from there on.
+fn inserted<'a>(expected: &[u8], received: &'a [u8], equal: usize) -> Option<&'a [u8]> {
+    let line = lines_from(received, equal).next()?;
+    let is_expected = lines_from(expected, equal).any(|wanted| wanted == line);
+    (!is_expected).then_some(line)
+}
+
+/// The complete lines from the one on that has this place.
+fn lines_from(bytes: &[u8], place: usize) -> impl Iterator<Item = &[u8]> {
+    let newline = bytes[..place].iter().rposition(|&byte| byte == b'\n');
+    let lines =
+        bytes[newline.map_or(0, |place| place + 1)..].split_inclusive(|&byte| byte == b'\n');
+    lines.filter(|line| line.ends_with(b"\n"))
 }
 
 fn histogram(bytes: &[u8]) -> [usize; 256] {

@@ -86,7 +86,7 @@ const RULES: &[Rule] = &[
     ("log-on-stderr", |e| when(e.stderr.iter().any(|line| line.starts_with("Accepted connection from "))),
         "The line `Accepted connection from` came on stderr. Print what happens on stdout; only errors belong on stderr.",
         (START_PAGE, "Run a chapter's tests against it")),
-    ("stdout-not-flushed", |e| if e.stdout.is_empty() && e.is_asleep() && !pending(e) { e.peers.first().map(|peer| peer.name.clone()) } else { None },
+    ("stdout-not-flushed", |e| if e.stdout.is_empty() && e.is_asleep() { accepted(e) } else { None },
         "The server has accepted {} and sleeps, but no line has come through its stdout: the lines are still in a buffer. Flush stdout after each line.",
         (START_PAGE, "Run a chapter's tests against it")),
     ("first-token", first_token,
@@ -166,13 +166,13 @@ const RULES: &[Rule] = &[
         "A line was broadcast, but nothing was ever written to {}, and WRITABLE is off: that client was left out. Queue the line for everyone but the sender, and turn WRITABLE on.",
         (BROADCAST, "To everyone but the sender")),
     ("lines-left", |e| if e.is_asleep() { clients(e, has_lines_left) } else { None },
-        "All bytes of {} were read, and the server sleeps although complete lines are left: it stopped at the first newline of a read. Take every complete line.",
+        "All bytes of {} were read, and the server sleeps although complete lines of them are not broadcast: it did not take every line from its buffer. Look for newlines until none is left.",
         (BROADCAST, "A stream has no messages")),
     ("fragment-lost", |e| if e.is_asleep() { clients(e, fragment_lost) } else { None },
         "All bytes of {} were read and fewer were broadcast than the complete lines have: what followed the last newline of a read was lost. Keep it for the next read.",
         (BROADCAST, "A stream has no messages")),
-    ("order", |e| when(e.talk == Talk::Order),
-        "All bytes came, in another order. Add new lines at the end of the queue, behind those that wait.",
+    ("order", |e| when(e.talk == Talk::Order || came_too_early(e)),
+        "Lines came in another order. Add new lines at the end of the queue, behind those that wait.",
         (WRITE, "A write takes what fits")),
     ("short-write", |e| if e.is_asleep() { client(e, |p, s| !s.wants_to_write() && wrote_since(e, p) && !has_everything(e, p)) } else { None },
         "Fewer bytes were written to {} than were broadcast, and WRITABLE is off: the bytes that a short write did not take were dropped. Keep them in the queue.",
@@ -253,6 +253,12 @@ fn pending(e: &Evidence) -> bool {
         && e.listener
             .as_ref()
             .is_some_and(|listener| listener.unread > 0)
+}
+
+/// A client that the server has accepted.
+fn accepted(e: &Evidence) -> Option<String> {
+    let first = e.peers.first().filter(|_| !pending(e));
+    client(e, |_, _| true).or(first.map(|peer| peer.name.clone()))
 }
 
 /// Whether the server has read something of a client: a line, a part of one, or its end.
@@ -406,16 +412,28 @@ fn has_more_than_sent(e: &Evidence, peer: &Peer) -> bool {
         && e.peers.iter().map(sum).sum::<usize>() <= e.peers.iter().map(|p| p.sent.len()).sum()
 }
 
-/// One line for each broadcast, and complete lines after them.
+/// A line that a client has sent came in front of those that were expected before it.
+fn came_too_early(e: &Evidence) -> bool {
+    let Talk::Inserted(line) = &e.talk else {
+        return false;
+    };
+    let mut peers = e.peers.iter();
+    peers.any(|peer| {
+        peer.sent
+            .split_inclusive(|&byte| byte == b'\n')
+            .any(|sent| sent == line)
+    })
+}
+
+/// Every broadcast ends where a line ends, and complete lines come after the last one.
 fn has_lines_left(e: &Evidence, peer: &Peer) -> bool {
     let is_read = peer.socket.as_ref().is_none_or(|socket| socket.unread == 0);
-    let mut lines = complete(peer).split_inclusive(|&byte| byte == b'\n');
-    let counts = e.broadcasts_from(peer);
-    let mut pairs = counts.iter().zip(lines.by_ref());
-    is_read
-        && !counts.is_empty()
-        && pairs.all(|(&count, line)| count == line.len())
-        && lines.next().is_some()
+    let (mut at, counts) = (0, e.broadcasts_from(peer));
+    let ends_line = |&count: &usize| {
+        at += count;
+        count > 0 && peer.sent.get(at - 1) == Some(&b'\n')
+    };
+    is_read && !counts.is_empty() && counts.iter().all(ends_line) && at < complete(peer).len()
 }
 
 /// A line about an error, and the error is EAGAIN.
@@ -595,9 +613,13 @@ mod tests {
         );
         assert_eq!(classify(b"one\ntwo\n", b"two\none\n"), Talk::Order);
         assert_eq!(
-            classify(b"one two three four\n", b"one three four\n"),
+            classify(b"one\ntwo\n", b"six\none\n"),
+            Talk::Inserted(b"six\n".to_vec())
+        );
+        assert_eq!(
+            classify(b"one two three four\n", b"one three four"),
             Talk::Hole(5)
         );
-        assert_eq!(classify(b"one\n", b"six\n"), Talk::Other);
+        assert_eq!(classify(b"one\n", b"six"), Talk::Other);
     }
 }
