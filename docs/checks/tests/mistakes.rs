@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 
 use book_checks::root;
 use book_checks::suite::{self, Outcome, Suite};
-use shared_testkit::env::is_strict;
+use shared_testkit::{env::is_strict, skip};
 
 /// The server that makes them.
 const MISTAKEN: &str = env!("CARGO_BIN_EXE_mistaken");
@@ -48,6 +48,42 @@ mistakes! {
     dies_of_eintr, no_nodelay, blocking_listener, blocking_clients, trims_white_space,
     forgets_the_newline, forgets_to_flush, ignores_the_address, emfile_is_fatal,
     takes_one_line, lossy_text, replaces_the_interest, would_block_closes, shares_one_buffer,
+}
+
+/// mio is always edge-triggered, so this mistake is the C example's. Its switch changes nothing else.
+#[test]
+fn level_triggered() {
+    let gcc = Command::new("gcc").arg("--version").output();
+    if let Err(e) = gcc {
+        skip(&format!("gcc cannot be run: {e}"));
+        return;
+    }
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("level-triggered");
+    let source = root().join("docs/examples/chat.c");
+    let gcc = Command::new("gcc")
+        .arg("-o")
+        .arg(&program)
+        .arg(source)
+        .status();
+    assert!(gcc.expect("gcc can be run").success());
+
+    let program = suite::command(&program);
+    for (package, test) in [
+        (
+            "milestone-2-register",
+            "a_second_event_comes_with_new_bytes_only",
+        ),
+        (
+            "milestone-3-broadcast",
+            "interest_in_writable_does_not_spin",
+        ),
+    ] {
+        let chapter = &package["milestone-".len()..][..1];
+        let command = format!("{program} --chapter {chapter} --level-triggered");
+        let outcomes = Suite::of(package).run(&command, |name| name == test);
+        let output = &outcomes.first().expect("the test exists").output;
+        assert_eq!(rule(output), "level-triggered", "{output}");
+    }
 }
 
 #[test]

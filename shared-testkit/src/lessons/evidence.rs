@@ -201,6 +201,8 @@ pub(crate) struct Evidence {
     pub threads: Vec<Thread>,
     /// It uses the CPU, and prints nothing new.
     pub spins: bool,
+    /// It prints the same line again and again.
+    pub repeats: bool,
     pub listener: Option<Socket>,
     pub peers: Vec<Peer>,
     /// Descriptors of connections that are over.
@@ -223,6 +225,7 @@ impl Evidence {
             stderr: Vec::new(),
             threads: Vec::new(),
             spins: false,
+            repeats: log.printed().1 >= AGAIN,
             listener: None,
             peers: Vec::new(),
             dead_sockets: 0,

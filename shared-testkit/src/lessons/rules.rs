@@ -97,7 +97,7 @@ const RULES: &[Rule] = &[
         (BROADCAST, "Stale events")),
 
     // It runs without a pause.
-    ("level-triggered", |e| if e.spins { level_triggered(e) } else { None },
+    ("level-triggered", |e| if e.spins || e.repeats { level_triggered(e) } else { None },
         "{} is registered level-triggered, so the kernel reports it again and again. Register it edge-triggered (EPOLLET).",
         (ACCEPT, "Reported once: edge-triggered readiness")),
     ("writable-from-the-start", |e| if e.peers.iter().all(|p| p.sent.is_empty()) { client(e, |_, s| s.wants_to_write()) } else { None },
@@ -243,9 +243,16 @@ fn level_triggered(e: &Evidence) -> Option<String> {
     let listener = e
         .listener
         .as_ref()
-        .filter(|listener| listener.is_level_triggered());
-    client(e, |_, socket| socket.is_level_triggered())
-        .or(listener.map(|_| "The listener".to_owned()))
+        .filter(|listener| listener.is_level_triggered() && (e.spins || listener.unread > 0));
+    client(e, |_, socket| {
+        socket.is_level_triggered() && is_ready(socket)
+    })
+    .or(listener.map(|_| "The listener".to_owned()))
+}
+
+/// Whether a level-triggered registration is reported again at once.
+fn is_ready(socket: &Socket) -> bool {
+    socket.unread > 0 || socket.has_ended || is_stuck(socket)
 }
 
 fn pending(e: &Evidence) -> bool {
@@ -487,6 +494,9 @@ fn fragment_lost(e: &Evidence, peer: &Peer) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
     use crate::lessons::evidence::classify;
     use crate::proc::process::Thread;
@@ -518,6 +528,7 @@ mod tests {
             stderr: Vec::new(),
             threads: vec![asleep],
             spins: false,
+            repeats: false,
             listener: Some(Socket {
                 descriptor: 4,
                 ..Socket::default()
@@ -531,6 +542,19 @@ mod tests {
 
     fn rule(evidence: &Evidence) -> Option<&'static str> {
         first(evidence).map(|cause| cause.rule)
+    }
+
+    #[test]
+    fn every_rule_names_a_heading_that_its_chapter_has() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        for (rule, _, _, (chapter, heading)) in RULES {
+            let text = fs::read_to_string(root.join(chapter)).unwrap();
+            let wanted = format!("## {heading}");
+            assert!(
+                text.lines().any(|line| line == wanted),
+                "{rule}: {chapter} has no {heading:?}"
+            );
+        }
     }
 
     const REGISTERED: &str = "Registered client with Token(1)";
@@ -583,7 +607,9 @@ mod tests {
         let mut evidence = evidence(&[REGISTERED, "Broadcast 6 bytes from Token(1)"]);
         evidence.spins = true;
         assert_eq!(rule(&evidence), Some("spins-at-would-block"));
-        evidence.peers[0].socket.as_mut().unwrap().interest = Some(1);
+        let socket = evidence.peers[0].socket.as_mut().unwrap();
+        socket.interest = Some(1);
+        socket.unread = 6;
         assert_eq!(rule(&evidence), Some("level-triggered"));
     }
 
@@ -593,6 +619,66 @@ mod tests {
         evidence.peers[0].sent.clear();
         evidence.peers[0].socket.as_mut().unwrap().interest = Some(1 << 31 | 5);
         assert_eq!(rule(&evidence), Some("writable-from-the-start"));
+    }
+
+    #[test]
+    fn lines_left_in_the_buffer() {
+        let mut evidence = evidence(&[REGISTERED, "Broadcast 6 bytes from Token(1)"]);
+        evidence.peers[0].sent = b"Hello\nagain\n".to_vec();
+        assert_eq!(rule(&evidence), Some("lines-left"));
+        evidence.peers[0].sent = b"half a line\n".to_vec();
+        assert_eq!(rule(&evidence), Some("fragment-lost"));
+    }
+
+    #[test]
+    fn half_a_line_of_another_client() {
+        let mut evidence = evidence(&[REGISTERED, "Broadcast 9 bytes from Token(1)"]);
+        assert_ne!(rule(&evidence), Some("shared-buffer"));
+        evidence.peers.push(Peer {
+            sent: b"and".to_vec(),
+            ..Peer::default()
+        });
+        assert_eq!(rule(&evidence), Some("shared-buffer"));
+    }
+
+    #[test]
+    fn a_client_without_interest_in_readable() {
+        let mut evidence = evidence(&[REGISTERED]);
+        evidence.peers[0].socket.as_mut().unwrap().interest = Some(1 << 31 | 4);
+        assert_eq!(rule(&evidence), Some("readable-turned-off"));
+    }
+
+    #[test]
+    fn a_full_socket_taken_for_an_error() {
+        let mut evidence = evidence(&[REGISTERED]);
+        let line = "Write error for Token(1): Resource temporarily unavailable (os error 11)";
+        evidence.stderr = vec![line.to_owned()];
+        assert_eq!(rule(&evidence), Some("would-block-closes"));
+    }
+
+    #[test]
+    fn lines_that_come_too_early() {
+        let mut evidence = evidence(&[REGISTERED, "Broadcast 6 bytes from Token(1)"]);
+        evidence.talk = Talk::Inserted(b"Hello\n".to_vec());
+        assert_eq!(rule(&evidence), Some("order"));
+    }
+
+    #[test]
+    fn an_argument_that_is_ignored() {
+        let mut evidence = evidence(&[]);
+        evidence.listens_at_default = true;
+        assert_eq!(rule(&evidence), Some("address-ignored"));
+        evidence.wants_free_port = false;
+        assert_ne!(rule(&evidence), Some("address-ignored"));
+    }
+
+    #[test]
+    fn a_client_that_is_kept() {
+        let goodbye = "Client Token(1) disconnected";
+        assert_eq!(
+            rule(&evidence(&[REGISTERED, goodbye, goodbye])),
+            Some("not-closed")
+        );
     }
 
     #[test]
