@@ -17,6 +17,7 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use crate::lessons;
 use crate::lessons::evidence::Talk;
 use crate::lines::LISTENING;
+use crate::proc::process;
 use crate::wait::{patience, wait_at_most};
 
 /// The name of the server in the log.
@@ -95,6 +96,8 @@ struct State {
 pub(crate) struct Log {
     start: Instant,
     server: Pid,
+    /// Whether the server's argument has port 0.
+    wants_free_port: bool,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -105,6 +108,9 @@ impl Log {
         Log {
             start: Instant::now(),
             server,
+            wants_free_port: process::arguments(server)
+                .iter()
+                .any(|argument| argument.ends_with(":0")),
             state: Mutex::new(State {
                 events: Vec::new(),
                 open_pipes: 2,
@@ -136,6 +142,11 @@ impl Log {
         self.server
     }
 
+    /// Whether the server was to choose a free port.
+    pub(crate) fn wants_free_port(&self) -> bool {
+        self.wants_free_port
+    }
+
     /// Notes a new client.
     pub(crate) fn add_peer(&self, name: &str, address: SocketAddr) {
         self.lock()
@@ -163,6 +174,14 @@ impl Log {
     /// Whether the server prints the same line without end.
     pub(crate) fn is_flooding(&self) -> bool {
         self.lock().repeated >= FLOOD
+    }
+
+    /// How many lines the server has printed, and how often the last one came again in a row.
+    pub(crate) fn printed(&self) -> (usize, usize) {
+        let state = self.lock();
+        let is_printed = |event: &&Event| [Kind::Stdout, Kind::Stderr].contains(&event.kind);
+        let count = state.events.iter().filter(is_printed).count();
+        (count, state.repeated)
     }
 
     fn add_to(&self, state: &mut State, who: &str, kind: Kind, text: String) {
@@ -402,7 +421,9 @@ impl Log {
             result.is_err() || status.is_some()
         });
         if has_ended {
-            // Its last lines may still be in the pipes. A child of its own could keep them open.
+            // Its last lines may still be in the pipes, and a busy machine takes its time to read them.
+            wait_at_most(LAST_MOMENT, || self.is_at_rest(|| true));
+            // The last one may have no newline. A child of its own could keep the pipes open.
             wait_at_most(MOMENT, || !self.is_open());
         }
         (has_ended, status)

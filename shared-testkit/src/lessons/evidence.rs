@@ -3,6 +3,7 @@
 use std::env;
 use std::net::SocketAddr;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::{FDInfo, FDTarget};
@@ -13,7 +14,8 @@ use crate::proc::process::Thread;
 use crate::proc::{epoll, process, socket};
 use crate::wait::PAUSE;
 
-/// `EPOLLET` of Linux's eventpoll.h.
+/// `EPOLLIN` and `EPOLLET` of Linux's eventpoll.h.
+const EPOLLIN: u32 = 1;
 const EDGE_TRIGGERED: u32 = 1 << 31;
 
 /// How many bytes after the first difference say what kind it is.
@@ -22,8 +24,17 @@ const NEAR: usize = 64 << 10;
 /// How many looks find out whether the server runs without a pause.
 const LOOKS: usize = 12;
 
+/// So much CPU time without a line is work for nothing.
+const BUSY: Duration = Duration::from_millis(50);
+
+/// How long a look at a running server takes at most. A busy machine may not get that far.
+const LONGEST_LOOK: Duration = Duration::from_secs(2);
+
+/// How often the same line in a row says nothing new.
+const AGAIN: usize = 100;
+
 /// What came instead of what a client expected.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Talk {
     /// No bytes are compared, or none is missing.
     Silent,
@@ -33,6 +44,8 @@ pub(crate) enum Talk {
     Hole(usize),
     /// The same bytes in another order.
     Order,
+    /// This line came in front of others, and it is none of them.
+    Inserted(Vec<u8>),
     /// White space at the ends of lines is missing.
     Trimmed,
     /// Bytes that are not text have become U+FFFD.
@@ -67,11 +80,44 @@ pub(crate) fn classify(expected: &[u8], received: &[u8]) -> Talk {
         return Talk::Order;
     }
     // A few bytes could be anywhere.
+    if is_reordered(expected, received, equal) {
+        return Talk::Order;
+    }
+    if let Some(line) = inserted(expected, received, equal) {
+        return Talk::Inserted(line.to_vec());
+    }
     let after = &received[equal..received.len().min(equal + 16)];
     match equal > 0 && after.len() > 3 && has(&wanted, after) {
         true => Talk::Hole(equal),
         false => Talk::Other,
     }
+}
+
+/// Whether one of the lines that came after the first difference is expected only before the line
+/// that came in front of it. Lines that are merely missing leave the others in their order.
+fn is_reordered(expected: &[u8], received: &[u8], equal: usize) -> bool {
+    let wanted: Vec<_> = lines_from(expected, equal).collect();
+    let came: Vec<_> = lines_from(received, equal).take(4).collect();
+    came.windows(2).any(|pair| {
+        let first = wanted.iter().position(|line| *line == pair[0]);
+        let last = wanted.iter().rposition(|line| *line == pair[1]);
+        matches!((first, last), (Some(first), Some(last)) if last < first)
+    })
+}
+
+/// The line at the first difference, if it is none of those expected from there on.
+fn inserted<'a>(expected: &[u8], received: &'a [u8], equal: usize) -> Option<&'a [u8]> {
+    let line = lines_from(received, equal).next()?;
+    let is_expected = lines_from(expected, equal).any(|wanted| wanted == line);
+    (!is_expected).then_some(line)
+}
+
+/// The complete lines from the one on that has this place.
+fn lines_from(bytes: &[u8], place: usize) -> impl Iterator<Item = &[u8]> {
+    let newline = bytes[..place].iter().rposition(|&byte| byte == b'\n');
+    let lines =
+        bytes[newline.map_or(0, |place| place + 1)..].split_inclusive(|&byte| byte == b'\n');
+    lines.filter(|line| line.ends_with(b"\n"))
 }
 
 fn histogram(bytes: &[u8]) -> [usize; 256] {
@@ -115,6 +161,12 @@ impl Socket {
             .is_some_and(|events| events & EDGE_TRIGGERED == 0)
     }
 
+    /// WRITABLE alone: what the client sends is not reported.
+    pub fn is_deaf(&self) -> bool {
+        self.interest
+            .is_some_and(|events| events & EPOLLIN == 0 && events & epoll::EPOLLOUT != 0)
+    }
+
     pub fn wants_to_write(&self) -> bool {
         self.interest
             .is_some_and(|events| events & epoll::EPOLLOUT != 0)
@@ -136,17 +188,21 @@ pub(crate) struct Peer {
 #[derive(Clone, Debug)]
 pub(crate) struct Evidence {
     pub is_starting: bool,
-    /// At 127.0.0.1:8080, though every test asks for a free port.
+    /// Its argument has port 0.
+    pub wants_free_port: bool,
+    /// At 127.0.0.1:8080, which is never the port that the kernel chooses.
     pub listens_at_default: bool,
     pub has_ended: bool,
     pub is_killed_by: Option<i32>,
     /// Its lines.
     pub stdout: Vec<String>,
     pub stderr: Vec<String>,
-    /// Whether stdout is read at all, and no byte of it waits in the pipe.
-    pub is_flooding: bool,
+    /// None if it has printed something while it was looked at: nothing is certain then.
     pub threads: Vec<Thread>,
+    /// It uses the CPU, and prints nothing new.
     pub spins: bool,
+    /// It prints the same line again and again.
+    pub repeats: bool,
     pub listener: Option<Socket>,
     pub peers: Vec<Peer>,
     /// Descriptors of connections that are over.
@@ -160,24 +216,32 @@ impl Evidence {
         let (has_ended, is_killed_by) = log.end();
         let mut evidence = Evidence {
             is_starting,
+            wants_free_port: log.wants_free_port(),
             listens_at_default: env::var_os(SERVER_ADDR).is_none()
                 && log.address().is_some_and(|address| address.port() == 8080),
             has_ended,
             is_killed_by,
-            stdout: log.lines(Kind::Stdout),
-            stderr: log.lines(Kind::Stderr),
-            is_flooding: log.is_flooding(),
+            stdout: Vec::new(),
+            stderr: Vec::new(),
             threads: Vec::new(),
             spins: false,
+            repeats: log.printed().1 >= AGAIN,
             listener: None,
             peers: Vec::new(),
             dead_sockets: 0,
             expected: expected.to_owned(),
             talk,
         };
+        evidence.spins = !has_ended && spins(log);
+        let printed = log.printed();
+        evidence.stdout = log.lines(Kind::Stdout);
+        evidence.stderr = log.lines(Kind::Stderr);
         evidence.add_peers(log);
         if !has_ended {
             evidence.look_at_process(log);
+        }
+        if log.printed() != printed && !evidence.spins {
+            evidence.threads.clear();
         }
         evidence
     }
@@ -204,11 +268,6 @@ impl Evidence {
     }
 
     fn look_at_process(&mut self, log: &Log) {
-        let looks = (0..LOOKS).filter(|_| {
-            thread::sleep(PAUSE);
-            process::is_running(log.server())
-        });
-        self.spins = looks.count() * 4 >= LOOKS * 3;
         self.threads = process::threads(log.server());
         let Some(server) = log.address() else { return };
         let descriptors = process::try_descriptors(log.server());
@@ -305,7 +364,10 @@ impl Evidence {
             .stderr
             .iter()
             .rev()
-            .filter(|line| !line.contains("(INJECTED)"));
+            .filter(|line| !line.contains("(INJECTED)"))
+            // These it has survived.
+            .filter(|line| !line.starts_with("Read error from "))
+            .filter(|line| !line.starts_with("Write error for "));
         let mut lines = lines.take(6).map(|line| line.to_lowercase());
         self.has_ended && lines.any(|line| words.iter().any(|word| line.contains(word)))
     }
@@ -359,6 +421,31 @@ impl Socket {
             self.unread, self.unsent
         )
     }
+}
+
+/// Whether the server uses the CPU and prints nothing new.
+fn spins(log: &Log) -> bool {
+    let used = || process::try_cpu_time(log.server());
+    let (start, end) = (used(), Instant::now() + LONGEST_LOOK);
+    let (lines, _) = log.printed();
+    while runs(log) {
+        if used() >= start.map(|start| start + BUSY) {
+            let (now, repeated) = log.printed();
+            return now == lines || repeated >= AGAIN;
+        }
+        if Instant::now() > end {
+            return false;
+        }
+    }
+    false
+}
+
+fn runs(log: &Log) -> bool {
+    let looks = (0..LOOKS).filter(|_| {
+        thread::sleep(PAUSE);
+        process::is_running(log.server())
+    });
+    looks.count() * 4 >= LOOKS * 3
 }
 
 fn is_socket(descriptor: &FDInfo, inode: u64) -> bool {

@@ -2,6 +2,8 @@
 //!
 //! A rule claims only what was seen. One that might be wrong is worse than none.
 
+use std::collections::HashSet;
+
 use crate::lessons::evidence::{Evidence, Peer, Socket, Talk, trimmed};
 use crate::lessons::table::{ACCEPT, BROADCAST, REGISTER, START_PAGE, WRITE};
 
@@ -40,7 +42,7 @@ pub(crate) fn first(evidence: &Evidence) -> Option<Cause> {
 #[rustfmt::skip]
 const RULES: &[Rule] = &[
     // It has ended, and its last words say why.
-    ("address-ignored", |e| when(e.is_starting && e.ended_with(&["in use"]) || e.listens_at_default),
+    ("address-ignored", |e| when(e.wants_free_port && (e.is_starting && e.ended_with(&["in use"]) || e.listens_at_default)),
         "The server was to listen on port 0, a free port, but used another one: its argument is ignored.",
         (START_PAGE, "Run a chapter's tests against it")),
     ("eintr", |e| when(e.ended_with(&["interrupted", "eintr", "os error 4)"])),
@@ -73,11 +75,18 @@ const RULES: &[Rule] = &[
         "The server waits inside write for {}, whose socket is blocking. Make each accepted socket non-blocking, and write until WouldBlock.",
         (WRITE, "A write takes what fits")),
 
+    ("would-block-closes", |e| when(e.stderr.iter().any(|line| is_would_block(line))),
+        "The server took `the call would block` for an error and closed the client. It is no error: keep what is queued, and return to the event loop.",
+        (WRITE, "A write takes what fits")),
+    ("readable-turned-off", |e| client(e, |_, s| s.is_deaf()),
+        "{} is registered for WRITABLE alone, so nothing that it sends is reported. To reregister replaces the interest: ask for READABLE and WRITABLE.",
+        (BROADCAST, "Interest in WRITABLE")),
+
     // It does not say what it does, or says it in the wrong place.
     ("log-on-stderr", |e| when(e.stderr.iter().any(|line| line.starts_with("Accepted connection from "))),
         "The line `Accepted connection from` came on stderr. Print what happens on stdout; only errors belong on stderr.",
         (START_PAGE, "Run a chapter's tests against it")),
-    ("stdout-not-flushed", |e| if e.stdout.is_empty() && e.is_asleep() { client(e, |_, _| true) } else { None },
+    ("stdout-not-flushed", |e| if e.stdout.is_empty() && e.is_asleep() { accepted(e) } else { None },
         "The server has accepted {} and sleeps, but no line has come through its stdout: the lines are still in a buffer. Flush stdout after each line.",
         (START_PAGE, "Run a chapter's tests against it")),
     ("first-token", first_token,
@@ -88,7 +97,7 @@ const RULES: &[Rule] = &[
         (BROADCAST, "Stale events")),
 
     // It runs without a pause.
-    ("level-triggered", |e| if e.spins || e.is_flooding { level_triggered(e) } else { None },
+    ("level-triggered", |e| if e.spins || e.repeats { level_triggered(e) } else { None },
         "{} is registered level-triggered, so the kernel reports it again and again. Register it edge-triggered (EPOLLET).",
         (ACCEPT, "Reported once: edge-triggered readiness")),
     ("writable-from-the-start", |e| if e.peers.iter().all(|p| p.sent.is_empty()) { client(e, |_, s| s.wants_to_write()) } else { None },
@@ -102,6 +111,9 @@ const RULES: &[Rule] = &[
         (ACCEPT, "Accept until WouldBlock")),
 
     // What it counts and sends.
+    ("shared-buffer", |e| clients(e, has_more_than_sent),
+        "The server broadcast more bytes from {} than that client has sent, and not more than all clients together: their unfinished lines share a buffer. Give each client its own.",
+        (BROADCAST, "A stream has no messages")),
     ("newline-not-counted", |e| clients(e, newline_not_counted),
         "The server broadcast the lines of {} but did not count their newlines. The newline is a byte of the line.",
         (BROADCAST, "A stream has no messages")),
@@ -118,7 +130,14 @@ const RULES: &[Rule] = &[
         "The server broadcast bytes of {} up to a place where no line ends. Keep them until their newline arrives.",
         (BROADCAST, "A stream has no messages")),
 
+    ("not-closed", said_goodbye_twice,
+        "The server reported {} as disconnected more than once: it is still registered. Remove the client from the map and from epoll, and close it.",
+        (BROADCAST, "One way out")),
+
     // It sleeps, and something is left to do.
+    ("not-closed", |e| if e.is_asleep() { client(e, |p, s| s.has_ended && says_goodbye(e, p) && s.unread == 0 && !s.wants_to_write() && s.unsent == 0 && has_everything(e, p)) } else { None },
+        "The server has read the end of file of {} and sleeps, but the socket is still open. Remove the client from the map and from epoll, and close it.",
+        (BROADCAST, "One way out")),
     ("no-accept-after-emfile", |e| when(pending(e) && e.stderr.iter().any(|line| line.to_lowercase().contains("too many open files"))),
         "Connections are pending and the server sleeps, after accept had failed with EMFILE: that event is spent. Call accept again when a client disconnects.",
         (BROADCAST, "When descriptors run out")),
@@ -131,16 +150,13 @@ const RULES: &[Rule] = &[
     ("end-of-file-ignored", |e| if e.is_asleep() { client(e, |p, s| s.has_ended && p.token.is_some() && !says_goodbye(e, p)) } else { None },
         "{} has sent end of file, and the server sleeps without having reported it as disconnected: either it stopped reading before end of file, or it ignored a read of 0 bytes. Read until WouldBlock or 0 bytes.",
         (BROADCAST, "Read until WouldBlock")),
-    ("not-closed", |e| if e.is_asleep() { client(e, |p, s| s.has_ended && says_goodbye(e, p) && s.unread == 0 && !s.wants_to_write() && s.unsent == 0 && has_everything(e, p)) } else { None },
-        "The server has read the end of file of {} and sleeps, but the socket is still open. Remove the client from the map and from epoll, and close it.",
-        (BROADCAST, "One way out")),
     ("not-closed", |e| when(e.dead_sockets > 0 && e.is_asleep()),
         "The server sleeps, and a connection that is over is still open and registered. Remove the client from the map and from epoll, and close it.",
         (BROADCAST, "One way out")),
     ("write-half-skipped", |e| if e.is_asleep() { client(e, |p, s| is_stuck(s) && has_half_line(e, p)) } else { None },
         "Bytes are queued for {}, WRITABLE is on and the socket has room, but the server sleeps: after half a line of that client, the write half of the event was skipped.",
         (WRITE, "One event, two halves")),
-    ("write-until-would-block", |e| if e.is_asleep() { client(e, |p, s| is_stuck(s) && wrote_since(e, p)) } else { None },
+    ("write-until-would-block", |e| if e.is_asleep() { client(e, |p, s| is_stuck(s) && (wrote_since(e, p) || stopped_early(e, p))) } else { None },
         "WRITABLE is on for {} and the socket has room, but the server sleeps in epoll_wait: a write stopped before WouldBlock. Write until the queue is empty or a write would block.",
         (WRITE, "A write takes what fits")),
     ("writable-not-turned-on", |e| if e.is_asleep() { client(e, |p, s| waits_for_line(e, p, s) && !e.writes_to(p).is_empty()) } else { None },
@@ -149,11 +165,14 @@ const RULES: &[Rule] = &[
     ("left-out", |e| if e.is_asleep() { client(e, |p, s| waits_for_line(e, p, s) && e.writes_to(p).is_empty()) } else { None },
         "A line was broadcast, but nothing was ever written to {}, and WRITABLE is off: that client was left out. Queue the line for everyone but the sender, and turn WRITABLE on.",
         (BROADCAST, "To everyone but the sender")),
+    ("lines-left", |e| if e.is_asleep() { clients(e, has_lines_left) } else { None },
+        "All bytes of {} were read, and the server sleeps although complete lines of them are not broadcast: it did not take every line from its buffer. Look for newlines until none is left.",
+        (BROADCAST, "A stream has no messages")),
     ("fragment-lost", |e| if e.is_asleep() { clients(e, fragment_lost) } else { None },
         "All bytes of {} were read and fewer were broadcast than the complete lines have: what followed the last newline of a read was lost. Keep it for the next read.",
         (BROADCAST, "A stream has no messages")),
-    ("order", |e| when(e.talk == Talk::Order),
-        "All bytes came, in another order. Add new lines at the end of the queue, behind those that wait.",
+    ("order", |e| when(e.talk == Talk::Order || came_too_early(e)),
+        "Lines came in another order. Add new lines at the end of the queue, behind those that wait.",
         (WRITE, "A write takes what fits")),
     ("short-write", |e| if e.is_asleep() { client(e, |p, s| !s.wants_to_write() && wrote_since(e, p) && !has_everything(e, p)) } else { None },
         "Fewer bytes were written to {} than were broadcast, and WRITABLE is off: the bytes that a short write did not take were dropped. Keep them in the queue.",
@@ -214,7 +233,7 @@ fn first_token(e: &Evidence) -> Option<String> {
 }
 
 fn reused_token(e: &Evidence) -> Option<String> {
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     tokens(e)
         .find(|token| !seen.insert(*token))
         .map(str::to_owned)
@@ -224,9 +243,16 @@ fn level_triggered(e: &Evidence) -> Option<String> {
     let listener = e
         .listener
         .as_ref()
-        .filter(|listener| listener.is_level_triggered());
-    client(e, |_, socket| socket.is_level_triggered())
-        .or(listener.map(|_| "The listener".to_owned()))
+        .filter(|listener| listener.is_level_triggered() && (e.spins || listener.unread > 0));
+    client(e, |_, socket| {
+        socket.is_level_triggered() && is_ready(socket)
+    })
+    .or(listener.map(|_| "The listener".to_owned()))
+}
+
+/// Whether a level-triggered registration is reported again at once.
+fn is_ready(socket: &Socket) -> bool {
+    socket.unread > 0 || socket.has_ended || is_stuck(socket)
 }
 
 fn pending(e: &Evidence) -> bool {
@@ -234,6 +260,12 @@ fn pending(e: &Evidence) -> bool {
         && e.listener
             .as_ref()
             .is_some_and(|listener| listener.unread > 0)
+}
+
+/// A client that the server has accepted.
+fn accepted(e: &Evidence) -> Option<String> {
+    let first = e.peers.first().filter(|_| !pending(e));
+    client(e, |_, _| true).or(first.map(|peer| peer.name.clone()))
 }
 
 /// Whether the server has read something of a client: a line, a part of one, or its end.
@@ -275,6 +307,7 @@ fn waits_for_line(e: &Evidence, peer: &Peer, socket: &Socket) -> bool {
         .and_then(|token| e.last("Registered", token));
     let has_writes = e.stdout.iter().any(|line| line.starts_with("Wrote "))
         || e.expected.contains("Wrote")
+        || e.expected.contains("Write would block")
         || !e.expected.starts_with('|');
     let is_due = registered.is_some() && last_broadcast(e, peer) > registered;
     is_due && has_writes && !socket.wants_to_write() && socket.unsent == 0 && !wrote_since(e, peer)
@@ -285,12 +318,27 @@ fn has_everything(e: &Evidence, peer: &Peer) -> bool {
     peer.token.is_some() && due(e, peer) <= e.writes_to(peer).iter().sum()
 }
 
+/// Whether bytes were left after the last write to a client, and that write did not block.
+fn stopped_early(e: &Evidence, peer: &Peer) -> bool {
+    let Some(token) = &peer.token else {
+        return false;
+    };
+    let wrote = e.last("Wrote ", &format!(" to {token}"));
+    let blocked = e.last(&format!("Write would block for {token}"), "");
+    let written = e.writes_to(peer).iter().sum::<usize>();
+    wrote > blocked && wrote.is_some_and(|place| due_until(e, peer, place) > written)
+}
+
 /// How many bytes others have broadcast since a client was registered.
 fn due(e: &Evidence, peer: &Peer) -> usize {
+    due_until(e, peer, e.stdout.len())
+}
+
+fn due_until(e: &Evidence, peer: &Peer, end: usize) -> usize {
     let Some(token) = &peer.token else { return 0 };
     let start = e.last("Registered", token).unwrap_or(0);
     let own = format!("from {token}");
-    let lines = e.stdout[start..]
+    let lines = e.stdout[start.min(end)..end]
         .iter()
         .filter(|line| !line.ends_with(&own));
     let counts = lines.filter_map(|line| line.strip_prefix("Broadcast ")?.split(' ').next());
@@ -331,7 +379,8 @@ fn newline_not_counted(e: &Evidence, peer: &Peer) -> bool {
     }
     // Without a line about what was written, a trimmed newline looks the same.
     let is_written = e.stdout.iter().any(|line| line.starts_with("Wrote "));
-    is_written && e.talk != Talk::Trimmed || trimmed(complete(peer)) == complete(peer)
+    let is_trimmed = trimmed(complete(peer)).len() == counts.iter().sum::<usize>();
+    is_written && e.talk != Talk::Trimmed || !is_trimmed
 }
 
 fn is_trimmed(e: &Evidence, peer: &Peer) -> bool {
@@ -340,8 +389,15 @@ fn is_trimmed(e: &Evidence, peer: &Peer) -> bool {
     sum > 0 && sum < sent.len() && sent.len() < MOST_TRIMMED && trimmed(sent).len() == sum
 }
 
-/// More was written to a client than the others have broadcast.
+/// More was written to a client than the others have broadcast, or was to be.
 fn echo(e: &Evidence, peer: &Peer) -> bool {
+    let failed = peer.token.as_ref().is_some_and(|token| {
+        let line = format!("Write error for {token}: ");
+        e.stderr.iter().any(|error| error.starts_with(&line))
+    });
+    if failed && due(e, peer) == 0 {
+        return true;
+    }
     let written = e.writes_to(peer).iter().sum::<usize>();
     e.is_asleep() && peer.token.is_some() && written > due(e, peer)
 }
@@ -356,12 +412,60 @@ fn half_line_broadcast(e: &Evidence, peer: &Peer) -> bool {
         })
 }
 
+/// More was broadcast from one client than it has sent, but not from all together.
+fn has_more_than_sent(e: &Evidence, peer: &Peer) -> bool {
+    let sum = |peer: &Peer| e.broadcasts_from(peer).iter().sum::<usize>();
+    sum(peer) > peer.sent.len()
+        && e.peers.iter().map(sum).sum::<usize>() <= e.peers.iter().map(|p| p.sent.len()).sum()
+}
+
+/// A line that a client has sent came in front of those that were expected before it.
+fn came_too_early(e: &Evidence) -> bool {
+    let Talk::Inserted(line) = &e.talk else {
+        return false;
+    };
+    let mut peers = e.peers.iter();
+    peers.any(|peer| {
+        peer.sent
+            .split_inclusive(|&byte| byte == b'\n')
+            .any(|sent| sent == line)
+    })
+}
+
+/// Every broadcast ends where a line ends, and complete lines come after the last one.
+fn has_lines_left(e: &Evidence, peer: &Peer) -> bool {
+    let is_read = peer.socket.as_ref().is_none_or(|socket| socket.unread == 0);
+    let (mut at, counts) = (0, e.broadcasts_from(peer));
+    let ends_line = |&count: &usize| {
+        at += count;
+        count > 0 && peer.sent.get(at - 1) == Some(&b'\n')
+    };
+    is_read && !counts.is_empty() && counts.iter().all(ends_line) && at < complete(peer).len()
+}
+
+/// A line about an error, and the error is EAGAIN.
+fn is_would_block(line: &str) -> bool {
+    let text = line.to_lowercase();
+    let is_reported = text.starts_with("write error for ") || text.starts_with("read error from ");
+    is_reported && (text.contains("os error 11)") || text.contains("temporarily unavailable"))
+}
+
 fn says_goodbye(e: &Evidence, peer: &Peer) -> bool {
     let Some(token) = &peer.token else {
         return false;
     };
     e.last(&format!("Client {token} disconnected"), "")
         .is_some()
+}
+
+fn said_goodbye_twice(e: &Evidence) -> Option<String> {
+    let mut seen = HashSet::new();
+    let goodbyes = e
+        .stdout
+        .iter()
+        .filter_map(|line| line.strip_prefix("Client ")?.strip_suffix(" disconnected"));
+    let mut again = goodbyes.filter(|token| !seen.insert(*token));
+    again.next().map(str::to_owned)
 }
 
 /// Whether nothing is left to do for this client: its lines are broadcast, and it has all others'.
@@ -390,6 +494,9 @@ fn fragment_lost(e: &Evidence, peer: &Peer) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
     use crate::lessons::evidence::classify;
     use crate::proc::process::Thread;
@@ -413,14 +520,15 @@ mod tests {
         };
         Evidence {
             is_starting: false,
+            wants_free_port: true,
             listens_at_default: false,
             has_ended: false,
             is_killed_by: None,
             stdout: stdout.iter().map(|line| (*line).to_owned()).collect(),
             stderr: Vec::new(),
-            is_flooding: false,
             threads: vec![asleep],
             spins: false,
+            repeats: false,
             listener: Some(Socket {
                 descriptor: 4,
                 ..Socket::default()
@@ -434,6 +542,19 @@ mod tests {
 
     fn rule(evidence: &Evidence) -> Option<&'static str> {
         first(evidence).map(|cause| cause.rule)
+    }
+
+    #[test]
+    fn every_rule_names_a_heading_that_its_chapter_has() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        for (rule, _, _, (chapter, heading)) in RULES {
+            let text = fs::read_to_string(root.join(chapter)).unwrap();
+            let wanted = format!("## {heading}");
+            assert!(
+                text.lines().any(|line| line == wanted),
+                "{rule}: {chapter} has no {heading:?}"
+            );
+        }
     }
 
     const REGISTERED: &str = "Registered client with Token(1)";
@@ -486,7 +607,9 @@ mod tests {
         let mut evidence = evidence(&[REGISTERED, "Broadcast 6 bytes from Token(1)"]);
         evidence.spins = true;
         assert_eq!(rule(&evidence), Some("spins-at-would-block"));
-        evidence.peers[0].socket.as_mut().unwrap().interest = Some(1);
+        let socket = evidence.peers[0].socket.as_mut().unwrap();
+        socket.interest = Some(1);
+        socket.unread = 6;
         assert_eq!(rule(&evidence), Some("level-triggered"));
     }
 
@@ -496,6 +619,66 @@ mod tests {
         evidence.peers[0].sent.clear();
         evidence.peers[0].socket.as_mut().unwrap().interest = Some(1 << 31 | 5);
         assert_eq!(rule(&evidence), Some("writable-from-the-start"));
+    }
+
+    #[test]
+    fn lines_left_in_the_buffer() {
+        let mut evidence = evidence(&[REGISTERED, "Broadcast 6 bytes from Token(1)"]);
+        evidence.peers[0].sent = b"Hello\nagain\n".to_vec();
+        assert_eq!(rule(&evidence), Some("lines-left"));
+        evidence.peers[0].sent = b"half a line\n".to_vec();
+        assert_eq!(rule(&evidence), Some("fragment-lost"));
+    }
+
+    #[test]
+    fn half_a_line_of_another_client() {
+        let mut evidence = evidence(&[REGISTERED, "Broadcast 9 bytes from Token(1)"]);
+        assert_ne!(rule(&evidence), Some("shared-buffer"));
+        evidence.peers.push(Peer {
+            sent: b"and".to_vec(),
+            ..Peer::default()
+        });
+        assert_eq!(rule(&evidence), Some("shared-buffer"));
+    }
+
+    #[test]
+    fn a_client_without_interest_in_readable() {
+        let mut evidence = evidence(&[REGISTERED]);
+        evidence.peers[0].socket.as_mut().unwrap().interest = Some(1 << 31 | 4);
+        assert_eq!(rule(&evidence), Some("readable-turned-off"));
+    }
+
+    #[test]
+    fn a_full_socket_taken_for_an_error() {
+        let mut evidence = evidence(&[REGISTERED]);
+        let line = "Write error for Token(1): Resource temporarily unavailable (os error 11)";
+        evidence.stderr = vec![line.to_owned()];
+        assert_eq!(rule(&evidence), Some("would-block-closes"));
+    }
+
+    #[test]
+    fn lines_that_come_too_early() {
+        let mut evidence = evidence(&[REGISTERED, "Broadcast 6 bytes from Token(1)"]);
+        evidence.talk = Talk::Inserted(b"Hello\n".to_vec());
+        assert_eq!(rule(&evidence), Some("order"));
+    }
+
+    #[test]
+    fn an_argument_that_is_ignored() {
+        let mut evidence = evidence(&[]);
+        evidence.listens_at_default = true;
+        assert_eq!(rule(&evidence), Some("address-ignored"));
+        evidence.wants_free_port = false;
+        assert_ne!(rule(&evidence), Some("address-ignored"));
+    }
+
+    #[test]
+    fn a_client_that_is_kept() {
+        let goodbye = "Client Token(1) disconnected";
+        assert_eq!(
+            rule(&evidence(&[REGISTERED, goodbye, goodbye])),
+            Some("not-closed")
+        );
     }
 
     #[test]
@@ -516,9 +699,13 @@ mod tests {
         );
         assert_eq!(classify(b"one\ntwo\n", b"two\none\n"), Talk::Order);
         assert_eq!(
-            classify(b"one two three four\n", b"one three four\n"),
+            classify(b"one\ntwo\n", b"six\none\n"),
+            Talk::Inserted(b"six\n".to_vec())
+        );
+        assert_eq!(
+            classify(b"one two three four\n", b"one three four"),
             Talk::Hole(5)
         );
-        assert_eq!(classify(b"one\n", b"six\n"), Talk::Other);
+        assert_eq!(classify(b"one\n", b"six"), Talk::Other);
     }
 }

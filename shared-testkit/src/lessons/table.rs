@@ -106,7 +106,7 @@ pub const LESSONS: &[Lesson] = &[
         (REGISTER, "The kernel knows the descriptor")),
     lesson("a_second_event_comes_with_new_bytes_only", "unread bytes are reported once, and again when more arrive",
         "The client is registered level-triggered, so the kernel reports the same bytes again and again.",
-        (REGISTER, "The kernel knows the descriptor")),
+        (ACCEPT, "Reported once: edge-triggered readiness")),
     lesson("row_3_small_lines_are_not_delayed", "TCP_NODELAY is on: small lines are sent at once",
         "The option is not set on the accepted stream, so a small line may wait until the previous one is acknowledged.",
         (REGISTER, "Small writes without delay")),

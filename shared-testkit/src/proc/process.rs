@@ -9,7 +9,10 @@ use rustix::process::Pid;
 
 /// User and system time of all threads, in steps of a clock tick.
 pub(crate) fn cpu_time(pid: Pid) -> Duration {
-    let stat = stat(pid);
+    cpu_time_in(&stat(pid))
+}
+
+fn cpu_time_in(stat: &Stat) -> Duration {
     let ticks = stat.utime + stat.stime;
     Duration::from_secs_f64(ticks as f64 / procfs::ticks_per_second() as f64)
 }
@@ -127,6 +130,18 @@ const CALLS: &[(i64, &str)] = &[
     (libc::SYS_nanosleep, "nanosleep"),
     (libc::SYS_clock_nanosleep, "nanosleep"),
 ];
+
+/// Its arguments, as long as it runs.
+pub(crate) fn arguments(pid: Pid) -> Vec<String> {
+    let arguments = Process::new(pid.as_raw_pid()).and_then(|process| process.cmdline());
+    arguments.unwrap_or_default()
+}
+
+/// [`cpu_time`], or none if it has ended.
+pub(crate) fn try_cpu_time(pid: Pid) -> Option<Duration> {
+    let stat = Process::new(pid.as_raw_pid()).and_then(|process| process.stat());
+    stat.ok().map(|stat| cpu_time_in(&stat))
+}
 
 /// What its threads wait in, as far as the kernel shows it (proc_pid_syscall(5)).
 pub(crate) fn threads(pid: Pid) -> Vec<Thread> {
