@@ -201,6 +201,8 @@ pub(crate) struct Evidence {
     pub threads: Vec<Thread>,
     /// It uses the CPU, and prints nothing new.
     pub spins: bool,
+    /// The CPU time that it has used.
+    pub used: Duration,
     /// It prints the same line again and again.
     pub repeats: bool,
     pub listener: Option<Socket>,
@@ -225,6 +227,7 @@ impl Evidence {
             stderr: Vec::new(),
             threads: Vec::new(),
             spins: false,
+            used: process::try_cpu_time(log.server()).unwrap_or_default(),
             repeats: log.printed().1 >= AGAIN,
             listener: None,
             peers: Vec::new(),
