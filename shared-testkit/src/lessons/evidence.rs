@@ -218,9 +218,8 @@ impl Evidence {
         let (has_ended, is_killed_by) = log.end();
         let mut evidence = Evidence {
             is_starting,
-            wants_free_port: log.wants_free_port(),
-            listens_at_default: env::var_os(SERVER_ADDR).is_none()
-                && log.address().is_some_and(|address| address.port() == 8080),
+            wants_free_port: env::var_os(SERVER_ADDR).is_none() && log.wants_free_port(),
+            listens_at_default: log.address().is_some_and(|address| address.port() == 8080),
             has_ended,
             is_killed_by,
             stdout: Vec::new(),
