@@ -108,9 +108,7 @@ impl Log {
         Log {
             start: Instant::now(),
             server,
-            wants_free_port: process::arguments(server)
-                .iter()
-                .any(|argument| argument.ends_with(":0")),
+            wants_free_port: wants_free_port(server),
             state: Mutex::new(State {
                 events: Vec::new(),
                 open_pipes: 2,
@@ -433,6 +431,14 @@ impl Log {
         // Poisoned only if a test failed while it held the lock; what was logged is still true.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// By its last argument. One that has ended already has none left to see, and port 0 is the rule.
+fn wants_free_port(server: Pid) -> bool {
+    let arguments = process::arguments(server);
+    arguments
+        .last()
+        .is_none_or(|argument| argument.ends_with(":0"))
 }
 
 /// Waits until a read would not block, and reads nothing.

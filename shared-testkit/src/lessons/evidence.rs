@@ -201,6 +201,8 @@ pub(crate) struct Evidence {
     pub threads: Vec<Thread>,
     /// It uses the CPU, and prints nothing new.
     pub spins: bool,
+    /// The CPU time that it has used.
+    pub used: Duration,
     /// It prints the same line again and again.
     pub repeats: bool,
     pub listener: Option<Socket>,
@@ -216,15 +218,15 @@ impl Evidence {
         let (has_ended, is_killed_by) = log.end();
         let mut evidence = Evidence {
             is_starting,
-            wants_free_port: log.wants_free_port(),
-            listens_at_default: env::var_os(SERVER_ADDR).is_none()
-                && log.address().is_some_and(|address| address.port() == 8080),
+            wants_free_port: env::var_os(SERVER_ADDR).is_none() && log.wants_free_port(),
+            listens_at_default: log.address().is_some_and(|address| address.port() == 8080),
             has_ended,
             is_killed_by,
             stdout: Vec::new(),
             stderr: Vec::new(),
             threads: Vec::new(),
             spins: false,
+            used: process::try_cpu_time(log.server()).unwrap_or_default(),
             repeats: log.printed().1 >= AGAIN,
             listener: None,
             peers: Vec::new(),

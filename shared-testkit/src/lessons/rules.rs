@@ -106,6 +106,9 @@ const RULES: &[Rule] = &[
     ("writable-left-on", |e| if e.spins { client(e, |p, s| s.wants_to_write() && s.unsent == 0 && has_everything(e, p)) } else { None },
         "The server runs without a pause, and {} is registered for WRITABLE although nothing is queued. Reregister it for READABLE only, once its queue is empty.",
         (WRITE, "WRITABLE only while bytes are queued")),
+    ("long-line-costs", |e| if e.spins && e.used.as_secs() > 0 { client(e, |p, s| s.unread > 0 && p.sent.len() - complete(p).len() > LONG) } else { None },
+        "The server has used more than a second of CPU time and still reads a long line of {}: the whole buffer is searched or copied after each read. Search only the new bytes.",
+        (BROADCAST, "A stream has no messages")),
     ("spins-at-would-block", |e| when(e.spins && e.listener.as_ref().is_some_and(|l| l.unread == 0) && e.open().all(|(_, s)| s.unread == 0 && !s.wants_to_write()) && e.peers.iter().all(|p| is_done(e, p))),
         "The server runs without a pause although no connection is pending and no bytes are unread: a loop does not return at WouldBlock, or it polls with a timeout of 0.",
         (ACCEPT, "Accept until WouldBlock")),
@@ -163,7 +166,7 @@ const RULES: &[Rule] = &[
         "A line was broadcast, nothing was written to {}, and WRITABLE is off: it was not turned on again for this line. Turn it on whenever bytes are queued.",
         (BROADCAST, "Interest in WRITABLE")),
     ("left-out", |e| if e.is_asleep() { client(e, |p, s| waits_for_line(e, p, s) && e.writes_to(p).is_empty()) } else { None },
-        "A line was broadcast, but nothing was ever written to {}, and WRITABLE is off: that client was left out. Queue the line for everyone but the sender, and turn WRITABLE on.",
+        "A line was broadcast, but nothing was ever written to {}, and WRITABLE is off: either that client was left out, or WRITABLE is never turned on. Queue the line for everyone but the sender, and turn WRITABLE on.",
         (BROADCAST, "To everyone but the sender")),
     ("lines-left", |e| if e.is_asleep() { clients(e, has_lines_left) } else { None },
         "All bytes of {} were read, and the server sleeps although complete lines of them are not broadcast: it did not take every line from its buffer. Look for newlines until none is left.",
@@ -181,6 +184,9 @@ const RULES: &[Rule] = &[
         "The server did not set TCP_NODELAY on the accepted socket. Set it before you register the socket.",
         (REGISTER, "Small writes without delay")),
 ];
+
+/// Reading a line of this length costs no second.
+const LONG: usize = 1 << 20;
 
 /// More bytes are not searched for white space: a failure must not take long.
 const MOST_TRIMMED: usize = 64 << 10;
@@ -496,6 +502,7 @@ fn fragment_lost(e: &Evidence, peer: &Peer) -> bool {
 mod tests {
     use std::fs;
     use std::path::Path;
+    use std::time::Duration;
 
     use super::*;
     use crate::lessons::evidence::classify;
@@ -528,6 +535,7 @@ mod tests {
             stderr: Vec::new(),
             threads: vec![asleep],
             spins: false,
+            used: Duration::ZERO,
             repeats: false,
             listener: Some(Socket {
                 descriptor: 4,
@@ -611,6 +619,17 @@ mod tests {
         socket.interest = Some(1);
         socket.unread = 6;
         assert_eq!(rule(&evidence), Some("level-triggered"));
+    }
+
+    #[test]
+    fn a_long_line_that_costs_too_much() {
+        let mut evidence = evidence(&[REGISTERED]);
+        evidence.spins = true;
+        evidence.peers[0].sent = vec![b'x'; 2 << 20];
+        evidence.peers[0].socket.as_mut().unwrap().unread = 7;
+        assert_ne!(rule(&evidence), Some("long-line-costs"));
+        evidence.used = Duration::from_secs(1);
+        assert_eq!(rule(&evidence), Some("long-line-costs"));
     }
 
     #[test]
