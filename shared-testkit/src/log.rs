@@ -17,7 +17,6 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use crate::lessons;
 use crate::lessons::evidence::Talk;
 use crate::lines::LISTENING;
-use crate::proc::process;
 use crate::wait::{patience, wait_at_most};
 
 /// The name of the server in the log.
@@ -103,12 +102,13 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// An empty log for this server, whose stdout and stderr are pipes.
-    pub(crate) fn new(server: Pid) -> Log {
+    /// An empty log for this server, whose stdout and stderr are pipes. It may have been asked to listen
+    /// on port 0.
+    pub(crate) fn new(server: Pid, wants_free_port: bool) -> Log {
         Log {
             start: Instant::now(),
             server,
-            wants_free_port: wants_free_port(server),
+            wants_free_port,
             state: Mutex::new(State {
                 events: Vec::new(),
                 open_pipes: 2,
@@ -431,14 +431,6 @@ impl Log {
         // Poisoned only if a test failed while it held the lock; what was logged is still true.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// By its last argument. One that has ended already has none left to see, and port 0 is the rule.
-fn wants_free_port(server: Pid) -> bool {
-    let arguments = process::arguments(server);
-    arguments
-        .last()
-        .is_none_or(|argument| argument.ends_with(":0"))
 }
 
 /// Waits until a read would not block, and reads nothing.

@@ -159,7 +159,8 @@ impl Builder {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|e| panic!("cannot start {}: {e}", self.program.path.display()));
-        let mut server = Server::watch(child, lock);
+        let wants_free_port = fixed_address.is_none() && self.address.ends_with(":0");
+        let mut server = Server::watch(child, lock, wants_free_port);
         if self.stdout_is_read {
             server.read_stdout();
         }

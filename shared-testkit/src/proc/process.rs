@@ -22,8 +22,9 @@ pub(crate) fn memory(pid: Pid) -> u64 {
     stat(pid).rss_bytes().get()
 }
 
-/// Whether it sleeps until something happens, with all its threads and its descendants. One that works, or that sleeps for a time of its own choice (`nanosleep(2)`), may yet print or send.
-/// Other calls with a timeout count as sleep: an event loop waits in one.
+/// Whether it sleeps until something happens, with all its threads and its descendants. One that works,
+/// or that sleeps for a time of its own choice (`nanosleep(2)`), may yet print or send. Other calls with
+/// a timeout count as sleep: an event loop waits in one.
 pub(crate) fn is_asleep(pid: Pid) -> bool {
     // Twice: the second look sees what was started during the first.
     (0..2).all(|_| {
@@ -130,12 +131,6 @@ const CALLS: &[(i64, &str)] = &[
     (libc::SYS_nanosleep, "nanosleep"),
     (libc::SYS_clock_nanosleep, "nanosleep"),
 ];
-
-/// Its arguments, as long as it runs.
-pub(crate) fn arguments(pid: Pid) -> Vec<String> {
-    let arguments = Process::new(pid.as_raw_pid()).and_then(|process| process.cmdline());
-    arguments.unwrap_or_default()
-}
 
 /// [`cpu_time`], or none if it has ended.
 pub(crate) fn try_cpu_time(pid: Pid) -> Option<Duration> {
