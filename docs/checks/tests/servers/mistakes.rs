@@ -136,7 +136,14 @@ fn is_found(mistake: &str) {
             continue;
         }
         assert!(!outcome.passed, "not found by {test}");
-        let is_named = entry.named_by.contains(&rule(output));
+        let is_named = entry.named_by.contains(&rule(output)) || {
+            // A busy machine may not get as far as the mistake within the short deadline.
+            let patient = chapter().clone().deadline_scale(1.0);
+            let again = patient.run(&command, |test| test == first);
+            again
+                .iter()
+                .any(|o| entry.named_by.contains(&rule(&o.output)))
+        };
         assert!(is_named, "none of {:?} in:\n{output}", entry.named_by);
     }
     if is_strict() {
