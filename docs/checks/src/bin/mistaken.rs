@@ -153,6 +153,8 @@ struct Connection {
     read_buf: Rc<RefCell<Vec<u8>>>,
     write_buf: VecDeque<u8>,
     had_writable: bool,
+    /// Whether lines may be left in `read_buf`.
+    has_lines: bool,
 }
 
 impl Server {
@@ -265,6 +267,7 @@ impl Server {
             read_buf,
             write_buf: VecDeque::new(),
             had_writable: false,
+            has_lines: false,
         };
         self.connections.insert(token, connection);
         say(
@@ -421,9 +424,13 @@ impl Connection {
         }
         let mut read_buf = self.read_buf.borrow_mut();
         if self.makes(Mistake::TakesOneLine) {
+            // To search bytes again that have no newline would be a second mistake (row 5).
+            let from = if self.has_lines { 0 } else { read_buf.len() };
             read_buf.extend(chunk);
-            if let Some(newline) = read_buf.iter().position(|&byte| byte == b'\n') {
-                lines.extend(read_buf.drain(..=newline));
+            let newline = read_buf[from..].iter().position(|&byte| byte == b'\n');
+            self.has_lines = newline.is_some();
+            if let Some(newline) = newline {
+                lines.extend(read_buf.drain(..=from + newline));
             }
             return;
         }
