@@ -67,13 +67,22 @@
 //!
 //! A failed assertion panics with what was expected, what came instead (bytes escaped as in a Rust
 //! string, and a mark at the first difference), the last events of both sides with their time in
-//! milliseconds, and the state of the server. If the test has a [`Lesson`], that follows:
+//! milliseconds, and the state of the server. Between them stand what the test checks, the cause if a
+//! rule fits what was seen, otherwise what it often is, and the heading to read ([`Lesson`]):
 //!
 //! ```text
 //! bob did not receive what was expected
 //!   expected: "Hello from A\n"
 //!   received: "Hello f", then nothing more in 20 s
 //!                     ^ they differ at byte 7
+//!
+//! the test: pieces of a line are put together before they are broadcast
+//! cause: WRITABLE is on for bob and the socket has room, but the server sleeps in
+//!    epoll_wait: a write stopped before WouldBlock. Write until the queue is empty
+//!    or a write would block. [write-until-would-block]
+//! read: docs/src/4-write.md, 'A write takes what fits'
+//! server: asleep in epoll_wait; 0 bytes of bob's are unread, 0 unsent; bob is
+//!    registered edge-triggered, with WRITABLE
 //!
 //! what happened, in milliseconds since the start:
 //!       3  server !  Listening on 127.0.0.1:40123

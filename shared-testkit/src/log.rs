@@ -14,8 +14,6 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{ioctl_fionread, retry_on_intr};
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus, waitid};
 
-use crate::lessons;
-use crate::lessons::evidence::Talk;
 use crate::lines::LISTENING;
 use crate::wait::{patience, wait_at_most};
 
@@ -329,29 +327,6 @@ impl Log {
         let state = self.lock();
         let lines = state.events.iter().filter(|e| e.kind == kind);
         lines.map(|e| e.text.clone()).collect()
-    }
-
-    /// Fails the test with what was expected, what came instead, and what happened before.
-    #[track_caller]
-    pub(crate) fn fail(&self, title: &str, expected: &str, received: &str) -> ! {
-        self.fail_in_talk(Talk::Silent, title, expected, received);
-    }
-
-    /// The same, with what the bytes that came say about the cause.
-    #[track_caller]
-    pub(crate) fn fail_in_talk(
-        &self,
-        talk: Talk,
-        title: &str,
-        expected: &str,
-        received: &str,
-    ) -> ! {
-        self.add("test", Kind::Done, "fails here");
-        let lesson = lessons::explain(self, expected, talk);
-        panic!(
-            "{title}\n  expected: {expected}\n  received: {received}\n\n{lesson}\n{}",
-            self.show()
-        );
     }
 
     /// Whether one of this crate's own assertions has shown the log already.

@@ -63,8 +63,15 @@ impl Outcome {
     /// Whether the test, or a part of it, was skipped.
     #[must_use]
     pub fn was_skipped(&self) -> bool {
+        self.skip_reason().is_some()
+    }
+
+    /// Why the test, or a part of it, was skipped.
+    #[must_use]
+    pub fn skip_reason(&self) -> Option<&str> {
         let report = format!("skipped: {}: ", self.test);
-        self.output.contains(&report)
+        let mut lines = self.output.lines();
+        lines.find_map(|line| line.strip_prefix(&report))
     }
 }
 

@@ -185,9 +185,7 @@ fn promise_line(lesson: &Lesson, outcome: &Outcome) -> String {
     if !outcome.passed {
         return format!("  ✗ {promise}");
     }
-    let skipped = format!("skipped: {}: ", lesson.test);
-    let mut lines = outcome.output.lines();
-    match lines.find_map(|line| line.strip_prefix(&skipped)) {
+    match outcome.skip_reason() {
         Some(reason) => format!("  - {promise} (skipped: {reason})"),
         None => format!("{KEPT}{promise}"),
     }

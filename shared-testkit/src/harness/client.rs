@@ -10,6 +10,7 @@ use rustix::io::{ioctl_fionread, retry_on_intr};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::harness::received::Received;
+use crate::lessons;
 use crate::lessons::evidence::classify;
 use crate::log::{Kind, Log, escape};
 use crate::proc::socket;
@@ -42,7 +43,7 @@ impl Client {
     ) -> Client {
         let stream = open(server, receive_buffer).unwrap_or_else(|e| {
             let title = format!("{name} cannot connect");
-            log.fail(&title, "a connection", &e.to_string())
+            lessons::fail(&log, &title, "a connection", &e.to_string())
         });
         let address = stream
             .local_addr()
@@ -298,7 +299,7 @@ impl Client {
             let talk = classify(expected, &received.bytes);
             let (expected, received) = received.compare(expected);
             let title = format!("{} did not receive what was expected", self.name);
-            self.log.fail_in_talk(talk, &title, &expected, &received);
+            lessons::fail_in_talk(&self.log, talk, &title, &expected, &received);
         }
     }
 
@@ -308,8 +309,8 @@ impl Client {
 
     #[track_caller]
     fn fail(&self, what: &str, expected: &str, received: &str) -> ! {
-        self.log
-            .fail(&format!("{} {what}", self.name), expected, received);
+        let title = format!("{} {what}", self.name);
+        lessons::fail(&self.log, &title, expected, received);
     }
 
     fn log(&self, kind: Kind, text: &str) {

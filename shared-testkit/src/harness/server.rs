@@ -282,7 +282,7 @@ impl Server {
         let mut lines = self.log.unexpected_lines().into_iter();
         if let Some(error) = lines.find(|line| line.starts_with(Kind::Stderr.mark())) {
             let title = "the server printed an error";
-            self.log.fail(title, "nothing more on stderr", &error);
+            lessons::fail(&self.log, title, "nothing more on stderr", &error);
         }
     }
 
@@ -327,8 +327,12 @@ impl Server {
         {
             let received = format!("it was busy for {} s", patience().as_secs_f32());
             let expected = "that it sleeps until something comes";
-            self.log
-                .fail("the server does not come to rest", expected, &received);
+            lessons::fail(
+                &self.log,
+                "the server does not come to rest",
+                expected,
+                &received,
+            );
         }
     }
 
@@ -358,8 +362,12 @@ impl Server {
                 "asleep {asleep} times of {LOOKS}, {} ms of CPU time",
                 used.as_millis()
             );
-            self.log
-                .fail("the server does not sleep", "a server at rest", &received);
+            lessons::fail(
+                &self.log,
+                "the server does not sleep",
+                "a server at rest",
+                &received,
+            );
         }
     }
 
@@ -373,8 +381,12 @@ impl Server {
         let status = self.child.try_wait().expect("the server is our child");
         if let Some(status) = status {
             let received = format!("its end, with {status}");
-            self.log
-                .fail("the server has ended", "a running server", &received);
+            lessons::fail(
+                &self.log,
+                "the server has ended",
+                "a running server",
+                &received,
+            );
         }
     }
 
@@ -590,7 +602,7 @@ impl Server {
             received.push(self.silence());
         }
         let received = received.join(&format!("\n{INDENT}"));
-        self.log.fail(title, expected, &received);
+        lessons::fail(&self.log, title, expected, &received);
     }
 
     fn silence(&self) -> String {

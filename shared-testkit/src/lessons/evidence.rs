@@ -9,13 +9,13 @@ use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::{FDInfo, FDTarget};
 
 use crate::env::SERVER_ADDR;
+use crate::lines::{ACCEPTED, REGISTERED};
 use crate::log::{Kind, Log};
 use crate::proc::process::Thread;
 use crate::proc::{epoll, process, socket};
 use crate::wait::PAUSE;
 
-/// `EPOLLIN` and `EPOLLET` of Linux's eventpoll.h.
-const EPOLLIN: u32 = 1;
+/// `EPOLLET` of Linux's eventpoll.h.
 const EDGE_TRIGGERED: u32 = 1 << 31;
 
 /// How many bytes after the first difference say what kind it is.
@@ -162,9 +162,9 @@ impl Socket {
     }
 
     /// WRITABLE alone: what the client sends is not reported.
-    pub fn is_deaf(&self) -> bool {
+    pub fn is_write_only(&self) -> bool {
         self.interest
-            .is_some_and(|events| events & EPOLLIN == 0 && events & epoll::EPOLLOUT != 0)
+            .is_some_and(|events| events & epoll::EPOLLIN == 0 && events & epoll::EPOLLOUT != 0)
     }
 
     pub fn wants_to_write(&self) -> bool {
@@ -197,7 +197,7 @@ pub(crate) struct Evidence {
     /// Its lines.
     pub stdout: Vec<String>,
     pub stderr: Vec<String>,
-    /// None if it has printed something while it was looked at: nothing is certain then.
+    /// Empty if it has printed something while it was looked at: nothing is certain then.
     pub threads: Vec<Thread>,
     /// It uses the CPU, and prints nothing new.
     pub spins: bool,
@@ -263,9 +263,9 @@ impl Evidence {
 
     /// The token in the next line after that of the accepted connection.
     fn token_of(&self, address: SocketAddr) -> Option<String> {
-        let accepted = format!("Accepted connection from {address}");
+        let accepted = format!("{ACCEPTED}{address}");
         let mut lines = self.stdout.iter().skip_while(|line| **line != accepted);
-        let token = lines.find_map(|line| line.strip_prefix("Registered client with "));
+        let token = lines.find_map(|line| line.strip_prefix(REGISTERED));
         token.map(str::to_owned)
     }
 

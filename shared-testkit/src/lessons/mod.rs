@@ -1,4 +1,4 @@
-//! What a failing test teaches: what it checks, the likely cause, and where to read on.
+//! What a failing test teaches: what it checks, the cause that was seen, and where to read on.
 
 pub(crate) mod evidence;
 mod rules;
@@ -14,7 +14,7 @@ use std::thread;
 use crate::env::{SERVER_CMD, is_foreign};
 use crate::lessons::evidence::{Evidence, Talk};
 use crate::lessons::rules::Cause;
-use crate::log::Log;
+use crate::log::{Kind, Log};
 
 pub use crate::lessons::table::{LESSONS, Lesson};
 
@@ -92,9 +92,32 @@ fn report(info: &PanicHookInfo) {
     }
 }
 
+/// Fails the test with what was expected, what came instead, the lesson, and what happened before.
+#[track_caller]
+pub(crate) fn fail(log: &Log, title: &str, expected: &str, received: &str) -> ! {
+    fail_in_talk(log, Talk::Silent, title, expected, received);
+}
+
+/// The same, with what the bytes that came say about the cause.
+#[track_caller]
+pub(crate) fn fail_in_talk(
+    log: &Log,
+    talk: Talk,
+    title: &str,
+    expected: &str,
+    received: &str,
+) -> ! {
+    log.add("test", Kind::Done, "fails here");
+    let lesson = explain(log, expected, talk);
+    panic!(
+        "{title}\n  expected: {expected}\n  received: {received}\n\n{lesson}\n{}",
+        log.show()
+    );
+}
+
 /// What the test checks, the cause that was seen or what it often is, where to read on, and where
 /// the server is.
-pub(crate) fn explain(log: &Log, expected: &str, talk: Talk) -> String {
+fn explain(log: &Log, expected: &str, talk: Talk) -> String {
     let evidence = Evidence::collect(log, IS_STARTING.get(), expected, talk);
     let thread = thread::current();
     let lesson = thread.name().and_then(find);

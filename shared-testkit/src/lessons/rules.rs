@@ -6,6 +6,7 @@ use std::collections::HashSet;
 
 use crate::lessons::evidence::{Evidence, Peer, Socket, Talk, trimmed};
 use crate::lessons::table::{ACCEPT, BROADCAST, REGISTER, START_PAGE, WRITE};
+use crate::lines::{ACCEPTED, REGISTERED};
 
 /// A cause that was seen, and where to read on.
 pub(crate) struct Cause {
@@ -78,12 +79,12 @@ const RULES: &[Rule] = &[
     ("would-block-closes", |e| when(e.stderr.iter().any(|line| is_would_block(line))),
         "The server took `the call would block` for an error and closed the client. It is no error: keep what is queued, and return to the event loop.",
         (WRITE, "A write takes what fits")),
-    ("readable-turned-off", |e| client(e, |_, s| s.is_deaf()),
+    ("readable-turned-off", |e| client(e, |_, s| s.is_write_only()),
         "{} is registered for WRITABLE alone, so nothing that it sends is reported. To reregister replaces the interest: ask for READABLE and WRITABLE.",
         (BROADCAST, "Interest in WRITABLE")),
 
     // It does not say what it does, or says it in the wrong place.
-    ("log-on-stderr", |e| when(e.stderr.iter().any(|line| line.starts_with("Accepted connection from "))),
+    ("log-on-stderr", |e| when(e.stderr.iter().any(|line| line.starts_with(ACCEPTED))),
         "The line `Accepted connection from` came on stderr. Print what happens on stdout; only errors belong on stderr.",
         (START_PAGE, "Run a chapter's tests against it")),
     ("stdout-not-flushed", |e| if e.stdout.is_empty() && e.is_asleep() { accepted(e) } else { None },
@@ -228,7 +229,7 @@ fn stale_event(e: &Evidence) -> Option<String> {
 fn tokens(e: &Evidence) -> impl Iterator<Item = &str> {
     e.stdout
         .iter()
-        .filter_map(|line| line.strip_prefix("Registered client with "))
+        .filter_map(|line| line.strip_prefix(REGISTERED))
 }
 
 fn first_token(e: &Evidence) -> Option<String> {
@@ -281,7 +282,7 @@ fn has_read(e: &Evidence, peer: &Peer) -> bool {
     };
     e.stdout
         .iter()
-        .any(|line| line.ends_with(token) && !line.starts_with("Registered"))
+        .any(|line| line.ends_with(token) && !line.starts_with(REGISTERED))
 }
 
 /// WRITABLE is on, and the socket has room.
@@ -310,7 +311,7 @@ fn waits_for_line(e: &Evidence, peer: &Peer, socket: &Socket) -> bool {
     let registered = peer
         .token
         .as_deref()
-        .and_then(|token| e.last("Registered", token));
+        .and_then(|token| e.last(REGISTERED, token));
     let has_writes = e.stdout.iter().any(|line| line.starts_with("Wrote "))
         || e.expected.contains("Wrote")
         || e.expected.contains("Write would block")
@@ -342,7 +343,7 @@ fn due(e: &Evidence, peer: &Peer) -> usize {
 
 fn due_until(e: &Evidence, peer: &Peer, end: usize) -> usize {
     let Some(token) = &peer.token else { return 0 };
-    let start = e.last("Registered", token).unwrap_or(0);
+    let start = e.last(REGISTERED, token).unwrap_or(0);
     let own = format!("from {token}");
     let lines = e.stdout[start.min(end)..end]
         .iter()
@@ -565,12 +566,12 @@ mod tests {
         }
     }
 
-    const REGISTERED: &str = "Registered client with Token(1)";
+    const FIRST: &str = "Registered client with Token(1)";
 
     #[test]
     fn a_sound_server_has_no_cause() {
         assert_eq!(
-            rule(&evidence(&[REGISTERED, "Broadcast 6 bytes from Token(1)"])),
+            rule(&evidence(&[FIRST, "Broadcast 6 bytes from Token(1)"])),
             None
         );
     }
@@ -578,7 +579,7 @@ mod tests {
     #[test]
     fn a_count_without_the_newline() {
         let found = rule(&evidence(&[
-            REGISTERED,
+            FIRST,
             "Broadcast 5 bytes from Token(1)",
             "Wrote 6 bytes to Token(2)",
         ]));
@@ -602,7 +603,7 @@ mod tests {
 
     #[test]
     fn a_blocking_client() {
-        let mut evidence = evidence(&[REGISTERED]);
+        let mut evidence = evidence(&[FIRST]);
         evidence.threads[0] = Thread {
             call: Some("read"),
             descriptor: 5,
@@ -612,7 +613,7 @@ mod tests {
 
     #[test]
     fn a_spinning_server() {
-        let mut evidence = evidence(&[REGISTERED, "Broadcast 6 bytes from Token(1)"]);
+        let mut evidence = evidence(&[FIRST, "Broadcast 6 bytes from Token(1)"]);
         evidence.spins = true;
         assert_eq!(rule(&evidence), Some("spins-at-would-block"));
         let socket = evidence.peers[0].socket.as_mut().unwrap();
@@ -623,7 +624,7 @@ mod tests {
 
     #[test]
     fn a_long_line_that_costs_too_much() {
-        let mut evidence = evidence(&[REGISTERED]);
+        let mut evidence = evidence(&[FIRST]);
         evidence.spins = true;
         evidence.peers[0].sent = vec![b'x'; 2 << 20];
         evidence.peers[0].socket.as_mut().unwrap().unread = 7;
@@ -634,7 +635,7 @@ mod tests {
 
     #[test]
     fn writable_from_the_start() {
-        let mut evidence = evidence(&[REGISTERED]);
+        let mut evidence = evidence(&[FIRST]);
         evidence.peers[0].sent.clear();
         evidence.peers[0].socket.as_mut().unwrap().interest = Some(1 << 31 | 5);
         assert_eq!(rule(&evidence), Some("writable-from-the-start"));
@@ -642,7 +643,7 @@ mod tests {
 
     #[test]
     fn lines_left_in_the_buffer() {
-        let mut evidence = evidence(&[REGISTERED, "Broadcast 6 bytes from Token(1)"]);
+        let mut evidence = evidence(&[FIRST, "Broadcast 6 bytes from Token(1)"]);
         evidence.peers[0].sent = b"Hello\nagain\n".to_vec();
         assert_eq!(rule(&evidence), Some("lines-left"));
         evidence.peers[0].sent = b"half a line\n".to_vec();
@@ -651,7 +652,7 @@ mod tests {
 
     #[test]
     fn half_a_line_of_another_client() {
-        let mut evidence = evidence(&[REGISTERED, "Broadcast 9 bytes from Token(1)"]);
+        let mut evidence = evidence(&[FIRST, "Broadcast 9 bytes from Token(1)"]);
         assert_ne!(rule(&evidence), Some("shared-buffer"));
         evidence.peers.push(Peer {
             sent: b"and".to_vec(),
@@ -662,14 +663,14 @@ mod tests {
 
     #[test]
     fn a_client_without_interest_in_readable() {
-        let mut evidence = evidence(&[REGISTERED]);
+        let mut evidence = evidence(&[FIRST]);
         evidence.peers[0].socket.as_mut().unwrap().interest = Some(1 << 31 | 4);
         assert_eq!(rule(&evidence), Some("readable-turned-off"));
     }
 
     #[test]
     fn a_full_socket_taken_for_an_error() {
-        let mut evidence = evidence(&[REGISTERED]);
+        let mut evidence = evidence(&[FIRST]);
         let line = "Write error for Token(1): Resource temporarily unavailable (os error 11)";
         evidence.stderr = vec![line.to_owned()];
         assert_eq!(rule(&evidence), Some("would-block-closes"));
@@ -677,7 +678,7 @@ mod tests {
 
     #[test]
     fn lines_that_come_too_early() {
-        let mut evidence = evidence(&[REGISTERED, "Broadcast 6 bytes from Token(1)"]);
+        let mut evidence = evidence(&[FIRST, "Broadcast 6 bytes from Token(1)"]);
         evidence.talk = Talk::Inserted(b"Hello\n".to_vec());
         assert_eq!(rule(&evidence), Some("order"));
     }
@@ -695,14 +696,14 @@ mod tests {
     fn a_client_that_is_kept() {
         let goodbye = "Client Token(1) disconnected";
         assert_eq!(
-            rule(&evidence(&[REGISTERED, goodbye, goodbye])),
+            rule(&evidence(&[FIRST, goodbye, goodbye])),
             Some("not-closed")
         );
     }
 
     #[test]
     fn unread_bytes() {
-        let mut evidence = evidence(&[REGISTERED, "Broadcast 6 bytes from Token(1)"]);
+        let mut evidence = evidence(&[FIRST, "Broadcast 6 bytes from Token(1)"]);
         evidence.peers[0].socket.as_mut().unwrap().unread = 7;
         assert_eq!(rule(&evidence), Some("read-until-would-block"));
     }

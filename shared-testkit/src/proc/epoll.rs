@@ -8,7 +8,7 @@ use rustix::process::Pid;
 use crate::proc::process::descriptors;
 
 // From Linux's eventpoll.h.
-const EPOLLIN: u32 = 0x001;
+pub(crate) const EPOLLIN: u32 = 0x001;
 pub(crate) const EPOLLOUT: u32 = 0x004;
 
 /// What an epoll instance has been asked to report about a descriptor.

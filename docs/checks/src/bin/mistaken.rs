@@ -299,9 +299,7 @@ impl Server {
         let mut lines = Vec::new();
         let outcome = connection.read_lines(&mut lines);
         if self.mistake == Some(Mistake::TrimsWhiteSpace) {
-            let trimmed = lines.split_inclusive(|&byte| byte == b'\n');
-            let trimmed = trimmed.flat_map(|line| [line.trim_ascii(), b"\n"]);
-            lines = trimmed.collect::<Vec<_>>().concat();
+            lines = trimmed(&lines);
         }
         if !lines.is_empty() {
             self.broadcast(token, &lines);
@@ -505,4 +503,10 @@ impl Connection {
         };
         registry.reregister(&mut self.stream, token, interest)
     }
+}
+
+fn trimmed(lines: &[u8]) -> Vec<u8> {
+    let lines = lines.split_inclusive(|&byte| byte == b'\n');
+    let trimmed = lines.flat_map(|line| [line.trim_ascii(), b"\n"]);
+    trimmed.collect::<Vec<_>>().concat()
 }

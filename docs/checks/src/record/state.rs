@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use shared_testkit::lines::REGISTERED;
+
 use crate::record::calls::{Call, Flags};
 use crate::record::trace::{Entry, Kernel, Program, Socket, Step, cut};
 
@@ -391,7 +393,7 @@ impl State {
                 ..Step::default()
             };
         }
-        if let Some(token) = line.strip_prefix("Registered client with ") {
+        if let Some(token) = line.strip_prefix(REGISTERED) {
             let is_new = |client: &&mut Connection| client.is_open() && client.token.is_empty();
             let client = self.clients.values_mut().find(is_new);
             client.expect("it is registered").token = token.to_owned();
