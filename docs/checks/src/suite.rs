@@ -32,6 +32,10 @@ const AT_ONCE: usize = 64;
 /// The deadline of a test, as a fraction of the usual 20 seconds. Only failing tests get that far.
 const SCALE: &str = "0.1";
 
+/// A package on its own may need fewer features of a dependency than the whole workspace. Together with
+/// this one it needs the same, so what `cargo test` has built is not built again.
+const AS_IN_CARGO_TEST: &[&str] = &["--package", "learn"];
+
 /// The built tests of one chapter.
 #[derive(Clone)]
 pub struct Suite {
@@ -94,7 +98,7 @@ impl Suite {
     /// The compiler's messages if the tests cannot be built.
     pub fn build(package: &str) -> Result<Suite, String> {
         let directory = root().join(package);
-        let mut arguments = vec!["test", "--no-run"];
+        let mut arguments = [&["test", "--no-run"], AS_IN_CARGO_TEST].concat();
         for target in ["article", "departures", "attacks"] {
             if directory.join(format!("tests/{target}.rs")).exists() {
                 arguments.extend(["--test", target]);
@@ -245,7 +249,8 @@ impl Drop for Place {
 /// If it cannot be built.
 #[must_use]
 pub fn program(package: &str) -> PathBuf {
-    let programs = built_by_cargo(&["build", "--bins"], &root(), package, "bin");
+    let arguments = [&["build", "--bin", package], AS_IN_CARGO_TEST].concat();
+    let programs = built_by_cargo(&arguments, &root(), package, "bin");
     let mut programs = programs.unwrap_or_else(|e| panic!("{e}"));
     programs.pop().expect("the package has a binary")
 }
