@@ -10,7 +10,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::process;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use shared_testkit::behaviour::{accept, broadcast, register, start};
 use shared_testkit::predicates::prelude::PredicateBooleanExt;
@@ -868,7 +868,7 @@ fn graceful_shutdown_closes_the_listener_first() {
 /// Milestone 4 writes each line at once. Here an error that the kernel never makes ends the loop.
 #[test]
 fn an_error_that_ends_the_loop_loses_no_log_line_in_silence() {
-    let inject = "--inject=epoll_wait:error=EBADF:when=30000+";
+    let inject = "--inject=epoll_wait:error=EBADF:when=3000+";
     let options = ["--trace=epoll_wait", "--output=/dev/null", inject];
     let builder = Server::builder(program!()).leave_stdout_unread();
     let Some(builder) = builder.under_strace(&options) else {
@@ -886,6 +886,8 @@ fn an_error_that_ends_the_loop_loses_no_log_line_in_silence() {
     // When alice receives it, both are registered.
     bob.write_all(b"ready\n").expect("the server reads");
     alice.read_exact(&mut [0; 6]).expect("the server writes");
+    // Each line is logged once for each of them, so a few turns fill the pipe and the queue.
+    let silent: Vec<_> = (0..30).map(|_| connect()).collect();
     let mut lines = 0;
     while alice.write_all(b"hello\n").is_ok() && bob.read_exact(&mut [0; 6]).is_ok() {
         lines += 1;
@@ -895,7 +897,8 @@ fn an_error_that_ends_the_loop_loses_no_log_line_in_silence() {
     server.read_stdout();
     server.expect_exit();
     let accounted = server.stdout_lines().len() + lines_dropped(&server, "stdout");
-    assert!(accounted >= 6 + 2 * lines, "{accounted} for {lines} lines");
+    let expected = silent.len() * lines;
+    assert!(accounted >= expected, "{accounted} of {expected} lines");
 }
 
 /// Milestone 4 does that too, but not for long with a flooder among them.
@@ -1017,7 +1020,7 @@ fn a_client_that_has_half_closed_and_stalls_is_closed_and_reported() {
 
 /// Milestone 4 keeps for the reader what the talkers send, however much it is.
 #[test]
-fn talkers_together_do_not_close_a_steady_slow_reader() {
+fn a_steady_slow_reader_is_not_closed_by_many_talkers() {
     const PORTION: usize = 128 << 10;
     let server = Server::start(program!());
     let mut slow = server.client_with_receive_buffer("slow", 4096);
@@ -1033,7 +1036,9 @@ fn talkers_together_do_not_close_a_steady_slow_reader() {
 
     let line = "x".repeat(3_999) + "\n";
     // Together they send more than it receives.
-    for _ in 0..60 {
+    // A second more than `STALL_TIME`.
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(11) {
         for talker in &mut talkers {
             talker.write_all(line.as_bytes()).expect("it is served");
         }

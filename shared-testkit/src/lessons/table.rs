@@ -269,7 +269,7 @@ pub const LESSONS: &[Lesson] = &[
     lesson("more_senders_in_a_turn_than_a_write_takes_pieces", "1,100 clients that send at the same moment are all heard at once",
         "One write gets a piece for each sender, and the kernel takes at most 1,024.",
         (HARDEN, "One buffer for everybody")),
-    lesson("talkers_together_do_not_close_a_steady_slow_reader", "fifty talkers do not close a reader that is slow but steady",
+    lesson("a_steady_slow_reader_is_not_closed_by_many_talkers", "fifty talkers do not close a reader that is slow but steady",
         "Each talker has a budget, and together they send more than the reader receives.",
         (HARDEN, "Backpressure")),
     lesson("talkers_together_cannot_fill_a_queue", "a hundred talkers next to a stalled reader do not fill its queue",
