@@ -107,14 +107,15 @@
     reason = "panicking is how an assertion fails"
 )]
 
-// Each uses only those before it in this order: env, lines, wait, skip, proc, log, lessons, harness,
-// behaviour.
+// Each uses only those before it in this order: env, lines, wait, skip, proc, picture, log, lessons,
+// harness, behaviour.
 pub mod behaviour;
 pub mod env;
 mod harness;
 mod lessons;
 pub mod lines;
 mod log;
+pub mod picture;
 mod proc;
 mod skip;
 mod wait;
