@@ -95,6 +95,9 @@
 //! `|` is the server's stdout, `!` its stderr, `>` what a client sent, `<` what it received and `.`
 //! anything else that was done.
 //!
+//! With the environment variable `TESTKIT_PICTURES`, the same is drawn, and a line says where the
+//! picture is: see [`env::PICTURES`].
+//!
 //! # Another server
 //!
 //! With the environment variable `SERVER_CMD` the milestones' tests run against any command: see
