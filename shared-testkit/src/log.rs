@@ -20,6 +20,9 @@ use crate::wait::{patience, wait_at_most};
 /// The name of the server in the log.
 pub(crate) const SERVER: &str = "server";
 
+/// The name under which a test logs that it fails.
+pub(crate) const TEST: &str = "test";
+
 /// How many events a failure shows: the last ones, and no more than fit a terminal.
 const SHOWN_EVENTS: usize = 12;
 

@@ -92,15 +92,15 @@ impl<'a> Lanes<'a> {
         }
     }
 
-    /// An arrow with a label above it, dashed if nothing comes of it. Within one lane, only the label.
-    pub fn step(&mut self, from: Lane, to: Lane, label: &str, is_in_vain: bool) {
+    /// An arrow with a label above it, dashed if the call has failed. Within one lane, only the label.
+    pub fn step(&mut self, from: Lane, to: Lane, label: &str, has_failed: bool) {
         let (from, to) = (self.x(from), self.x(to));
         let middle = (from + to) / 2;
         // Next to the server's lane, a long label needs all the room up to the edge.
         let is_at_the_edge = middle > self.x(Lane::Kernel) && from != to;
         self.text(middle, is_at_the_edge, "", label);
         if from != to {
-            let class = if is_in_vain { "none" } else { "" };
+            let class = if has_failed { "none" } else { "" };
             let y = self.y - LINE / 2 - 2;
             self.add(&format!(
                 r#"<path class="{class}" d="M{from} {y}H{to}" marker-end="url(#head)"/>"#

@@ -15,7 +15,7 @@ use std::thread;
 use crate::env::{SERVER_CMD, is_foreign, pictures};
 use crate::lessons::evidence::{Evidence, Talk};
 use crate::lessons::rules::Cause;
-use crate::log::{Kind, Log};
+use crate::log::{Kind, Log, TEST};
 
 pub use crate::lessons::table::{LESSONS, Lesson};
 
@@ -120,7 +120,7 @@ pub(crate) fn fail_in_talk(
     expected: &str,
     received: &str,
 ) -> ! {
-    log.add("test", Kind::Done, "fails here");
+    log.add(TEST, Kind::Done, "fails here");
     let lesson = explain(log, expected, talk);
     panic!(
         "{title}\n  expected: {expected}\n  received: {received}\n\n{lesson}\n{}",

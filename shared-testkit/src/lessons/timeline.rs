@@ -4,14 +4,11 @@ use std::fs;
 use std::path::Path;
 
 use crate::env::PICTURES;
-use crate::log::{Event, Kind, Log, SERVER, shorten};
+use crate::log::{Event, Kind, Log, SERVER, TEST, shorten};
 use crate::picture::{Lane, Lanes};
 
 /// How many events are drawn: the last ones.
 const DRAWN: usize = 60;
-
-/// Who logs that a test fails. The picture's last row says that anyway.
-const TEST: &str = "test";
 
 /// Writes the picture, and says where it is, or why it is not. The test has failed for another reason.
 pub(super) fn write(folder: &Path, test: &str, svg: &str) -> String {
@@ -26,6 +23,7 @@ pub(super) fn write(folder: &Path, test: &str, svg: &str) -> String {
 pub(super) fn draw(log: &Log, test: &str, whereabouts: &str) -> String {
     let (left_out, mut events) = log.last_events(DRAWN);
     let end = events.last().map_or(0, |event| event.at.as_millis());
+    // The last heading says that the test fails.
     events.retain(|event| event.who != TEST);
     let mut clients = Vec::new();
     for event in events.iter().filter(|event| event.who != SERVER) {
