@@ -32,6 +32,7 @@ const LoopModel = (() => {
     DEL: ".deregister(",
     close: "drop(connection)",
     drop: "drop(stream)",
+    forgotten: "is dropped here",
     queue: "registry.reregister(&mut self.stream, token, interest)?",
     flush: /^ {8}registry.reregister\(&mut self.stream, token, (interest|Interest::READABLE)\)$/,
   };
@@ -117,7 +118,8 @@ const LoopModel = (() => {
       }
       if (does === "receives") return void this.receive(actor);
       if (does === "connects") this.connect(actor);
-      if (does === "sends") socket.unread += text;
+      // The kernel answers what is sent to a closed socket with a reset.
+      if (does === "sends" && socket) socket.unread += text;
       if (does === "stops reading") state.clients[actor].reads = false;
       if (does === "reads") state.clients[actor].reads = state.options.readsAlone;
       if (does === "half-closes" || does === "leaves") socket.ended = true;
@@ -307,8 +309,10 @@ const LoopModel = (() => {
       const token = `Token(${this.state.nextToken})`;
       this.state.nextToken += 1;
       this.kernel.epollCtl("ADD", name, ["READABLE"], LINES.ADD);
-      this.state.map[token] = { name, read_buf: "", write_buf: "" };
+      const isKept = !this.makes("forgets-to-insert");
+      if (isKept) this.state.map[token] = { name, read_buf: "", write_buf: "" };
       this.print(`Registered client with ${token}`);
+      if (!isKept) this.kernel.close(name, LINES.forgotten);
     }
 
     /** Returns whether at least one complete line has arrived. */

@@ -95,6 +95,9 @@
 //! `|` is the server's stdout, `!` its stderr, `>` what a client sent, `<` what it received and `.`
 //! anything else that was done.
 //!
+//! With the environment variable `TESTKIT_PICTURES`, the same is drawn, and a line says where the
+//! picture is: see [`env::PICTURES`].
+//!
 //! # Another server
 //!
 //! With the environment variable `SERVER_CMD` the milestones' tests run against any command: see
@@ -107,14 +110,15 @@
     reason = "panicking is how an assertion fails"
 )]
 
-// Each uses only those before it in this order: env, lines, wait, skip, proc, log, lessons, harness,
-// behaviour.
+// Each uses only those before it in this order: env, lines, wait, skip, proc, picture, log, lessons,
+// harness, behaviour.
 pub mod behaviour;
 pub mod env;
 mod harness;
 mod lessons;
 pub mod lines;
 mod log;
+pub mod picture;
 mod proc;
 mod skip;
 mod wait;

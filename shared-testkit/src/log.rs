@@ -20,6 +20,9 @@ use crate::wait::{patience, wait_at_most};
 /// The name of the server in the log.
 pub(crate) const SERVER: &str = "server";
 
+/// The name under which a test logs that it fails.
+pub(crate) const TEST: &str = "test";
+
 /// How many events a failure shows: the last ones, and no more than fit a terminal.
 const SHOWN_EVENTS: usize = 12;
 
@@ -64,11 +67,12 @@ impl Kind {
     }
 }
 
-struct Event {
-    at: Duration,
-    who: String,
-    kind: Kind,
-    text: String,
+#[derive(Clone)]
+pub(crate) struct Event {
+    pub at: Duration,
+    pub who: String,
+    pub kind: Kind,
+    pub text: String,
     /// Whether an assertion has asked for this line of the server's.
     expected: bool,
 }
@@ -329,6 +333,13 @@ impl Log {
         lines.map(|e| e.text.clone()).collect()
     }
 
+    /// The last events, and how many came before them.
+    pub(crate) fn last_events(&self, most: usize) -> (usize, Vec<Event>) {
+        let state = self.lock();
+        let left_out = state.events.len().saturating_sub(most);
+        (left_out, state.events[left_out..].to_vec())
+    }
+
     /// Whether one of this crate's own assertions has shown the log already.
     pub(crate) fn was_shown(&self) -> bool {
         self.lock().shown
@@ -424,7 +435,7 @@ pub(crate) fn escape(bytes: &[u8]) -> String {
     }
 }
 
-fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     match text.char_indices().nth(SHOWN_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),

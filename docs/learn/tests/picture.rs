@@ -1,10 +1,12 @@
 //! `cargo learn picture`, as a learner runs it.
 
 use std::fs;
+use std::path::Path;
 
 use assert_cmd::Command;
-use book_checks::root;
+use book_checks::{root, suite};
 use predicates::str::contains;
+use shared_testkit::env::{DEADLINE_SCALE, PICTURES};
 use shared_testkit::skip;
 
 const LEARN: &str = env!("CARGO_BIN_EXE_learn");
@@ -20,6 +22,32 @@ fn draws_what_the_book_shows() {
         .assert()
         .success()
         .stdout(committed.unwrap());
+}
+
+/// Of a real server, whose sockets are in the last rows.
+#[test]
+fn a_failed_check_is_drawn() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pictures");
+    let _ = fs::remove_dir_all(&folder);
+    let picture = folder.join("accepts_a_burst_behind_one_event.svg");
+    let mistaken = suite::program("book-checks");
+    Command::new(LEARN)
+        .args(["check", "4", "--all", "--"])
+        .arg(mistaken)
+        .arg("accepts-once")
+        .env(PICTURES, &folder)
+        .env(DEADLINE_SCALE, "0.1")
+        .assert()
+        .code(1)
+        .stdout(contains(format!("picture: {}", picture.display())));
+
+    let svg = fs::read_to_string(picture).unwrap();
+    let texts = svg.lines().filter(|line| line.starts_with("<text "));
+    let end = texts.skip_while(|text| !text.contains(" fails after "));
+    let end = end.collect::<Vec<_>>().join("\n");
+    for fact in [">asleep in epoll_wait<", ">connections pending: "] {
+        assert!(end.contains(fact), "no {fact} at the end of:\n{svg}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::env::{SERVER_ADDR, SERVER_CMD};
+use crate::env::{SERVER_ADDR, SERVER_CMD, users_folder};
 use crate::lessons;
 use crate::skip::skip;
 
@@ -114,15 +114,6 @@ fn fixed_address() -> Option<SocketAddr> {
     Some(parsed.unwrap_or_else(|| {
         panic!("{SERVER_ADDR} must be an address such as 127.0.0.1:8080, not {address:?}")
     }))
-}
-
-/// Where the learner typed the command: cargo runs tests in the package's folder, but leaves the
-/// shell's `PWD` as it was.
-fn users_folder() -> PathBuf {
-    let typed_in = env::var_os("PWD").map(PathBuf::from);
-    typed_in
-        .filter(|folder| folder.is_absolute() && folder.is_dir())
-        .unwrap_or_else(|| env::current_dir().expect("the test has a current folder"))
 }
 
 /// As in a shell: a word with a slash is a path, any other is looked up in `PATH`.

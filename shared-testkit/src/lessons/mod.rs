@@ -3,6 +3,7 @@
 pub(crate) mod evidence;
 mod rules;
 mod table;
+mod timeline;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::{Cell, RefCell};
@@ -11,10 +12,10 @@ use std::panic::{self, PanicHookInfo};
 use std::sync::{Arc, Once, Weak};
 use std::thread;
 
-use crate::env::{SERVER_CMD, is_foreign};
+use crate::env::{SERVER_CMD, is_foreign, pictures};
 use crate::lessons::evidence::{Evidence, Talk};
 use crate::lessons::rules::Cause;
-use crate::log::{Kind, Log};
+use crate::log::{Kind, Log, TEST};
 
 pub use crate::lessons::table::{LESSONS, Lesson};
 
@@ -86,10 +87,22 @@ fn report(info: &PanicHookInfo) {
         }
         None => eprint!("\n{}", text_of(find(name), None, "")),
     }
+    if let Some(picture) = thread.name().and_then(picture_of) {
+        eprintln!("{picture}");
+    }
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
         eprintln!("{backtrace}");
     }
+}
+
+/// Where the picture of this test is, if one is wanted.
+fn picture_of(test: &str) -> Option<String> {
+    let folder = pictures()?;
+    let log = LOG.with_borrow(Weak::upgrade)?;
+    let evidence = Evidence::collect(&log, IS_STARTING.get(), "", Talk::Silent);
+    let svg = timeline::draw(&log, test, &evidence.whereabouts(&log.fate()));
+    Some(timeline::write(&folder, test, &svg))
 }
 
 /// Fails the test with what was expected, what came instead, the lesson, and what happened before.
@@ -107,7 +120,7 @@ pub(crate) fn fail_in_talk(
     expected: &str,
     received: &str,
 ) -> ! {
-    log.add("test", Kind::Done, "fails here");
+    log.add(TEST, Kind::Done, "fails here");
     let lesson = explain(log, expected, talk);
     panic!(
         "{title}\n  expected: {expected}\n  received: {received}\n\n{lesson}\n{}",

@@ -181,6 +181,12 @@ const RULES: &[Rule] = &[
     ("short-write", |e| if e.is_asleep() { client(e, |p, s| !s.wants_to_write() && wrote_since(e, p) && !has_everything(e, p)) } else { None },
         "Fewer bytes were written to {} than were broadcast, and WRITABLE is off: the bytes that a short write did not take were dropped. Keep them in the queue.",
         (WRITE, "A write takes what fits")),
+    ("not-kept", |e| if e.is_asleep() && !e.expected.contains("disconnected") { not_kept(e) } else { None },
+        "The server has registered {} and closed the connection, and reported nothing in between. A stream that nothing owns is dropped, which closes it: insert it into the map.",
+        (REGISTER, "The kernel knows the descriptor")),
+    ("not-kept", |e| if e.is_asleep() { not_kept(e) } else { None },
+        "The server has registered {} and closed the connection, and reported nothing in between. Either nothing owns the stream, so that it was dropped at once: insert it into the map. Or the client has disconnected, and that is not reported.",
+        (REGISTER, "The kernel knows the descriptor")),
     ("nodelay", |e| when(!e.has_ended && e.expected.contains("TCP_NODELAY")),
         "The server did not set TCP_NODELAY on the accepted socket. Set it before you register the socket.",
         (REGISTER, "Small writes without delay")),
@@ -484,6 +490,18 @@ fn is_done(e: &Evidence, peer: &Peer) -> bool {
     has_everything(e, peer) && sum >= complete(peer).len()
 }
 
+/// A client of which nothing but its registration was reported, and whose socket is closed.
+fn not_kept(e: &Evidence) -> Option<String> {
+    let is_silent = |token: &String| {
+        let lines = e.stdout.iter().chain(&e.stderr);
+        lines.filter(|line| line.contains(token.as_str())).count() == 1
+    };
+    let is_dropped =
+        |peer: &&Peer| peer.socket.is_none() && peer.token.as_ref().is_some_and(is_silent);
+    let dropped = e.peers.iter().find(is_dropped)?;
+    Some(dropped.name.clone())
+}
+
 /// Whether the last line about a client is the one about half a line.
 fn has_half_line(e: &Evidence, peer: &Peer) -> bool {
     let Some(token) = &peer.token else {
@@ -674,6 +692,18 @@ mod tests {
         let line = "Write error for Token(1): Resource temporarily unavailable (os error 11)";
         evidence.stderr = vec![line.to_owned()];
         assert_eq!(rule(&evidence), Some("would-block-closes"));
+    }
+
+    #[test]
+    fn a_client_that_is_dropped_at_once() {
+        let mut evidence = evidence(&[FIRST]);
+        assert_ne!(rule(&evidence), Some("not-kept"));
+        evidence.peers[0].socket = None;
+        assert_eq!(rule(&evidence), Some("not-kept"));
+        evidence
+            .stdout
+            .push("Client Token(1) disconnected".to_owned());
+        assert_ne!(rule(&evidence), Some("not-kept"));
     }
 
     #[test]

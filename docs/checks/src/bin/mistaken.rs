@@ -54,9 +54,10 @@ enum Mistake {
     ReplacesTheInterest,
     WouldBlockCloses,
     SharesOneBuffer,
+    ForgetsToInsert,
 }
 
-const MISTAKES: [(&str, Mistake); 30] = [
+const MISTAKES: [(&str, Mistake); 31] = [
     ("accepts-once", Mistake::AcceptsOnce),
     ("reads-once", Mistake::ReadsOnce),
     ("writes-once", Mistake::WritesOnce),
@@ -87,6 +88,7 @@ const MISTAKES: [(&str, Mistake); 30] = [
     ("replaces-the-interest", Mistake::ReplacesTheInterest),
     ("would-block-closes", Mistake::WouldBlockCloses),
     ("shares-one-buffer", Mistake::SharesOneBuffer),
+    ("forgets-to-insert", Mistake::ForgetsToInsert),
 ];
 
 fn main() -> Result<()> {
@@ -269,12 +271,14 @@ impl Server {
             had_writable: false,
             has_lines: false,
         };
-        self.connections.insert(token, connection);
+        if !self.makes(Mistake::ForgetsToInsert) {
+            self.connections.insert(token, connection);
+        }
         say(
             self.mistake,
             format_args!("Registered client with {token:?}"),
         );
-        Ok(())
+        Ok(()) // A connection that is not in the map is dropped here.
     }
 
     fn free_token(&mut self) -> Token {

@@ -38,6 +38,9 @@ const TRACES: &str = "docs/src/loop/traces";
 /// The folder of their pictures.
 const PICTURES: &str = "docs/src/loop/pictures";
 
+/// The program that registers its clients and keeps none of them.
+const FORGETFUL: &str = "mistaken forgets-to-insert";
+
 /// Who does what, and what the reader is told about it.
 #[derive(Deserialize)]
 pub struct Scene {

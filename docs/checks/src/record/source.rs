@@ -1,11 +1,12 @@
 //! Which line of the source makes a call.
 
+use crate::record::FORGETFUL;
 use crate::record::trace::Step;
 use crate::workspace::read;
 
 /// Which function makes a call, and what its line has: in the milestones, where it differs in
 /// milestone 5, or else in `chat.c`.
-const PLACES: [(&str, &str, &str); 20] = [
+const PLACES: [(&str, &str, &str); 21] = [
     ("epoll_wait", "run", ".poll("),
     ("epoll_wait", "wait", ".poll("),
     ("epoll_wait", "run", "epoll_wait("),
@@ -27,12 +28,14 @@ const PLACES: [(&str, &str, &str); 20] = [
     // Milestone 1 keeps no client: it closes what it has accepted.
     ("close", "accept", "drop(stream)"),
     ("close", "disconnect", "close("),
+    ("dropped", "register", "is dropped here"),
 ];
 
 /// The source of a program.
 pub(super) struct Source {
     pub path: String,
     lines: Vec<String>,
+    is_forgetful: bool,
 }
 
 impl Source {
@@ -43,7 +46,11 @@ impl Source {
             milestone => format!("{milestone}/src/main.rs"),
         };
         let lines = read(&path).lines().map(str::to_owned).collect();
-        Source { path, lines }
+        Source {
+            path,
+            lines,
+            is_forgetful: program == FORGETFUL,
+        }
     }
 
     /// The number of the line that runs in this step.
@@ -57,6 +64,7 @@ impl Source {
             ("epoll_ctl", Some(how)) if how.starts_with("ADD") => "ADD",
             ("epoll_ctl", Some(how)) if how.contains("WRITABLE") => "WRITABLE on",
             ("epoll_ctl", _) => "WRITABLE off",
+            ("close", _) if self.is_forgetful => "dropped",
             (call, _) => call,
         };
         let mut places = PLACES.iter().filter(|place| place.0 == call);

@@ -122,7 +122,7 @@ impl Stage {
             .iter()
             .filter_map(|line| Call::parse(line))
             .collect::<Vec<_>>();
-        stage.state = State::new(&start, scene.program == "milestone-5-harden");
+        stage.state = State::new(&start, &scene.program);
         Some(stage)
     }
 

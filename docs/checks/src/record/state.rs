@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use shared_testkit::lines::REGISTERED;
 
+use crate::record::FORGETFUL;
 use crate::record::calls::{Call, Flags};
 use crate::record::trace::{Entry, Kernel, Program, Socket, Step, cut};
 
@@ -112,16 +113,19 @@ pub(super) struct State {
     /// Whether it is milestone 5, which leaves bytes unread, queues a line at once for everybody, and
     /// prints from another thread: its lines are not recorded.
     pub is_hardened: bool,
+    /// Whether its map stays empty, whatever it prints.
+    is_forgetful: bool,
 }
 
 impl State {
     /// Of a server that has just started, from the calls that it has made.
-    pub fn new(calls: &[Call], is_hardened: bool) -> State {
+    pub fn new(calls: &[Call], program: &str) -> State {
         let registered = calls.iter().find(|call| call.name == "epoll_ctl");
         let events = registered.and_then(|call| call.events().first().copied());
         State {
             listener: events.expect("the listener is registered").0,
-            is_hardened,
+            is_hardened: program == "milestone-5-harden",
+            is_forgetful: program == FORGETFUL,
             ..State::default()
         }
     }
@@ -393,7 +397,9 @@ impl State {
                 ..Step::default()
             };
         }
-        if let Some(token) = line.strip_prefix(REGISTERED) {
+        if let Some(token) = line.strip_prefix(REGISTERED)
+            && !self.is_forgetful
+        {
             let is_new = |client: &&mut Connection| client.is_open() && client.token.is_empty();
             let client = self.clients.values_mut().find(is_new);
             client.expect("it is registered").token = token.to_owned();

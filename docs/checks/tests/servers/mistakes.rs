@@ -48,6 +48,7 @@ mistakes! {
     dies_of_eintr, no_nodelay, blocking_listener, blocking_clients, trims_white_space,
     forgets_the_newline, forgets_to_flush, ignores_the_address, emfile_is_fatal,
     takes_one_line, lossy_text, replaces_the_interest, would_block_closes, shares_one_buffer,
+    forgets_to_insert,
 }
 
 /// mio is always edge-triggered, so this mistake is the C example's. Its switch changes nothing else.
