@@ -539,7 +539,7 @@ impl Server {
     /// If the server has ended.
     #[must_use]
     pub fn cpu_time(&self) -> Duration {
-        process::cpu_time(self.pid)
+        process::cpu_time(self.pid).expect("the server runs")
     }
 
     /// The server's resident memory, in bytes.
@@ -549,7 +549,7 @@ impl Server {
     /// If the server has ended.
     #[must_use]
     pub fn memory(&self) -> u64 {
-        process::memory(self.pid)
+        process::memory(self.pid).expect("the server runs")
     }
 
     /// How many descriptors the server has open.
@@ -559,7 +559,9 @@ impl Server {
     /// If the server has ended.
     #[must_use]
     pub fn descriptors(&self) -> usize {
-        process::descriptors(self.pid).len()
+        let descriptors = process::descriptors(self.pid).len();
+        assert!(descriptors > 0, "the server runs");
+        descriptors
     }
 
     /// The interest registered for a client, as the kernel has it, whatever library the server uses.

@@ -226,7 +226,7 @@ impl Evidence {
             stderr: Vec::new(),
             threads: Vec::new(),
             spins: false,
-            used: process::try_cpu_time(log.server()).unwrap_or_default(),
+            used: process::cpu_time(log.server()).unwrap_or_default(),
             repeats: log.printed().1 >= AGAIN,
             listener: None,
             peers: Vec::new(),
@@ -272,7 +272,7 @@ impl Evidence {
     fn look_at_process(&mut self, log: &Log) {
         self.threads = process::threads(log.server());
         let Some(server) = log.address() else { return };
-        let descriptors = process::try_descriptors(log.server());
+        let descriptors = process::descriptors(log.server());
         let table = socket::table(server);
         let epoll = epoll::registered(log.server(), &descriptors);
         let look = |entry: &TcpNetEntry| {
@@ -427,7 +427,7 @@ impl Socket {
 
 /// Whether the server uses the CPU and prints nothing new.
 fn spins(log: &Log) -> bool {
-    let used = || process::try_cpu_time(log.server());
+    let used = || process::cpu_time(log.server());
     let (start, end) = (used(), Instant::now() + LONGEST_LOOK);
     let (lines, _) = log.printed();
     while runs(log) {

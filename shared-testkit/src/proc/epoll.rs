@@ -37,33 +37,36 @@ impl Interest {
 /// The interest in the socket with this inode, if the process has it open and registered.
 pub(crate) fn interest(pid: Pid, inode: u64) -> Option<Interest> {
     let descriptors = descriptors(pid);
-    let is_epoll =
-        |d: &&FDInfo| matches!(&d.target, FDTarget::AnonInode(kind) if kind.contains("eventpoll"));
-    let mut epolls = descriptors.iter().filter(is_epoll).peekable();
     assert!(
-        epolls.peek().is_some(),
+        descriptors.iter().any(is_epoll),
         "the server has no epoll instance, and this test checks what is registered there"
     );
     let is_socket = |d: &&FDInfo| matches!(d.target, FDTarget::Socket(socket) if socket == inode);
     let socket = descriptors.iter().find(is_socket)?.fd;
-    epolls.find_map(|epoll| {
-        let path = format!("/proc/{}/fdinfo/{}", pid.as_raw_pid(), epoll.fd);
-        let info = fs::read_to_string(path).expect("the server's epoll instance can be read");
-        info.lines().find_map(|line| interest_of_line(line, socket))
+    let mut registered = registered(pid, &descriptors).into_iter();
+    let (_, events) = registered.find(|&(descriptor, _)| descriptor == socket)?;
+    Some(Interest {
+        readable: events & EPOLLIN != 0,
+        writable: events & EPOLLOUT != 0,
     })
 }
 
 /// Each registered descriptor with its events, of all epoll instances that can be read.
 pub(crate) fn registered(pid: Pid, descriptors: &[FDInfo]) -> Vec<(i32, u32)> {
-    let is_epoll =
-        |d: &&FDInfo| matches!(&d.target, FDTarget::AnonInode(kind) if kind.contains("eventpoll"));
-    let infos = descriptors.iter().filter(is_epoll).filter_map(|epoll| {
+    let epolls = descriptors.iter().filter(|d| is_epoll(d));
+    let infos = epolls.filter_map(|epoll| {
         fs::read_to_string(format!("/proc/{}/fdinfo/{}", pid.as_raw_pid(), epoll.fd)).ok()
     });
     let entries = infos.map(|info| info.lines().filter_map(entry).collect::<Vec<_>>());
     entries.flatten().collect()
 }
 
+fn is_epoll(descriptor: &FDInfo) -> bool {
+    matches!(&descriptor.target, FDTarget::AnonInode(kind) if kind.contains("eventpoll"))
+}
+
+/// From a line such as `tfd: 7 events: 80002001 data: 1 …`, where the number after `events:` is
+/// hexadecimal.
 fn entry(line: &str) -> Option<(i32, u32)> {
     let (descriptor, events) = line.strip_prefix("tfd:")?.split_once("events:")?;
     let events = events.split_whitespace().next()?;
@@ -71,14 +74,4 @@ fn entry(line: &str) -> Option<(i32, u32)> {
         descriptor.trim().parse().ok()?,
         u32::from_str_radix(events, 16).ok()?,
     ))
-}
-
-/// From a line such as `tfd: 7 events: 80002001 data: 1 …`, where the number after `events:` is
-/// hexadecimal.
-fn interest_of_line(line: &str, socket: i32) -> Option<Interest> {
-    let (_, events) = entry(line).filter(|(descriptor, _)| *descriptor == socket)?;
-    Some(Interest {
-        readable: events & EPOLLIN != 0,
-        writable: events & EPOLLOUT != 0,
-    })
 }

@@ -7,19 +7,17 @@ use procfs::WithCurrentSystemInfo;
 use procfs::process::{FDInfo, Process, Stat, Syscall, Task};
 use rustix::process::Pid;
 
-/// User and system time of all threads, in steps of a clock tick.
-pub(crate) fn cpu_time(pid: Pid) -> Duration {
-    cpu_time_in(&stat(pid))
-}
-
-fn cpu_time_in(stat: &Stat) -> Duration {
+/// User and system time of all threads, in steps of a clock tick. `None` if it has ended.
+pub(crate) fn cpu_time(pid: Pid) -> Option<Duration> {
+    let stat = stat(pid)?;
     let ticks = stat.utime + stat.stime;
-    Duration::from_secs_f64(ticks as f64 / procfs::ticks_per_second() as f64)
+    let seconds = ticks as f64 / procfs::ticks_per_second() as f64;
+    Some(Duration::from_secs_f64(seconds))
 }
 
-/// The resident set, in bytes.
-pub(crate) fn memory(pid: Pid) -> u64 {
-    stat(pid).rss_bytes().get()
+/// The resident set, in bytes. `None` if it has ended.
+pub(crate) fn memory(pid: Pid) -> Option<u64> {
+    Some(stat(pid)?.rss_bytes().get())
 }
 
 /// Whether it sleeps until something happens, with all its threads and its descendants. One that works,
@@ -35,26 +33,16 @@ pub(crate) fn is_asleep(pid: Pid) -> bool {
 
 /// Whether it is gone, or a zombie: only its exit status is left.
 fn has_ended(pid: Pid) -> bool {
-    let tasks = Process::new(pid.as_raw_pid()).and_then(|process| process.tasks());
-    let stats = tasks
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|task| task.stat());
     // All its threads, because the first one may end before the others.
-    stats.flatten().all(|stat| stat.state == 'Z')
+    let mut states = tasks(pid).into_iter().filter_map(|task| state(&task));
+    states.all(|state| state == 'Z')
 }
 
 fn sleeps(pid: Pid) -> bool {
-    let Ok(tasks) = Process::new(pid.as_raw_pid()).and_then(|process| process.tasks()) else {
-        return false;
-    };
+    let tasks = tasks(pid);
+    let sleeps = |task: &Task| Some(state(task)? == 'S' && !is_in_nanosleep(task));
     // A thread that ends while we look does no more work.
-    let mut states = tasks.flatten().filter_map(|task| {
-        let state = task.stat().ok()?.state;
-        Some(state == 'S' && !is_in_nanosleep(&task))
-    });
-    states.all(|is_asleep| is_asleep)
+    !tasks.is_empty() && tasks.iter().filter_map(sleeps).all(|sleeps| sleeps)
 }
 
 /// By the number of the system call that blocks the thread (proc_pid_syscall(5)). Where the kernel
@@ -68,21 +56,14 @@ fn is_in_nanosleep(task: &Task) -> bool {
 
 /// Whether all its threads are stopped: each stops by itself, some time after the signal.
 pub(crate) fn is_stopped(pid: Pid) -> bool {
-    let tasks = process(pid)
-        .tasks()
-        .expect("the server's threads can be listed");
-    // A thread that ends while we look does no more work.
-    let mut states = tasks
-        .flatten()
-        .filter_map(|task| Some(task.stat().ok()?.state));
-    states.all(|state| state == 'T')
+    let tasks = tasks(pid);
+    !tasks.is_empty() && tasks.iter().filter_map(state).all(|state| state == 'T')
 }
 
 /// Its children, zombies as well, and theirs (proc_pid_task(5)).
 pub(crate) fn descendants(pid: Pid) -> Vec<Pid> {
-    let tasks = Process::new(pid.as_raw_pid()).and_then(|process| process.tasks());
-    let children = tasks.into_iter().flatten().flatten();
-    let children = children.filter_map(|task| task.children().ok()).flatten();
+    let tasks = tasks(pid).into_iter();
+    let children = tasks.filter_map(|task| task.children().ok()).flatten();
     let mut all = Vec::new();
     for child in children.filter_map(|child| Pid::from_raw(child.try_into().ok()?)) {
         all.push(child);
@@ -91,16 +72,14 @@ pub(crate) fn descendants(pid: Pid) -> Vec<Pid> {
     all
 }
 
-/// Its open file descriptors.
+/// Its open file descriptors, or none if it has ended.
 ///
 /// Listed, not taken from the size of the directory, which also counts the number that `accept(2)`
 /// reserves and gives back if no connection is pending.
 pub(crate) fn descriptors(pid: Pid) -> Vec<FDInfo> {
-    let descriptors = process(pid)
-        .fd()
-        .expect("the server's descriptors can be listed");
+    let descriptors = process(pid).and_then(|process| process.fd().ok());
     // One that is closed while we look is of no interest.
-    descriptors.flatten().collect()
+    descriptors.into_iter().flatten().flatten().collect()
 }
 
 /// A thread that waits in a system call, or works.
@@ -132,17 +111,9 @@ const CALLS: &[(i64, &str)] = &[
     (libc::SYS_clock_nanosleep, "nanosleep"),
 ];
 
-/// [`cpu_time`], or none if it has ended.
-pub(crate) fn try_cpu_time(pid: Pid) -> Option<Duration> {
-    let stat = Process::new(pid.as_raw_pid()).and_then(|process| process.stat());
-    stat.ok().map(|stat| cpu_time_in(&stat))
-}
-
 /// What its threads wait in, as far as the kernel shows it (proc_pid_syscall(5)).
 pub(crate) fn threads(pid: Pid) -> Vec<Thread> {
-    let tasks = Process::new(pid.as_raw_pid()).and_then(|process| process.tasks());
-    let tasks = tasks.into_iter().flatten().flatten();
-    let threads = tasks.map(|task| match task.syscall() {
+    let threads = tasks(pid).into_iter().map(|task| match task.syscall() {
         Ok(Syscall::Blocked {
             syscall_number,
             argument_registers,
@@ -161,15 +132,7 @@ pub(crate) fn threads(pid: Pid) -> Vec<Thread> {
 
 /// Whether one of its threads has work to do, on a CPU or waiting for one.
 pub(crate) fn is_running(pid: Pid) -> bool {
-    let tasks = Process::new(pid.as_raw_pid()).and_then(|process| process.tasks());
-    let mut tasks = tasks.into_iter().flatten().flatten();
-    tasks.any(|task| task.stat().is_ok_and(|stat| stat.state == 'R'))
-}
-
-/// Its descriptors, or none if they cannot be read.
-pub(crate) fn try_descriptors(pid: Pid) -> Vec<FDInfo> {
-    let descriptors = Process::new(pid.as_raw_pid()).and_then(|process| process.fd());
-    descriptors.into_iter().flatten().flatten().collect()
+    tasks(pid).iter().any(|task| state(task) == Some('R'))
 }
 
 /// Whether `O_NONBLOCK` is set (the octal `flags` of proc_pid_fdinfo(5)).
@@ -181,10 +144,20 @@ pub(crate) fn is_nonblocking(pid: Pid, descriptor: i32) -> bool {
     flags.is_none_or(|flags| flags & libc::O_NONBLOCK != 0)
 }
 
-fn stat(pid: Pid) -> Stat {
-    process(pid).stat().expect("the server's state can be read")
+/// Its threads, or none if it has ended.
+fn tasks(pid: Pid) -> Vec<Task> {
+    let tasks = process(pid).and_then(|process| process.tasks().ok());
+    tasks.into_iter().flatten().flatten().collect()
 }
 
-fn process(pid: Pid) -> Process {
-    Process::new(pid.as_raw_pid()).expect("the server runs")
+fn state(task: &Task) -> Option<char> {
+    Some(task.stat().ok()?.state)
+}
+
+fn stat(pid: Pid) -> Option<Stat> {
+    process(pid)?.stat().ok()
+}
+
+fn process(pid: Pid) -> Option<Process> {
+    Process::new(pid.as_raw_pid()).ok()
 }
