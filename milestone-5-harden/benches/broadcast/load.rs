@@ -75,11 +75,7 @@ impl Load {
             deliveries: 0,
         };
         // A visitor connects later.
-        let senders = if workload.visitor {
-            0
-        } else {
-            workload.senders
-        };
+        let senders = usize::from(!workload.visitor) * workload.senders;
         for index in 0..workload.readers + senders {
             load.add(index)
                 .with_context(|| format!("client {index} cannot connect"))?;
@@ -141,8 +137,7 @@ impl Load {
                 }
             }
         }
-        self.receive(Duration::ZERO)?;
-        Ok(())
+        self.receive(Duration::ZERO).map(drop)
     }
 
     fn exchange(&mut self, senders: Range<usize>) -> Result<Duration> {

@@ -62,8 +62,7 @@ fn main() -> Result<()> {
 }
 
 fn address(argument: Option<OsString>) -> Result<SocketAddr> {
-    let address = argument.unwrap_or_default();
-    Ok(address.to_string_lossy().parse()?)
+    Ok(argument.unwrap_or_default().to_string_lossy().parse()?)
 }
 
 fn benchmark() -> Result<()> {

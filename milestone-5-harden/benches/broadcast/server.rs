@@ -124,8 +124,7 @@ impl Contestant {
             .spawn()
             .context("cannot run `setpriv`, a part of util-linux")?;
         let mut server = Server { child, address };
-        let listens = server.wait_for_listener();
-        listens.map_err(|e| server.explain(e))?;
+        server.wait_for_listener().map_err(|e| server.explain(e))?;
         Ok(server)
     }
 }
