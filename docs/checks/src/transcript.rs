@@ -1,5 +1,6 @@
-//! Transcripts, replayed against the real servers.
+//! Transcripts, played with the testkit's servers and clients.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::env;
@@ -16,6 +17,9 @@ use crate::suite;
 /// Where a milestone listens by default.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
 
+/// The marks and verbs of what follows from an action.
+const RESULTS: [&str; 5] = ["|", "!", "<", "closed", "ends"];
+
 pub(crate) fn replay(page: &Page, block: &Block) -> Result<(), String> {
     if let Some(tool) = block.values("needs").find(|tool| !is_installed(tool)) {
         skip(&format!("there is no {tool}"));
@@ -24,27 +28,32 @@ pub(crate) fn replay(page: &Page, block: &Block) -> Result<(), String> {
     let at = Cell::new(&block.lines[0]);
     // An assertion of the testkit panics, and does not know the line of the page.
     let result = panic::catch_unwind(AssertUnwindSafe(|| {
-        let mut stage = Stage::default();
+        let mut cast = Cast::default();
         for line in &block.lines {
-            let (name, verb, text) = split(&line.text);
             // Before something new happens, the servers have printed what is due, and no more.
-            if !["|", "!", "<", "closed"].contains(&verb) {
-                stage.expect_no_more_lines();
+            if !is_result(&line.text) {
+                cast.expect_no_more_lines();
             }
             at.set(line);
-            stage.act(name, verb, text);
+            cast.act(&line.text);
         }
-        stage.expect_no_more_lines();
-        for (name, client) in &stage.clients {
+        cast.expect_no_more_lines();
+        for (name, client) in &cast.clients {
             assert_eq!(client.unread_bytes(), 0, "bytes left for {name}");
         }
     }));
     result.map_err(|panic| {
-        let message = panic.downcast_ref::<String>().map(String::as_str);
-        let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
-        let what = format!("{:?}: {}", at.get().text, message.unwrap_or("a panic"));
+        let what = format!("{:?}: {}", at.get().text, message_of(&*panic));
         page.problem(at.get().line, &what)
     })
+}
+
+/// What a panic says.
+#[must_use]
+pub fn message_of(panic: &(dyn Any + Send)) -> &str {
+    let message = panic.downcast_ref::<String>().map(String::as_str);
+    let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
+    message.unwrap_or("a panic")
 }
 
 fn is_installed(tool: &str) -> bool {
@@ -62,11 +71,18 @@ pub fn split(line: &str) -> (&str, &str, &str) {
     (name, verb, text)
 }
 
+/// Whether a line says what follows from the action before it.
+#[must_use]
+pub fn is_result(line: &str) -> bool {
+    RESULTS.contains(&split(line).1)
+}
+
 /// Everybody who takes part.
 #[derive(Default)]
-struct Stage<'a> {
+pub struct Cast<'a> {
     servers: Vec<Actor<'a>>,
-    clients: BTreeMap<&'a str, Client>,
+    /// The clients that have not left, by name.
+    pub clients: BTreeMap<&'a str, Client>,
     tools: Vec<Tool>,
 }
 
@@ -91,13 +107,37 @@ impl Drop for Tool {
     }
 }
 
-impl<'a> Stage<'a> {
-    fn act(&mut self, name: &'a str, verb: &str, text: &'a str) {
+impl<'a> Cast<'a> {
+    /// With a server that runs already, as the chapters call it.
+    #[must_use]
+    pub fn of(server: Server) -> Cast<'a> {
+        let mut cast = Cast::default();
+        cast.enter("server", server, DEFAULT_ADDRESS);
+        cast
+    }
+
+    fn enter(&mut self, name: &'a str, server: Server, written: &'a str) {
+        self.servers.push(Actor {
+            name,
+            server,
+            written,
+            is_announced: false,
+            is_stopped: false,
+        });
+    }
+
+    /// Does what a line says, or waits for what it expects.
+    ///
+    /// # Panics
+    ///
+    /// If the line cannot be read, or what it expects does not come.
+    pub fn act(&mut self, line: &'a str) {
+        let (name, verb, text) = split(line);
         match verb {
             "$" => self.run(text),
             "connects" => {
                 let server = text.strip_prefix("to ").unwrap_or("server");
-                let client = self.server(server).server.connect(name);
+                let client = self.actor(server).server.connect(name);
                 self.clients.insert(name, client);
             }
             "<" => self.client(name).expect_line(text),
@@ -113,7 +153,7 @@ impl<'a> Stage<'a> {
                 client.leave();
             }
             "resets" => self.take_client(name).reset(),
-            _ => self.server(name).act(verb, text),
+            _ => self.actor(name).act(verb, text),
         }
     }
 
@@ -128,13 +168,8 @@ impl<'a> Stage<'a> {
         };
         let (host, _) = written.rsplit_once(':').expect("an address has a port");
         let builder = Server::builder(suite::program(package));
-        self.servers.push(Actor {
-            name: name.trim(),
-            server: builder.listen_on(format!("{host}:0")).start(),
-            written,
-            is_announced: false,
-            is_stopped: false,
-        });
+        let server = builder.listen_on(format!("{host}:0")).start();
+        self.enter(name.trim(), server, written);
     }
 
     /// Runs a tool with the real addresses instead of the written ones.
@@ -151,9 +186,15 @@ impl<'a> Stage<'a> {
         self.tools.push(Tool(child.expect("the tool can be run")));
     }
 
-    fn server(&mut self, name: &str) -> &mut Actor<'a> {
-        let server = self.servers.iter_mut().find(|actor| actor.name == name);
-        server.expect("there is a server of this name")
+    fn actor(&mut self, name: &str) -> &mut Actor<'a> {
+        let actor = self.servers.iter_mut().find(|actor| actor.name == name);
+        actor.expect("there is a server of this name")
+    }
+
+    /// The server that runs already, of [`Cast::of`].
+    #[must_use]
+    pub fn server(&self) -> &Server {
+        &self.servers[0].server
     }
 
     fn client(&mut self, name: &str) -> &mut Client {
