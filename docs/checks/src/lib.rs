@@ -28,6 +28,7 @@
 //!
 //! | block | what is checked |
 //! | --- | --- |
+//! | `text,calls=MILESTONE` | the milestone makes these system calls, see [`Book::check_calls`] |
 //! | `transcript`, `transcript,needs=TOOL` | it is replayed, see [`Book::check_transcripts`] |
 //! | `sh`, `bash`, `console` | what its commands name exists, see [`Book::check_names`] |
 
@@ -147,6 +148,17 @@ impl Book {
     #[must_use]
     pub fn check_transcripts(&self) -> Vec<String> {
         self.check_blocks("transcript", transcript::replay)
+    }
+
+    /// Records the system calls that each `text,calls=MILESTONE` block quotes, as `docs/strace.sh` prints
+    /// them. The lines of a block come one after the other.
+    ///
+    /// # Panics
+    ///
+    /// As [`record::calls`].
+    #[must_use]
+    pub fn check_calls(&self) -> Vec<String> {
+        self.check_blocks("text", quote::check_calls)
     }
 
     /// The lines of the first `transcript` block in a chapter. Empty if there is none.

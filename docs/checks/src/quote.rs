@@ -2,6 +2,7 @@
 
 use crate::excerpt::{check_quote, lines};
 use crate::page::{Block, Page};
+use crate::record;
 use crate::typing::TYPED;
 use crate::workspace::{EXAMPLES, source_files};
 
@@ -10,6 +11,13 @@ pub(crate) fn check_example(page: &Page, block: &Block) -> Result<(), String> {
     let path = format!("{EXAMPLES}/chat.{}", block.language);
     let source = lines(&path);
     check_quote(page, block, &[(path, source)].into())
+}
+
+/// Checks a `text` block of system calls: a milestone makes them, one after the other.
+pub(crate) fn check_calls(page: &Page, block: &Block) -> Result<(), String> {
+    let milestone = block.values("calls").next();
+    let calls = milestone.and_then(|name| Some((name.to_owned(), record::calls(name)?)));
+    calls.map_or(Ok(()), |calls| check_quote(page, block, &[calls].into()))
 }
 
 /// Checks a `rust` block on a page that is not typed. There is no `diff` block on such a page, and
