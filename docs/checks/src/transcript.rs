@@ -15,7 +15,7 @@ use crate::page::{Block, Page};
 use crate::suite;
 
 /// Where a milestone listens by default.
-const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
+pub const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
 
 /// The marks and verbs of what follows from an action.
 const RESULTS: [&str; 5] = ["|", "!", "<", "closed", "ends"];
@@ -86,14 +86,15 @@ pub struct Cast<'a> {
     tools: Vec<Tool>,
 }
 
-struct Actor<'a> {
+/// A server that takes part.
+pub struct Actor<'a> {
     name: &'a str,
-    server: Server,
+    /// The real one.
+    pub server: Server,
     /// Its address in the book.
     written: &'a str,
     /// Whether the transcript has its first line, for which [`Server::start`] has waited.
     is_announced: bool,
-    is_stopped: bool,
 }
 
 /// A tool that ends with the transcript.
@@ -108,24 +109,6 @@ impl Drop for Tool {
 }
 
 impl<'a> Cast<'a> {
-    /// With a server that runs already, as the chapters call it.
-    #[must_use]
-    pub fn of(server: Server) -> Cast<'a> {
-        let mut cast = Cast::default();
-        cast.enter("server", server, DEFAULT_ADDRESS);
-        cast
-    }
-
-    fn enter(&mut self, name: &'a str, server: Server, written: &'a str) {
-        self.servers.push(Actor {
-            name,
-            server,
-            written,
-            is_announced: false,
-            is_stopped: false,
-        });
-    }
-
     /// Does what a line says, or waits for what it expects.
     ///
     /// # Panics
@@ -143,18 +126,28 @@ impl<'a> Cast<'a> {
             "<" => self.client(name).expect_line(text),
             ">" => self.client(name).send(format!("{text}\n")),
             ">>" => self.client(name).send(text),
-            "half-closes" => self.client(name).half_close(),
             "closed" => self.client(name).expect_closed(),
             "leaves" => {
-                let mut client = self.take_client(name);
+                let client = self.client(name);
+                // Before it closes its connection, it must have received everything.
+                assert_eq!(client.unread_bytes(), 0, "bytes left for {name}");
                 // Closing is not enough while another test starts a process, which has a copy of
                 // the descriptor for a moment.
                 client.half_close();
-                client.leave();
+                self.clients.remove(name);
             }
-            "resets" => self.take_client(name).reset(),
             _ => self.actor(name).act(verb, text),
         }
+    }
+
+    /// Adds a server that runs already, and its address in the book.
+    pub fn enter(&mut self, name: &'a str, server: Server, written: &'a str) {
+        self.servers.push(Actor {
+            name,
+            server,
+            written,
+            is_announced: false,
+        });
     }
 
     /// Runs a server or a tool: `cargo run -p PACKAGE [-- ADDRESS] [# NAME]` or `TOOL …`.
@@ -186,15 +179,14 @@ impl<'a> Cast<'a> {
         self.tools.push(Tool(child.expect("the tool can be run")));
     }
 
-    fn actor(&mut self, name: &str) -> &mut Actor<'a> {
+    /// The server of this name.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub fn actor(&mut self, name: &str) -> &mut Actor<'a> {
         let actor = self.servers.iter_mut().find(|actor| actor.name == name);
         actor.expect("there is a server of this name")
-    }
-
-    /// The server that runs already, of [`Cast::of`].
-    #[must_use]
-    pub fn server(&self) -> &Server {
-        &self.servers[0].server
     }
 
     fn client(&mut self, name: &str) -> &mut Client {
@@ -202,21 +194,11 @@ impl<'a> Cast<'a> {
         client.expect("there is a client of this name")
     }
 
-    /// Takes a client that is about to close its connection, and so must have received everything.
-    fn take_client(&mut self, name: &str) -> Client {
-        let client = self.clients.remove(name);
-        let client = client.expect("there is a client of this name");
-        assert_eq!(client.unread_bytes(), 0, "bytes left for {name}");
-        client
-    }
-
     fn expect_no_more_lines(&self) {
         for actor in &self.servers {
             let Actor { name, written, .. } = actor;
             assert!(actor.is_announced, "no line `{name}! {LISTENING}{written}`");
-            if !actor.is_stopped {
-                actor.server.expect_no_more_lines();
-            }
+            actor.server.expect_no_more_lines();
         }
     }
 }
@@ -233,16 +215,7 @@ impl Actor<'_> {
             }
             ("|", _) => drop(self.server.expect_match(is_wanted)),
             ("!", _) => drop(self.server.expect_stderr(is_wanted)),
-            ("stops", _) => {
-                self.server.stop();
-                self.is_stopped = true;
-            }
-            ("continues", _) => {
-                self.server.resume();
-                self.is_stopped = false;
-            }
             ("gets", "SIGINT") => self.server.interrupt(),
-            ("gets", "SIGTERM") => self.server.terminate(),
             ("ends", _) => {
                 let status = self.server.expect_exit();
                 let status = status.map(|status| format!("with {status}"));

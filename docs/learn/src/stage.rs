@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Error, Result, anyhow};
 use book_checks::record::{Call, Strace};
-use book_checks::transcript::{Cast, is_like, is_result, message_of, split};
+use book_checks::transcript::{Cast, DEFAULT_ADDRESS, is_like, is_result, message_of, split};
 use shared_testkit::{Program, Server, wait_until};
 
 // The first two panes. The transcript calls the server by this name, too.
@@ -65,8 +65,10 @@ impl<'a> Stage<'a> {
             Some((server, strace)) => (server, Some(strace)),
             None => (Server::start(program()), None),
         })?;
+        let mut cast = Cast::default();
+        cast.enter(SERVER, server, DEFAULT_ADDRESS);
         Ok(Stage {
-            cast: Cast::of(server),
+            cast,
             strace,
             panes: vec![Pane::new(SERVER), Pane::new(CALLS)],
             shown_stdout: 0,
@@ -94,7 +96,7 @@ impl<'a> Stage<'a> {
             self.missing(&due).is_empty()
         });
         // One that is busy forever has no more lines to wait for either.
-        let _ = attempt(|| self.cast.server().wait_until_asleep());
+        let _ = attempt(|| self.cast.actor(SERVER).server.wait_until_asleep());
         self.show_clients();
         for result in &step.results {
             if matches!(split(result).1, "closed" | "ends") {
@@ -139,7 +141,7 @@ impl<'a> Stage<'a> {
     }
 
     fn show_server(&mut self) {
-        let server = self.cast.server();
+        let server = &self.cast.actor(SERVER).server;
         let stderr = server.stderr_lines().split_off(self.shown_stderr);
         let stdout = server.stdout_lines().split_off(self.shown_stdout);
         self.shown_stderr += stderr.len();
