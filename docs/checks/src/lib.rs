@@ -96,10 +96,7 @@ impl Book {
     #[must_use]
     pub fn check_typing(&self) -> Vec<String> {
         let (mut problems, _) = typing::type_book(&self.pages);
-        problems.extend(self.check_blocks("rust", quote::check));
-        problems.extend(self.check_blocks("diff", quote::check));
-        problems.extend(self.check_blocks("c", quote::check_example));
-        problems.extend(self.check_blocks("go", quote::check_example));
+        problems.extend(self.check_blocks(&["rust", "diff", "c", "go"], quote::check));
         problems
     }
 
@@ -147,7 +144,7 @@ impl Book {
     /// If a milestone's program cannot be built.
     #[must_use]
     pub fn check_transcripts(&self) -> Vec<String> {
-        self.check_blocks("transcript", transcript::replay)
+        self.check_blocks(&["transcript"], transcript::replay)
     }
 
     /// Records the system calls that each `text,calls=MILESTONE` block quotes, as `docs/strace.sh` prints
@@ -158,26 +155,25 @@ impl Book {
     /// As [`record::calls`].
     #[must_use]
     pub fn check_calls(&self) -> Vec<String> {
-        self.check_blocks("text", quote::check_calls)
+        self.check_blocks(&["text"], quote::check_calls)
     }
 
     /// The lines of the first `transcript` block in a chapter. Empty if there is none.
     #[must_use]
     pub fn transcript(&self, chapter: usize) -> Vec<&str> {
-        let pages = self
-            .pages
-            .iter()
-            .filter(|page| page.milestone() == Some(chapter));
-        let mut blocks = pages.flat_map(|page| &page.blocks);
+        let mut pages = self.pages.iter();
+        let page = pages.find(|page| page.milestone() == Some(chapter));
+        let mut blocks = page.into_iter().flat_map(|page| &page.blocks);
         let block = blocks.find(|block| block.language == "transcript");
-        let lines = block.map_or(&[][..], |block| &block.lines);
-        lines.iter().map(|line| line.text.as_str()).collect()
+        let lines = block.into_iter().flat_map(|block| &block.lines);
+        lines.map(|line| line.text.as_str()).collect()
     }
 
-    fn check_blocks(&self, language: &str, check: CheckBlock) -> Vec<String> {
+    fn check_blocks(&self, languages: &[&str], check: CheckBlock) -> Vec<String> {
         let mut problems = Vec::new();
         for page in &self.pages {
-            let blocks = page.blocks.iter().filter(|b| b.language == language);
+            let blocks = page.blocks.iter();
+            let blocks = blocks.filter(|block| languages.contains(&block.language.as_str()));
             problems.extend(blocks.filter_map(|block| check(page, block).err()));
         }
         problems
