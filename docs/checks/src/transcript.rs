@@ -1,7 +1,6 @@
 //! Transcripts, played with the testkit's servers and clients.
 
 use std::any::Any;
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::env;
 use std::panic::{self, AssertUnwindSafe};
@@ -25,7 +24,7 @@ pub(crate) fn replay(page: &Page, block: &Block) -> Result<(), String> {
         skip(&format!("there is no {tool}"));
         return Ok(());
     }
-    let at = Cell::new(&block.lines[0]);
+    let mut at = &block.lines[0];
     // An assertion of the testkit panics, and does not know the line of the page.
     let result = panic::catch_unwind(AssertUnwindSafe(|| {
         let mut cast = Cast::default();
@@ -34,7 +33,7 @@ pub(crate) fn replay(page: &Page, block: &Block) -> Result<(), String> {
             if !is_result(&line.text) {
                 cast.expect_no_more_lines();
             }
-            at.set(line);
+            at = line;
             cast.act(&line.text);
         }
         cast.expect_no_more_lines();
@@ -43,8 +42,8 @@ pub(crate) fn replay(page: &Page, block: &Block) -> Result<(), String> {
         }
     }));
     result.map_err(|panic| {
-        let what = format!("{:?}: {}", at.get().text, message_of(&*panic));
-        page.problem(at.get().line, &what)
+        let what = format!("{:?}: {}", at.text, message_of(&*panic));
+        page.problem(at.line, &what)
     })
 }
 
@@ -157,7 +156,7 @@ impl<'a> Cast<'a> {
         let (package, written) = match words[..] {
             ["cargo", "run", "-p", package] => (package, DEFAULT_ADDRESS),
             ["cargo", "run", "-p", package, "--", address] => (package, address),
-            _ => return self.run_tool(&words),
+            _ => return self.run_tool(command),
         };
         let (host, _) = written.rsplit_once(':').expect("an address has a port");
         let builder = Server::builder(suite::program(package));
@@ -166,16 +165,14 @@ impl<'a> Cast<'a> {
     }
 
     /// Runs a tool with the real addresses instead of the written ones.
-    fn run_tool(&mut self, words: &[&str]) {
-        let mut command = Command::new(words[0]);
-        for word in &words[1..] {
-            let mut word = (*word).to_owned();
-            for actor in &self.servers {
-                word = word.replace(actor.written, &actor.server.address().to_string());
-            }
-            command.arg(word);
+    fn run_tool(&mut self, command: &str) {
+        let mut command = command.to_owned();
+        for actor in &self.servers {
+            command = command.replace(actor.written, &actor.server.address().to_string());
         }
-        let child = command.stdin(Stdio::null()).spawn();
+        let mut words = command.split_whitespace();
+        let mut tool = Command::new(words.next().unwrap_or_default());
+        let child = tool.args(words).stdin(Stdio::null()).spawn();
         self.tools.push(Tool(child.expect("the tool can be run")));
     }
 

@@ -96,13 +96,9 @@ fn patch(program: &mut Program, page: &Page, block: &Block) -> Result<(), String
         }
         let places = places(&old, file);
         let [place] = places[..] else {
-            let first = lost(&old, file);
-            let what = format!(
-                "as typed so far, the lines of this hunk are there {} times, not once:\n{}",
-                places.len(),
-                first.text
-            );
-            return Err(page.problem(first.line, &what));
+            let (Text { line, text }, times) = (lost(&old, file), places.len());
+            let what = format!("this hunk is there {times} times so far, not once:\n{text}");
+            return Err(page.problem(*line, &what));
         };
         let new = without(hunk, '-').into_iter().map(|line| line.text);
         file.splice(place..place + old.len(), new);
