@@ -19,10 +19,10 @@ pub(super) fn compare(state: &mut State, pid: &str, port: u16) -> Result<(), Str
         let [Some(here), Some(there)] = ends.map(|(from, to)| queues(&table, from, to)) else {
             return Err(format!("{name} is not connected"));
         };
-        let unread = client.unread() + usize::from(client.has_unread_end());
+        let unread = client.socket.unread + usize::from(client.has_unread_end());
         for (what, computed, sender, receiver) in [
             ("unread", unread, there, here),
-            ("on the way", client.on_the_way, here, there),
+            ("on the way", client.socket.unsent, here, there),
         ] {
             // A byte that the receiver has and has not acknowledged is in both queues.
             let kernel = receiver.1..=receiver.1 + sender.0;
@@ -44,7 +44,7 @@ pub(super) fn compare(state: &mut State, pid: &str, port: u16) -> Result<(), Str
                 ));
             }
         }
-        client.room_at_client = (there.1 < client.on_the_way).then_some(there.1);
+        client.room_at_client = (there.1 < client.socket.unsent).then_some(there.1);
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Which line of the source makes a call.
 
+use crate::excerpt::lines;
 use crate::record::trace::Step;
-use crate::workspace::read;
 
 /// Which function makes a call, and what its line has: in the milestones, where it differs in
 /// milestone 5, or else in `chat.c`.
@@ -42,7 +42,7 @@ impl Source {
             "chat.c" => "docs/examples/chat.c".to_owned(),
             milestone => format!("{milestone}/src/main.rs"),
         };
-        let lines = read(&path).lines().map(str::to_owned).collect();
+        let lines = lines(&path);
         Source { path, lines }
     }
 

@@ -166,7 +166,7 @@ impl Stage {
 
     /// Receives everything that the server has written.
     fn receive(&mut self, name: &str) -> Vec<u8> {
-        let mut bytes = vec![0; self.state.clients[name].on_the_way];
+        let mut bytes = vec![0; self.state.clients[name].socket.unsent];
         let received = (&self.clients[name]).read_exact(&mut bytes);
         received.expect("it is on its way");
         self.state.client(name).receives();

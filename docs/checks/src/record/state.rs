@@ -1,6 +1,6 @@
 //! What the kernel and the program hold, as it follows from the actions and calls.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
 use shared_testkit::lines::REGISTERED;
@@ -15,28 +15,28 @@ const STDOUT: usize = 1;
 #[derive(Default)]
 pub(super) struct Connection {
     pub port: u16,
-    /// Everything that the client has sent, and how much of it the server has read.
+    /// Everything that the client has sent.
     sent: Vec<u8>,
-    read: usize,
     /// Whether the client has closed its sending half, and whether the server has read that.
     has_ended: bool,
     end_is_read: bool,
-    /// What the server has written and the client has not read.
-    pub on_the_way: usize,
+    /// What is shown of the server's end. All bytes that are on the way count as unsent.
+    pub socket: Socket,
     /// What the client's receive buffer holds when no more fits: it is seen, not computed.
     pub room_at_client: Option<usize>,
     pub descriptor: Option<usize>,
     pub interest: Flags,
-    /// What epoll returns with its events, and its token as long as it is in the program's map.
+    /// What epoll returns with its events.
     data: u64,
-    token: String,
     /// Whether something has happened since the last event.
     is_woken: bool,
     /// Whether a write was short or failed, and there has been no room since.
     is_full: bool,
     /// Whether the last write has failed.
     is_refused: bool,
-    write_buf: usize,
+    /// Its token and entry, as long as it has a token, in the program's map.
+    token: String,
+    entry: Entry,
     /// Whether `epoll_ctl` has shown that the lines of this broadcast are queued for it.
     is_queued: bool,
 }
@@ -44,6 +44,7 @@ pub(super) struct Connection {
 impl Connection {
     pub fn sends(&mut self, bytes: &[u8]) {
         self.sent.extend(bytes);
+        self.socket.unread += bytes.len();
         self.is_woken = true;
     }
 
@@ -55,16 +56,12 @@ impl Connection {
     /// A socket that was full reports room when it has been emptied. In between it depends on the
     /// kernel's thresholds: no scene receives less than all.
     pub fn receives(&mut self) {
-        self.on_the_way = 0;
+        self.socket.unsent = 0;
         self.is_woken |= mem::take(&mut self.is_full);
     }
 
     pub fn is_open(&self) -> bool {
         self.descriptor.is_some()
-    }
-
-    pub fn unread(&self) -> usize {
-        self.sent.len() - self.read
     }
 
     pub fn has_unread_end(&self) -> bool {
@@ -74,7 +71,7 @@ impl Connection {
     fn readiness(&self) -> Flags {
         let mut flags = self.interest.clone();
         flags.retain(|flag| match *flag {
-            "READABLE" => self.unread() > 0 || self.has_ended,
+            "READABLE" => self.socket.unread > 0 || self.has_ended,
             "READ_CLOSED" => self.has_ended,
             "WRITABLE" => !self.is_full,
             _ => false,
@@ -88,31 +85,17 @@ impl Connection {
         (self.is_woken || is_level) && !self.readiness().is_empty()
     }
 
-    /// What is registered, as mio calls it, and how it is triggered. An interest in READABLE includes
-    /// READ_CLOSED, which is shown in events only.
-    fn registered(&self) -> (String, &'static str) {
-        let mut shown = self.interest.clone();
-        shown.retain(|flag| !["READ_CLOSED", "edge"].contains(flag));
-        let trigger = match shown.len() {
-            0 => "",
-            _ if self.interest.contains(&"edge") => "edge",
-            _ => "level",
-        };
-        (shown.join(" | "), trigger)
-    }
-
-    /// What was read of a line that is not complete.
-    fn read_buf(&self) -> &[u8] {
-        let mut pieces = self.sent[..self.read].rsplit(|byte| *byte == b'\n');
-        pieces.next().unwrap_or_default()
-    }
-
     /// Returns how many bytes of lines are complete by this read.
     fn read(&mut self, call: &Call) -> usize {
-        let before = self.read - self.read_buf().len();
-        self.read += call.count();
         self.end_is_read |= call.result == Ok(0);
-        self.read - self.read_buf().len() - before
+        self.socket.unread -= call.count();
+        let read = &self.sent[..self.sent.len() - self.socket.unread];
+        let rest = read.rsplit(|byte| *byte == b'\n').next();
+        let rest = rest.unwrap_or_default();
+        let complete = self.entry.read_buf_bytes + call.count() - rest.len();
+        self.entry.read_buf = cut(rest);
+        self.entry.read_buf_bytes = rest.len();
+        complete
     }
 
     fn write(&mut self, call: &Call) {
@@ -120,36 +103,40 @@ impl Connection {
         // sendto(socket, bytes, how many, flags, no address, its length)
         let asked = call.arguments.rsplit(", ").nth(3);
         self.is_full = asked != Some(&count.to_string());
-        self.on_the_way += count;
-        self.write_buf -= count;
+        self.socket.unsent += count;
+        self.entry.write_buf -= count;
     }
 
     /// Returns what is registered.
     fn epoll_ctl(&mut self, call: &Call, taken: usize) -> String {
         let how = call.argument(1).trim_start_matches("EPOLL_CTL_");
         let Some((interest, data)) = call.events().pop() else {
-            self.interest.clear();
-            self.token.clear();
+            self.deregister();
             return how.to_owned();
         };
         // WRITABLE goes on when a line is queued, and off when nothing is.
         if interest.contains(&"WRITABLE") {
-            self.write_buf += taken;
+            self.entry.write_buf += taken;
             self.is_queued = taken > 0;
         } else {
-            self.write_buf = 0;
+            self.entry.write_buf = 0;
         }
+        // An interest in READABLE includes READ_CLOSED, which is shown in events only.
+        let is_shown = |flag: &&&str| !["READ_CLOSED", "edge"].contains(*flag);
+        let shown: Vec<_> = interest.iter().filter(is_shown).copied().collect();
+        let is_edge = interest.contains(&"edge");
+        self.socket.interest = shown.join(" | ");
+        self.socket.trigger = if is_edge { "edge" } else { "level" }.to_owned();
         self.interest = interest;
         self.data = data;
         self.is_woken = true;
-        let (interest, trigger) = self.registered();
-        format!("{how} {interest} {trigger}")
+        format!("{how} {} {}", self.socket.interest, self.socket.trigger)
     }
 
-    /// In C, this deregisters it, too.
-    fn close(&mut self) {
-        self.descriptor = None;
+    fn deregister(&mut self) {
         self.interest.clear();
+        self.socket.interest.clear();
+        self.socket.trigger.clear();
         self.token.clear();
     }
 
@@ -159,7 +146,7 @@ impl Connection {
         let has_failed = call.result.is_err();
         match call.name.as_str() {
             // It has read faster than the bytes came.
-            "recvfrom" => has_failed && self.unread() > 0,
+            "recvfrom" => has_failed && self.socket.unread > 0,
             "sendto" => {
                 self.is_woken = false;
                 mem::replace(&mut self.is_refused, has_failed) && has_failed
@@ -197,11 +184,9 @@ impl State {
     }
 
     pub fn connects(&mut self, name: &str, port: u16) {
-        let connection = Connection {
-            port,
-            ..Connection::default()
-        };
-        self.clients.insert(name.to_owned(), connection);
+        let client = self.clients.entry(name.to_owned()).or_default();
+        client.port = port;
+        client.entry.name = name.to_owned();
         self.pending.push(name.to_owned());
         self.listener_is_woken = true;
     }
@@ -217,7 +202,7 @@ impl State {
 
     /// Whether epoll has nothing left to report.
     pub fn is_at_rest(&self) -> bool {
-        !self.listener_is_ready() && !self.clients.values().any(Connection::is_ready)
+        self.ready().is_empty()
     }
 
     /// The step that a call is, after it has changed the state. `None` for one that is not shown.
@@ -239,7 +224,11 @@ impl State {
             "recvfrom" => self.taken += client.read(call),
             "sendto" => client.write(call),
             "epoll_ctl" => step.result = Some(client.epoll_ctl(call, self.taken).into()),
-            "close" => client.close(),
+            "close" => {
+                // In C, this deregisters it, too.
+                client.deregister();
+                client.descriptor = None;
+            }
             _ => return None,
         }
         if self.is_hardened {
@@ -254,63 +243,51 @@ impl State {
     }
 
     fn epoll_wait(&mut self, call: &Call) -> Option<Step> {
-        // A signal interrupts the call, if it does not come between two calls: that would make two
-        // recordings differ.
-        if call.result.is_err() {
-            return None;
-        }
-        let mut events = Vec::new();
-        for (flags, data) in call.events() {
+        let event = |(flags, data): (Flags, u64)| {
             let mut clients = self.clients.iter();
             let client = clients.find(|(_, client)| client.is_open() && client.data == data);
-            // While milestone 5 leaves bytes unread, more may come from the same client at any time.
-            let is_known = |client: &Connection| client.unread() > 0 && !client.is_woken;
-            if !(self.is_hardened && client.is_some_and(|(_, client)| is_known(client))) {
-                let name = client.map_or("listener", |(name, _)| name);
-                events.push((name.to_owned(), flags.join(" | ")));
-            }
+            let name = client.map_or("listener", |(name, _)| name);
+            (name.to_owned(), flags.join(" | "))
+        };
+        let mut events: Vec<_> = call.events().into_iter().map(event).collect();
+        let ready = self.ready();
+        if self.is_hardened {
+            // While it leaves bytes unread, more may come from the same client at any time.
+            events.retain(|event| ready.contains(event));
         }
+        // A signal interrupts the call, if it does not come between two calls: shown, that would make
+        // two recordings differ.
         if events.is_empty() {
             return None;
         }
-        let mut reported = events.clone();
-        reported.sort();
-        assert_eq!(
-            reported,
-            self.take_ready(),
-            "reported, and computed as ready"
-        );
+        let reported: BTreeSet<_> = events.iter().cloned().collect();
+        assert_eq!(reported, ready, "reported, and computed as ready");
+        self.listener_is_woken = self.listener_is_level;
+        for client in self.clients.values_mut() {
+            client.is_woken = false;
+        }
         if self.is_hardened {
             // A second after the last time, it looks for room without an event: either may come first.
             events.retain(|(_, what)| what != "WRITABLE");
-            if events.is_empty() {
-                return None;
-            }
         }
         let plural = if events.len() == 1 { "" } else { "s" };
-        Some(Step {
+        let step = Step {
             call: Some(call.name.clone()),
             result: Some(format!("{} event{plural}", events.len()).into()),
             events,
             ..Step::default()
-        })
+        };
+        Some(step).filter(|step| !step.events.is_empty())
     }
 
-    /// What epoll is about to report, sorted, which is no longer ready then.
-    fn take_ready(&mut self) -> Vec<(String, String)> {
-        let mut ready = Vec::new();
-        if self.listener_is_ready() {
-            ready.push(("listener".to_owned(), "READABLE".to_owned()));
-        }
-        self.listener_is_woken = self.listener_is_level;
-        for (name, client) in &mut self.clients {
-            if client.is_ready() {
-                ready.push((name.clone(), client.readiness().join(" | ")));
-            }
-            client.is_woken = false;
-        }
-        ready.sort();
-        ready
+    /// What epoll is about to report.
+    fn ready(&self) -> BTreeSet<(String, String)> {
+        let clients = self.clients.iter().filter(|(_, client)| client.is_ready());
+        let events = clients.map(|(name, client)| (name.clone(), client.readiness().join(" | ")));
+        let listener = ("listener".to_owned(), "READABLE".to_owned());
+        events
+            .chain(self.listener_is_ready().then_some(listener))
+            .collect()
     }
 
     fn accept4(&mut self, call: &Call) -> Option<Step> {
@@ -359,25 +336,18 @@ impl State {
         let clients = self.clients.values_mut();
         for client in clients.filter(|client| client.is_open()) {
             if !mem::take(&mut client.is_queued) && client.token != sender {
-                client.write_buf += taken;
+                client.entry.write_buf += taken;
             }
         }
     }
 
-    /// What is shown of the kernel. All bytes that are on the way count as unsent.
+    /// What is shown of the kernel.
     pub fn kernel(&self) -> Kernel {
         let open = self.clients.iter().filter(|(_, client)| client.is_open());
         let sockets = open.map(|(name, client)| {
-            let (interest, trigger) = client.registered();
-            let socket = Socket {
-                unread: client.unread(),
-                unsent: client.on_the_way,
-                at_client: 0,
-                interest,
-                trigger: trigger.to_owned(),
-                ready: client.is_ready(),
-            };
-            (name.clone(), socket)
+            let ready = client.is_ready();
+            let socket = client.socket.clone();
+            (name.clone(), Socket { ready, ..socket })
         });
         Kernel {
             pending: self.pending.clone(),
@@ -388,17 +358,9 @@ impl State {
 
     /// What is shown of the program.
     pub fn program(&self) -> Program {
-        let clients = self.clients.iter();
-        let kept = clients.filter(|(_, client)| !client.token.is_empty());
-        let map = kept.map(|(name, client)| {
-            let entry = Entry {
-                name: name.clone(),
-                read_buf: cut(client.read_buf()),
-                read_buf_bytes: client.read_buf().len(),
-                write_buf: client.write_buf,
-            };
-            (client.token.clone(), entry)
-        });
+        let clients = self.clients.values();
+        let kept = clients.filter(|client| !client.token.is_empty());
+        let map = kept.map(|client| (client.token.clone(), client.entry.clone()));
         Program { map: map.collect() }
     }
 }
