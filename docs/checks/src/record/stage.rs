@@ -122,34 +122,29 @@ impl Stage {
 
     fn act(&mut self, action: &str) {
         let (name, verb, text) = split(action);
-        let (does, bytes) = match (name, verb) {
-            ("server", "spins") => return self.spin(),
-            ("server", "stops") => (self.stop(), None),
-            ("server", "continues") => (self.resume(), None),
+        match (name, verb) {
+            ("server", "stops") => self.stop(),
+            ("server", "spins") => self.spin(),
+            ("server", "continues") => self.resume(),
+            (_, "connects") => self.connect(name),
+            (_, "sends") => self.send(name, text),
+            (_, "receives") => self.receive(name),
             // As long as it does not call `read`, it has stopped.
-            (_, "stops") => ("stops reading", None),
-            (_, "connects") => (self.connect(name), None),
-            (_, "sends") => ("sends", Some(self.send(name, text))),
-            (_, "receives") => ("receives", Some(self.receive(name))),
-            (_, "leaves") => (self.leave(name), None),
+            (_, "stops") => self.did(name, "stops reading", None),
+            (_, "leaves") => self.leave(name),
             _ => panic!("{action:?} is no action"),
-        };
-        self.push(Step {
-            bytes: bytes.as_ref().map(Vec::len),
-            text: bytes.map(|bytes| cut(&bytes)),
-            ..did(name, does)
-        });
+        }
     }
 
-    fn connect(&mut self, name: &str) -> &'static str {
+    fn connect(&mut self, name: &str) {
         let client = self.server.connect(name);
         self.state.connects(name, client.address().port());
         self.clients.insert(name.to_owned(), client.into_stream());
-        "connects"
+        self.did(name, "connects", None);
     }
 
     /// Sends a text with `\n` for a newline, or `N bytes` or `N lines` of 64,000 bytes.
-    fn send(&mut self, name: &str, text: &str) -> Vec<u8> {
+    fn send(&mut self, name: &str, text: &str) {
         let line = |bytes: usize| "x".repeat(bytes - 1) + "\n";
         let (count, what) = text.split_once(' ').unwrap_or_default();
         let text = match (count.parse(), what) {
@@ -161,44 +156,43 @@ impl Stage {
         let sent = (&self.clients[name]).write_all(text.as_bytes());
         sent.expect("the server reads");
         self.state.client(name).sends(text.as_bytes());
-        text.into_bytes()
+        self.did(name, "sends", Some(text.as_bytes()));
     }
 
     /// Receives everything that the server has written.
-    fn receive(&mut self, name: &str) -> Vec<u8> {
+    fn receive(&mut self, name: &str) {
         let mut bytes = vec![0; self.state.clients[name].socket.unsent];
         let received = (&self.clients[name]).read_exact(&mut bytes);
         received.expect("it is on its way");
         self.state.client(name).receives();
-        bytes
+        self.did(name, "receives", Some(&bytes));
     }
 
-    fn leave(&mut self, name: &str) -> &'static str {
+    fn leave(&mut self, name: &str) {
         // It fails only if the server has closed the connection.
         let _ = self.clients[name].shutdown(Shutdown::Write);
         self.state.client(name).ends();
-        "leaves"
+        self.did(name, "leaves", None);
     }
 
     /// Stopped by strace, it is not in the state for which the testkit's `stop` waits.
-    fn stop(&mut self) -> &'static str {
+    fn stop(&mut self) {
         let kill = ["-s", "STOP", &self.strace.pid];
         let status = Command::new("kill").args(kill).status();
         assert!(status.is_ok_and(|status| status.success()), "it runs");
         self.is_stopped = true;
-        "stopped"
+        self.did("server", "stopped", None);
     }
 
-    fn resume(&mut self) -> &'static str {
+    fn resume(&mut self) {
         self.server.resume();
         self.is_stopped = false;
-        "continued"
+        self.did("server", "continued", None);
     }
 
     /// Continues, and stops it again after some calls: it would never come to rest.
     fn spin(&mut self) {
-        let does = self.resume();
-        self.push(did("server", does));
+        self.resume();
         let mut calls = Vec::new();
         let spins = wait_until(|| {
             calls.extend(self.strace.new_calls());
@@ -207,10 +201,19 @@ impl Stage {
         assert!(spins, "the server does not spin");
         calls.truncate(SPINS);
         self.take(calls);
-        let does = self.stop();
-        self.push(did("server", does));
+        self.stop();
         // The calls until then are left out.
         wait_until(|| self.strace.new_calls().is_empty() && self.strace.is_stopped);
+    }
+
+    fn did(&mut self, actor: &str, does: &str, bytes: Option<&[u8]>) {
+        self.push(Step {
+            actor: actor.to_owned(),
+            does: Some(does.to_owned()),
+            bytes: bytes.map(<[u8]>::len),
+            text: bytes.map(cut),
+            ..Step::default()
+        });
     }
 
     fn take(&mut self, calls: Vec<Call>) {
@@ -296,23 +299,13 @@ fn compiled(example: &str) -> PathBuf {
     program
 }
 
-fn did(actor: &str, does: &str) -> Step {
-    Step {
-        actor: actor.to_owned(),
-        does: Some(does.to_owned()),
-        ..Step::default()
-    }
-}
-
 /// Makes one step of a long run of equal calls that moved bytes. Milestone 5 reads and writes in turn:
 /// of a run of both, however long, one step for the reads from each client and one for the writes to
 /// each. How the kernel divides a flood into pieces is not the same each time.
 fn fold(steps: &[Step], takes_turns: bool) -> Vec<Step> {
-    let count = |step: &Step| step.result.as_ref()?.as_u64().filter(|count| *count > 0);
+    let moves = |step: &Step| step.result.as_ref().is_some_and(|r| r.as_u64() > Some(0));
     let is_alike = |a: &Step, b: &Step| (&a.call, &a.on) == (&b.call, &b.on);
-    let is_run = |a: &Step, b: &Step| {
-        count(a).is_some() && count(b).is_some() && (takes_turns || is_alike(a, b))
-    };
+    let is_run = |a: &Step, b: &Step| moves(a) && moves(b) && (takes_turns || is_alike(a, b));
     let mut folded = Vec::new();
     for run in steps.chunk_by(is_run) {
         let mut kinds: Vec<Vec<&Step>> = Vec::new();
@@ -323,23 +316,28 @@ fn fold(steps: &[Step], takes_turns: bool) -> Vec<Step> {
             }
         }
         let most = if takes_turns { kinds.len() } else { FOLDED };
-        if run.len() <= most {
+        if run.len() > most {
+            let last = &run[run.len() - 1];
+            folded.extend(kinds.iter().map(|kind| sum_of(kind, last)));
+        } else {
             folded.extend_from_slice(run);
-            continue;
-        }
-        for kind in kinds {
-            let counts = kind.iter().filter_map(|step| count(step));
-            let (sum, largest) = (counts.clone().sum::<u64>(), counts.max().unwrap_or(1));
-            let last = run[run.len() - 1].clone();
-            folded.push(Step {
-                // How many there really were depends on how fast the bytes came.
-                times: (kind.len() > 1).then_some(sum.div_ceil(largest) as usize),
-                result: Some(sum.into()),
-                kernel: last.kernel,
-                server: last.server,
-                ..kind[0].clone()
-            });
         }
     }
     folded
+}
+
+/// One step for calls of one kind, with the states after the last call of the whole run.
+fn sum_of(calls: &[&Step], last: &Step) -> Step {
+    let counts = calls
+        .iter()
+        .filter_map(|call| call.result.as_ref()?.as_u64());
+    let (sum, largest) = (counts.clone().sum::<u64>(), counts.max().unwrap_or(1));
+    Step {
+        // How many there really were depends on how fast the bytes came.
+        times: (calls.len() > 1).then_some(sum.div_ceil(largest) as usize),
+        result: Some(sum.into()),
+        kernel: last.kernel.clone(),
+        server: last.server.clone(),
+        ..calls[0].clone()
+    }
 }
