@@ -133,3 +133,45 @@ fn replace(text: &str, start: &str, end: &str, by: impl Fn(&str) -> String) -> S
     }
     replaced
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Call;
+
+    #[test]
+    fn a_call_is_shown_without_what_differs_each_time() {
+        for (line, shown) in [
+            (
+                r#"accept4(4, {sa_family=AF_INET, sin_port=htons(40612), sin_addr=inet_addr("127.0.0.1")}, [128 => 16], SOCK_NONBLOCK) = 5"#,
+                "accept4(4, {127.0.0.1:xxxxx}, [128 => 16], SOCK_NONBLOCK) = 5",
+            ),
+            (
+                "accept4(4, 0x7ffd08, [128], 0)   = -1 EAGAIN (Resource temporarily unavailable)",
+                "accept4(4, …, [128], 0) = -1 EAGAIN",
+            ),
+            (
+                "epoll_wait(3, [{events=EPOLLIN, data={u32=4294967295, u64=18446744073709551615}}], 9, 100) = 1",
+                "epoll_wait(3, [{events=EPOLLIN, data=18446744073709551615}], 9, 100) = 1",
+            ),
+            (
+                r#"write(1, "Accepted connection from 127.0.0.1:40612\n", 41) = 41"#,
+                r#"write(1, "Accepted connection from 127.0.0.1:xxxxx\n", 41) = 41"#,
+            ),
+        ] {
+            let call = Call::parse("4711", line).map(|call| call.to_string());
+            assert_eq!(call.as_deref(), Some(shown));
+        }
+    }
+
+    #[test]
+    fn what_is_no_call_is_left_out() {
+        for line in [
+            "--- SIGCONT {si_signo=SIGCONT, si_code=SI_USER, si_pid=1, si_uid=0} ---",
+            "--- stopped by SIGSTOP ---",
+            "+++ exited with 0 +++",
+            "epoll_wait(3, 0x7ffd08, 9, 100) = ? ERESTARTNOHAND (To be restarted if no handler)",
+        ] {
+            assert!(Call::parse("4711", line).is_none(), "{line}");
+        }
+    }
+}

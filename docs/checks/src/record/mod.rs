@@ -126,10 +126,7 @@ impl Scene {
     fn check(&self) -> Result<(), String> {
         let trace = self.trace()?;
         if trace.program != self.program {
-            return Err(format!(
-                "the program is {}, not {}",
-                trace.program, self.program
-            ));
+            return Err(format!("the program is {}", trace.program));
         }
         let source = Source::of(&self.program);
         for step in trace.steps.iter().filter(|step| step.line.is_some()) {

@@ -63,9 +63,11 @@ pub fn record(scene: &Scene) -> Option<Trace> {
 /// As [`record`].
 #[must_use]
 pub fn calls(milestone: &str) -> Option<Vec<String>> {
-    let mut calls = Stage::play(&Scene::of_kernel_page(milestone))?.calls;
-    calls.retain(|call| call.name != "write" || call.descriptor() != Some(STDERR));
-    Some(calls.iter().map(Call::to_string).collect())
+    let Stage { strace, calls, .. } = Stage::play(&Scene::of_kernel_page(milestone))?;
+    let is_on_stderr = |call: &Call| call.name == "write" && call.descriptor() == Some(STDERR);
+    let calls = calls.iter().filter(|call| call.thread == strace.pid);
+    let calls = calls.filter(|call| !is_on_stderr(call));
+    Some(calls.map(Call::to_string).collect())
 }
 
 struct Stage {
@@ -290,11 +292,8 @@ fn compiled(example: &str) -> PathBuf {
     let program = suite::program("book-checks").with_file_name(example.replace('.', "-"));
     let source = root().join(EXAMPLES).join(example);
     let mut gcc = Command::new("gcc");
-    let status = gcc
-        .args(["-std=c11", "-o"])
-        .args([&program, &source])
-        .status();
-    let is_compiled = status.is_ok_and(|status| status.success());
+    gcc.args(["-std=c11", "-o"]).args([&program, &source]);
+    let is_compiled = gcc.status().is_ok_and(|status| status.success());
     assert!(is_compiled, "gcc compiles {example}");
     program
 }

@@ -300,7 +300,7 @@ impl State {
                 client.descriptor = Some(descriptor);
                 step.result = Some(name.into());
             }
-            // Milestone 5 tries in each iteration.
+            // Milestone 5 tries again by the clock.
             Err(_) if self.is_hardened => return None,
             Err(_) => {}
         }
