@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::record::calls::Flags;
 use crate::record::state::State;
 
 /// Where the state differs from the kernel's, for a server with this number that listens at this
@@ -35,18 +36,21 @@ pub(super) fn compare(state: &mut State, pid: &str, port: u16) -> Result<(), Str
         let mut registered = registered.iter();
         let entry = registered.find(|(descriptor, _)| client.descriptor == Some(*descriptor));
         let events = entry.map_or(0, |(_, events)| *events);
-        // From Linux's eventpoll.h: EPOLLIN, EPOLLOUT, EPOLLET.
-        for (flag, bit) in [("READABLE", 0), ("WRITABLE", 2), ("edge", 31)] {
-            if client.interest.contains(&flag) != (events >> bit & 1 == 1) {
-                let computed = &client.interest;
-                return Err(format!(
-                    "{name}: {computed:?} is registered, but the kernel has {events:#x}"
-                ));
-            }
+        if !is_interest(&client.interest, events) {
+            let computed = &client.interest;
+            return Err(format!(
+                "{name}: {computed:?} is registered, but the kernel has {events:#x}"
+            ));
         }
         client.room_at_client = (there.1 < client.socket.unsent).then_some(there.1);
     }
     Ok(())
+}
+
+/// Whether these are the kernel's events. From Linux's eventpoll.h: EPOLLIN, EPOLLOUT, EPOLLET.
+fn is_interest(interest: &Flags, events: u32) -> bool {
+    let mut bits = [("READABLE", 0), ("WRITABLE", 2), ("edge", 31)].into_iter();
+    bits.all(|(flag, bit)| interest.contains(&flag) == (events >> bit & 1 == 1))
 }
 
 /// One end of a connection, or with 0 as the other port a listener, in `/proc/net/tcp`
