@@ -39,7 +39,7 @@ impl Strace {
     pub fn start(builder: Builder) -> Option<(Server, Strace)> {
         let name = format!("strace-{}-{:?}", process::id(), thread::current().id());
         let path = Removed(env::temp_dir().join(name));
-        let file = File::create(&path.0).and_then(|_| File::open(&path.0));
+        let file = File::create_new(&path.0).and_then(|_| File::open(&path.0));
         let file = file.unwrap_or_else(|e| panic!("cannot create {}: {e}", path.0.display()));
         let output = format!("--output={}", path.0.display());
         let builder = builder.under_strace(&[TRACED, "--string-limit=60", &output])?;
