@@ -13,16 +13,14 @@ static NEXT: AtomicUsize = AtomicUsize::new(0);
 
 pub(crate) fn check(checkpoints: &[Checkpoint<'_>]) -> Vec<String> {
     let mut problems = Vec::new();
-    let mut chapter = 0;
-    let mut before = None;
-    for checkpoint in checkpoints {
-        if checkpoint.chapter != chapter {
-            chapter = checkpoint.chapter;
-            before = (chapter > 1).then(|| suite::program(&milestones()[chapter - 2]));
-        }
-        match check_one(checkpoint, before.as_deref()) {
-            Ok(program) => before = Some(program),
-            Err(what) => problems.push(checkpoint.page.problem(checkpoint.block.line, &what)),
+    for chapter in checkpoints.chunk_by(|a, b| a.chapter == b.chapter) {
+        let number = chapter[0].chapter;
+        let mut before = (number > 1).then(|| suite::program(&milestones()[number - 2]));
+        for checkpoint in chapter {
+            match check_one(checkpoint, before.as_deref()) {
+                Ok(program) => before = Some(program),
+                Err(what) => problems.push(checkpoint.page.problem(checkpoint.block.line, &what)),
+            }
         }
     }
     problems

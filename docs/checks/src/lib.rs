@@ -28,6 +28,7 @@
 //!
 //! | block | what is checked |
 //! | --- | --- |
+//! | `text,calls=MILESTONE` | the milestone makes these system calls, see [`Book::check_calls`] |
 //! | `transcript`, `transcript,needs=TOOL` | it is replayed, see [`Book::check_transcripts`] |
 //! | `sh`, `bash`, `console` | what its commands name exists, see [`Book::check_names`] |
 
@@ -55,11 +56,9 @@ pub use crate::page::Page;
 pub use crate::workspace::{milestones, root};
 
 use crate::page::Block;
-use crate::workspace::{PAGES, SUMMARY, files, names_in, read};
+use crate::workspace::{PAGES, files, names_in, read};
 
-type CheckBlock = fn(&Page, &Block) -> Result<(), String>;
-
-/// The pages, in the order of the table of contents.
+/// The pages, the chapters in their order.
 pub struct Book {
     pages: Vec<Page>,
 }
@@ -82,10 +81,7 @@ impl Book {
 
     /// A book of these pages about this workspace: the tests of the checks make such books.
     #[must_use]
-    pub fn of_pages(mut pages: Vec<Page>) -> Book {
-        let summary = pages.iter().find(|page| page.name() == SUMMARY);
-        let links = summary.map_or(Vec::new(), |summary| summary.links.clone());
-        pages.sort_by_key(|page| links.iter().position(|link| link.text == page.name()));
+    pub fn of_pages(pages: Vec<Page>) -> Book {
         Book { pages }
     }
 
@@ -95,10 +91,8 @@ impl Book {
     #[must_use]
     pub fn check_typing(&self) -> Vec<String> {
         let (mut problems, _) = typing::type_book(&self.pages);
-        problems.extend(self.check_blocks("rust", quote::check));
-        problems.extend(self.check_blocks("diff", quote::check));
-        problems.extend(self.check_blocks("c", quote::check_example));
-        problems.extend(self.check_blocks("go", quote::check_example));
+        let blocks = self.blocks(&["rust", "diff", "c", "go"]);
+        problems.extend(blocks.filter_map(|(page, block)| quote::check(page, block).err()));
         problems
     }
 
@@ -130,8 +124,7 @@ impl Book {
     #[must_use]
     pub fn check_names(&self) -> Vec<String> {
         let names = names::Names::read();
-        let problems = self.pages.iter().flat_map(|page| names.check(page));
-        problems.collect()
+        self.pages.iter().flat_map(|p| names.check(p)).collect()
     }
 
     /// Replays every `transcript` block against the real servers.
@@ -146,28 +139,37 @@ impl Book {
     /// If a milestone's program cannot be built.
     #[must_use]
     pub fn check_transcripts(&self) -> Vec<String> {
-        self.check_blocks("transcript", transcript::replay)
+        let blocks = self.blocks(&["transcript"]);
+        let problems = blocks.filter_map(|(page, block)| transcript::replay(page, block).err());
+        problems.collect()
+    }
+
+    /// Records the system calls that each `text,calls=MILESTONE` block quotes, as `docs/strace.sh` prints
+    /// them. The lines of a block come one after the other.
+    ///
+    /// # Panics
+    ///
+    /// As [`record::calls`].
+    #[must_use]
+    pub fn check_calls(&self) -> Vec<String> {
+        let blocks = self.blocks(&["text"]);
+        let problems = blocks.filter_map(|(page, block)| quote::check_calls(page, block).err());
+        problems.collect()
     }
 
     /// The lines of the first `transcript` block in a chapter. Empty if there is none.
     #[must_use]
     pub fn transcript(&self, chapter: usize) -> Vec<&str> {
-        let pages = self
-            .pages
-            .iter()
-            .filter(|page| page.milestone() == Some(chapter));
-        let mut blocks = pages.flat_map(|page| &page.blocks);
-        let block = blocks.find(|block| block.language == "transcript");
-        let lines = block.map_or(&[][..], |block| &block.lines);
-        lines.iter().map(|line| line.text.as_str()).collect()
+        let mut blocks = self.blocks(&["transcript"]);
+        let block = blocks.find(|(page, _)| page.milestone() == Some(chapter));
+        let lines = block.into_iter().flat_map(|(_, block)| &block.lines);
+        lines.map(|line| line.text.as_str()).collect()
     }
 
-    fn check_blocks(&self, language: &str, check: CheckBlock) -> Vec<String> {
-        let mut problems = Vec::new();
-        for page in &self.pages {
-            let blocks = page.blocks.iter().filter(|b| b.language == language);
-            problems.extend(blocks.filter_map(|block| check(page, block).err()));
-        }
-        problems
+    /// The blocks in these languages, each with its page.
+    fn blocks(&self, languages: &[&str]) -> impl Iterator<Item = (&Page, &Block)> {
+        let pages = self.pages.iter();
+        let blocks = pages.flat_map(|page| page.blocks.iter().map(move |block| (page, block)));
+        blocks.filter(|(_, block)| languages.contains(&block.language.as_str()))
     }
 }

@@ -44,12 +44,9 @@ fn check_headings(page: &Page) -> Vec<String> {
 
 /// The anchor of an ASCII heading.
 fn anchor(heading: &str) -> String {
-    let kept = heading.trim().chars().filter_map(|c| match c {
-        ' ' => Some('-'),
-        c if c.is_ascii_alphanumeric() || c == '-' || c == '_' => Some(c.to_ascii_lowercase()),
-        _ => None,
-    });
-    kept.collect()
+    let mut anchor = heading.to_ascii_lowercase().replace(' ', "-");
+    anchor.retain(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    anchor
 }
 
 fn check_link(pages: &[Page], page: &Page, target: &str) -> Result<(), String> {

@@ -25,6 +25,8 @@ pub(crate) struct Names {
 impl Names {
     pub fn read() -> Names {
         let mut names = Names::default();
+        let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         for package in list(&cargo_metadata()["packages"]) {
             let name = text(&package["name"]);
             names.options.insert(format!("{name} -p {name}"));
@@ -134,17 +136,8 @@ fn first_word(text: &str) -> &str {
 }
 
 fn cargo_metadata() -> Value {
-    let mut cargo = cargo();
-    cargo.args(["metadata", "--no-deps", "--format-version=1"]);
-    let output = cargo.current_dir(root()).output();
+    let arguments = ["metadata", "--no-deps", "--format-version=1"];
+    let output = cargo().args(arguments).current_dir(root()).output();
     let json = output.expect("cargo can be run").stdout;
     serde_json::from_slice(&json).expect("cargo metadata succeeds")
-}
-
-fn list(value: &Value) -> &[Value] {
-    value.as_array().expect("cargo metadata has a list here")
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().expect("cargo metadata has text here")
 }

@@ -75,11 +75,9 @@ impl Page {
         format!("{}:{line}: {what}", self.path.display())
     }
 
-    /// The milestone whose chapter this page belongs to: `3-broadcast.md` and `3.1-read.md` both
-    /// belong to 3.
+    /// The milestone whose chapter this page is: 3 for `3-broadcast.md`.
     pub(crate) fn milestone(&self) -> Option<usize> {
-        let (number, _) = self.name().split_once('-')?;
-        number.split('.').next()?.parse().ok()
+        self.name().split_once('-')?.0.parse().ok()
     }
 
     pub(crate) fn name(&self) -> &str {

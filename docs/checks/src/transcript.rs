@@ -1,6 +1,6 @@
-//! Transcripts, replayed against the real servers.
+//! Transcripts, played with the testkit's servers and clients.
 
-use std::cell::Cell;
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::env;
 use std::panic::{self, AssertUnwindSafe};
@@ -14,37 +14,45 @@ use crate::page::{Block, Page};
 use crate::suite;
 
 /// Where a milestone listens by default.
-const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
+pub const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
+
+/// The marks and verbs of what follows from an action.
+const RESULTS: [&str; 5] = ["|", "!", "<", "closed", "ends"];
 
 pub(crate) fn replay(page: &Page, block: &Block) -> Result<(), String> {
     if let Some(tool) = block.values("needs").find(|tool| !is_installed(tool)) {
         skip(&format!("there is no {tool}"));
         return Ok(());
     }
-    let at = Cell::new(&block.lines[0]);
+    let mut at = &block.lines[0];
     // An assertion of the testkit panics, and does not know the line of the page.
     let result = panic::catch_unwind(AssertUnwindSafe(|| {
-        let mut stage = Stage::default();
+        let mut cast = Cast::default();
         for line in &block.lines {
-            let (name, verb, text) = split(&line.text);
             // Before something new happens, the servers have printed what is due, and no more.
-            if !["|", "!", "<", "closed"].contains(&verb) {
-                stage.expect_no_more_lines();
+            if !is_result(&line.text) {
+                cast.expect_no_more_lines();
             }
-            at.set(line);
-            stage.act(name, verb, text);
+            at = line;
+            cast.act(&line.text);
         }
-        stage.expect_no_more_lines();
-        for (name, client) in &stage.clients {
+        cast.expect_no_more_lines();
+        for (name, client) in &cast.clients {
             assert_eq!(client.unread_bytes(), 0, "bytes left for {name}");
         }
     }));
     result.map_err(|panic| {
-        let message = panic.downcast_ref::<String>().map(String::as_str);
-        let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
-        let what = format!("{:?}: {}", at.get().text, message.unwrap_or("a panic"));
-        page.problem(at.get().line, &what)
+        let what = format!("{:?}: {}", at.text, message_of(&*panic));
+        page.problem(at.line, &what)
     })
+}
+
+/// What a panic says.
+#[must_use]
+pub fn message_of(panic: &(dyn Any + Send)) -> &str {
+    let message = panic.downcast_ref::<String>().map(String::as_str);
+    let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
+    message.unwrap_or("a panic")
 }
 
 fn is_installed(tool: &str) -> bool {
@@ -62,22 +70,30 @@ pub fn split(line: &str) -> (&str, &str, &str) {
     (name, verb, text)
 }
 
+/// Whether a line says what follows from the action before it.
+#[must_use]
+pub fn is_result(line: &str) -> bool {
+    RESULTS.contains(&split(line).1)
+}
+
 /// Everybody who takes part.
 #[derive(Default)]
-struct Stage<'a> {
+pub struct Cast<'a> {
     servers: Vec<Actor<'a>>,
-    clients: BTreeMap<&'a str, Client>,
+    /// The clients that have not left, by name.
+    pub clients: BTreeMap<&'a str, Client>,
     tools: Vec<Tool>,
 }
 
-struct Actor<'a> {
+/// A server that takes part.
+pub struct Actor<'a> {
     name: &'a str,
-    server: Server,
+    /// The real one.
+    pub server: Server,
     /// Its address in the book.
     written: &'a str,
     /// Whether the transcript has its first line, for which [`Server::start`] has waited.
     is_announced: bool,
-    is_stopped: bool,
 }
 
 /// A tool that ends with the transcript.
@@ -91,30 +107,46 @@ impl Drop for Tool {
     }
 }
 
-impl<'a> Stage<'a> {
-    fn act(&mut self, name: &'a str, verb: &str, text: &'a str) {
+impl<'a> Cast<'a> {
+    /// Does what a line says, or waits for what it expects.
+    ///
+    /// # Panics
+    ///
+    /// If the line cannot be read, or what it expects does not come.
+    pub fn act(&mut self, line: &'a str) {
+        let (name, verb, text) = split(line);
         match verb {
             "$" => self.run(text),
             "connects" => {
                 let server = text.strip_prefix("to ").unwrap_or("server");
-                let client = self.server(server).server.connect(name);
+                let client = self.actor(server).server.connect(name);
                 self.clients.insert(name, client);
             }
             "<" => self.client(name).expect_line(text),
             ">" => self.client(name).send(format!("{text}\n")),
             ">>" => self.client(name).send(text),
-            "half-closes" => self.client(name).half_close(),
             "closed" => self.client(name).expect_closed(),
             "leaves" => {
-                let mut client = self.take_client(name);
+                let client = self.client(name);
+                // Before it closes its connection, it must have received everything.
+                assert_eq!(client.unread_bytes(), 0, "bytes left for {name}");
                 // Closing is not enough while another test starts a process, which has a copy of
                 // the descriptor for a moment.
                 client.half_close();
-                client.leave();
+                self.clients.remove(name);
             }
-            "resets" => self.take_client(name).reset(),
-            _ => self.server(name).act(verb, text),
+            _ => self.actor(name).act(verb, text),
         }
+    }
+
+    /// Adds a server that runs already, and its address in the book.
+    pub fn enter(&mut self, name: &'a str, server: Server, written: &'a str) {
+        self.servers.push(Actor {
+            name,
+            server,
+            written,
+            is_announced: false,
+        });
     }
 
     /// Runs a server or a tool: `cargo run -p PACKAGE [-- ADDRESS] [# NAME]` or `TOOL …`.
@@ -124,36 +156,34 @@ impl<'a> Stage<'a> {
         let (package, written) = match words[..] {
             ["cargo", "run", "-p", package] => (package, DEFAULT_ADDRESS),
             ["cargo", "run", "-p", package, "--", address] => (package, address),
-            _ => return self.run_tool(&words),
+            _ => return self.run_tool(command),
         };
         let (host, _) = written.rsplit_once(':').expect("an address has a port");
         let builder = Server::builder(suite::program(package));
-        self.servers.push(Actor {
-            name: name.trim(),
-            server: builder.listen_on(format!("{host}:0")).start(),
-            written,
-            is_announced: false,
-            is_stopped: false,
-        });
+        let server = builder.listen_on(format!("{host}:0")).start();
+        self.enter(name.trim(), server, written);
     }
 
     /// Runs a tool with the real addresses instead of the written ones.
-    fn run_tool(&mut self, words: &[&str]) {
-        let mut command = Command::new(words[0]);
-        for word in &words[1..] {
-            let mut word = (*word).to_owned();
-            for actor in &self.servers {
-                word = word.replace(actor.written, &actor.server.address().to_string());
-            }
-            command.arg(word);
+    fn run_tool(&mut self, command: &str) {
+        let mut command = command.to_owned();
+        for actor in &self.servers {
+            command = command.replace(actor.written, &actor.server.address().to_string());
         }
-        let child = command.stdin(Stdio::null()).spawn();
+        let mut words = command.split_whitespace();
+        let mut tool = Command::new(words.next().unwrap_or_default());
+        let child = tool.args(words).stdin(Stdio::null()).spawn();
         self.tools.push(Tool(child.expect("the tool can be run")));
     }
 
-    fn server(&mut self, name: &str) -> &mut Actor<'a> {
-        let server = self.servers.iter_mut().find(|actor| actor.name == name);
-        server.expect("there is a server of this name")
+    /// The server of this name.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub fn actor(&mut self, name: &str) -> &mut Actor<'a> {
+        let actor = self.servers.iter_mut().find(|actor| actor.name == name);
+        actor.expect("there is a server of this name")
     }
 
     fn client(&mut self, name: &str) -> &mut Client {
@@ -161,21 +191,11 @@ impl<'a> Stage<'a> {
         client.expect("there is a client of this name")
     }
 
-    /// Takes a client that is about to close its connection, and so must have received everything.
-    fn take_client(&mut self, name: &str) -> Client {
-        let client = self.clients.remove(name);
-        let client = client.expect("there is a client of this name");
-        assert_eq!(client.unread_bytes(), 0, "bytes left for {name}");
-        client
-    }
-
     fn expect_no_more_lines(&self) {
         for actor in &self.servers {
             let Actor { name, written, .. } = actor;
             assert!(actor.is_announced, "no line `{name}! {LISTENING}{written}`");
-            if !actor.is_stopped {
-                actor.server.expect_no_more_lines();
-            }
+            actor.server.expect_no_more_lines();
         }
     }
 }
@@ -192,16 +212,7 @@ impl Actor<'_> {
             }
             ("|", _) => drop(self.server.expect_match(is_wanted)),
             ("!", _) => drop(self.server.expect_stderr(is_wanted)),
-            ("stops", _) => {
-                self.server.stop();
-                self.is_stopped = true;
-            }
-            ("continues", _) => {
-                self.server.resume();
-                self.is_stopped = false;
-            }
             ("gets", "SIGINT") => self.server.interrupt(),
-            ("gets", "SIGTERM") => self.server.terminate(),
             ("ends", _) => {
                 let status = self.server.expect_exit();
                 let status = status.map(|status| format!("with {status}"));

@@ -1,13 +1,8 @@
 //! Types the program of each chapter from the blocks of its pages.
 
-use std::ops::RangeInclusive;
-
 use crate::excerpt::{Program, check_quote, lines, lost, pieces, places};
 use crate::page::{Block, Page, Text};
 use crate::workspace::{files, milestones};
-
-/// The chapters that are typed.
-pub(crate) const TYPED: RangeInclusive<usize> = 1..=5;
 
 /// The file that a block is about if it does not say otherwise.
 const MAIN: &str = "src/main.rs";
@@ -27,47 +22,42 @@ pub(crate) struct Checkpoint<'a> {
 pub(crate) fn type_book(pages: &[Page]) -> (Vec<String>, Vec<Checkpoint<'_>>) {
     let mut problems = Vec::new();
     let mut checkpoints = Vec::new();
-    for chapter in TYPED {
-        let mut pages: Vec<_> = pages.iter().collect();
-        pages.retain(|page| page.milestone() == Some(chapter));
-        problems.extend(type_chapter(chapter, &pages, &mut checkpoints).err());
+    for page in pages {
+        if let Some(chapter) = page.milestone() {
+            problems.extend(type_chapter(chapter, page, &mut checkpoints).err());
+        }
     }
     (problems, checkpoints)
 }
 
 fn type_chapter<'a>(
     chapter: usize,
-    pages: &[&'a Page],
+    page: &'a Page,
     checkpoints: &mut Vec<Checkpoint<'a>>,
 ) -> Result<(), String> {
-    if pages.is_empty() {
-        return Ok(());
-    }
     // What the chapter before has left is its milestone, or that is reported there.
     let mut program = match chapter {
         1 => Program::from([(MAIN.to_owned(), Vec::new())]),
         _ => milestone(chapter - 1),
     };
     let source = milestone(chapter);
-    for page in pages {
-        for block in &page.blocks {
-            match block.language.as_str() {
-                "diff" => patch(&mut program, page, block)?,
-                "rust" if block.has_flag("sketch") => {}
-                "rust" if block.has_flag("wrong") => check_quote(page, block, &source)?,
-                "rust" if block.has_flag("shown") => check_quote(page, block, &program)?,
-                "rust" => add(&mut program, page, block)?,
-                _ if block.has_flag("checkpoint") => checkpoints.push(Checkpoint {
-                    page,
-                    block,
-                    chapter,
-                    program: program.clone(),
-                }),
-                _ => {}
-            }
+    for block in &page.blocks {
+        match block.language.as_str() {
+            "diff" => patch(&mut program, page, block)?,
+            "rust" if block.has_flag("sketch") => {}
+            "rust" if block.has_flag("wrong") => check_quote(page, block, &source)?,
+            "rust" if block.has_flag("shown") => check_quote(page, block, &program)?,
+            "rust" => add(&mut program, page, block)?,
+            _ if block.has_flag("checkpoint") => checkpoints.push(Checkpoint {
+                page,
+                block,
+                chapter,
+                program: program.clone(),
+            }),
+            _ => {}
         }
     }
-    compare(&program, &source, pages)
+    compare(&program, &source, page)
 }
 
 fn milestone(number: usize) -> Program {
@@ -106,13 +96,9 @@ fn patch(program: &mut Program, page: &Page, block: &Block) -> Result<(), String
         }
         let places = places(&old, file);
         let [place] = places[..] else {
-            let first = lost(&old, file);
-            let what = format!(
-                "as typed so far, the lines of this hunk are there {} times, not once:\n{}",
-                places.len(),
-                first.text
-            );
-            return Err(page.problem(first.line, &what));
+            let (Text { line, text }, times) = (lost(&old, file), places.len());
+            let what = format!("this hunk is there {times} times so far, not once:\n{text}");
+            return Err(page.problem(*line, &what));
         };
         let new = without(hunk, '-').into_iter().map(|line| line.text);
         file.splice(place..place + old.len(), new);
@@ -143,8 +129,8 @@ fn file_of<'a>(
 /// The index of the line after an item. As `rustfmt` formats it, the item ends with the first line
 /// that is indented like its first one and ends with `}` or `;`.
 fn end_of(item: &str, file: &[String]) -> Option<usize> {
-    let starts = (0..file.len()).filter(|index| declares(&file[*index], item));
-    let starts: Vec<_> = starts.collect();
+    let mut starts: Vec<_> = (0..file.len()).collect();
+    starts.retain(|index| declares(&file[*index], item));
     let start = *starts.last()?;
     // A type and its `impl` have the same name, but two functions are ambiguous.
     if starts.len() > 1 && file[start].contains("fn ") {
@@ -153,8 +139,7 @@ fn end_of(item: &str, file: &[String]) -> Option<usize> {
     let indent = |line: &str| line.len() - line.trim_start().len();
     let is_like_start = |line: &str| indent(line) == indent(&file[start]);
     let is_end = |line: &String| is_like_start(line) && line.ends_with(['}', ';']);
-    let length = file[start..].iter().position(is_end)?;
-    Some(start + length + 1)
+    Some(start + 1 + file[start..].iter().position(is_end)?)
 }
 
 /// Whether an item begins in this line.
@@ -166,8 +151,8 @@ fn declares(line: &str, item: &str) -> bool {
     !is_comment && pairs.any(|pair| KEYWORDS.contains(&pair[0]) && pair[1] == item)
 }
 
-/// The program typed from these pages must be the milestone's.
-fn compare(program: &Program, source: &Program, pages: &[&Page]) -> Result<(), String> {
+/// The program typed from this page must be the milestone's.
+fn compare(program: &Program, source: &Program, page: &Page) -> Result<(), String> {
     let nothing = Vec::new();
     for name in source.keys().chain(program.keys()) {
         let typed = program.get(name).unwrap_or(&nothing);
@@ -179,22 +164,16 @@ fn compare(program: &Program, source: &Program, pages: &[&Page]) -> Result<(), S
         }
         let line_of = |lines: &[String]| lines.get(same).cloned().unwrap_or_default();
         let (typed, wanted) = (line_of(typed), line_of(wanted));
-        let (page, line) = origin(&typed, pages);
         let index = same + 1;
         let what = format!("typed: {typed}\nin line {index} of the milestone's {name}: {wanted}");
-        return Err(page.problem(line, &what));
+        return Err(page.problem(origin(&typed, page), &what));
     }
     Ok(())
 }
 
-/// Where a line was typed, or the top of the last page if nowhere.
-fn origin<'a>(typed: &str, pages: &[&'a Page]) -> (&'a Page, usize) {
-    let is_it = |text: &str| text == typed || text.strip_prefix('+') == Some(typed);
-    for page in pages {
-        let mut lines = page.blocks.iter().flat_map(|block| &block.lines);
-        if let Some(line) = lines.find(|line| is_it(&line.text)) {
-            return (page, line.line);
-        }
-    }
-    (pages[pages.len() - 1], 1)
+/// Where a line was typed, or the top of the page if nowhere.
+fn origin(typed: &str, page: &Page) -> usize {
+    let is_it = |line: &&Text| line.text == typed || line.text.strip_prefix('+') == Some(typed);
+    let mut lines = page.blocks.iter().flat_map(|block| &block.lines);
+    lines.find(is_it).map_or(1, |line| line.line)
 }

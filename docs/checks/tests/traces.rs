@@ -2,12 +2,16 @@
 
 #![allow(clippy::expect_used, reason = "the helpers are part of the tests")]
 
+mod common;
+
 use std::fs;
 
 use book_checks::picture::picture;
 use book_checks::record::{Scene, Trace, check_traces, record};
-use book_checks::root;
+use book_checks::{Book, Page, root};
 use shared_testkit::env::is_strict;
+
+use crate::common::{assert_none, assert_one};
 
 #[test]
 fn each_scene_has_a_trace_and_its_lines_exist() {
@@ -52,6 +56,24 @@ fn comparable(trace: &Trace, other: &Trace) -> String {
     let parts = json.split(|c: char| !c.is_ascii_digit());
     let large = parts.filter(|number| number.len() > 4);
     large.fold(json.clone(), |json, number| json.replacen(number, "…", 1))
+}
+
+#[test]
+fn the_system_calls_in_the_book_are_made() {
+    if is_strict() {
+        assert_none(&Book::read().check_calls());
+    }
+}
+
+#[test]
+fn a_system_call_that_is_not_made_is_found() {
+    if is_strict() {
+        let block =
+            "```text,calls=milestone-1-accept\nlisten(4, 128) = 0\nlisten(4, 64) = 0\n```\n";
+        let page = Page::new("docs/src/a.md", block);
+        let problems = Book::of_pages(vec![page]).check_calls();
+        assert_one(&problems, &["docs/src/a.md:3: ", "not in the source"]);
+    }
 }
 
 #[test]

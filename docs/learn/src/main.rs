@@ -8,7 +8,6 @@ mod picture;
 mod screen;
 mod stage;
 mod tour;
-mod trace;
 mod watch;
 
 use std::env;

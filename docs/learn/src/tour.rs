@@ -32,7 +32,7 @@ pub(crate) struct Tour {
 /// A tour under way.
 pub(crate) struct Play<'a> {
     chapter: usize,
-    stage: Stage,
+    stage: Stage<'a>,
     steps: Vec<Step<'a>>,
     /// Those of the steps taken so far.
     pub frames: Vec<Frame>,

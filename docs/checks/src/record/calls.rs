@@ -1,71 +1,118 @@
-//! The lines of strace(1).
+//! The system calls in the lines of strace(1).
 
-/// The calls that are recorded.
-pub(super) const TRACED: &str = "--trace=epoll_wait,accept4,recvfrom,sendto,epoll_ctl,close,write";
+use std::fmt;
 
-/// A system call that has returned.
-pub(super) struct Call {
+/// What is registered with epoll or reported by it (epoll_ctl(2)): strace's names and mio's.
+const FLAGS: [(&str, &str); 4] = [
+    ("EPOLLIN", "READABLE"),
+    ("EPOLLRDHUP", "READ_CLOSED"),
+    ("EPOLLOUT", "WRITABLE"),
+    ("EPOLLET", "edge"),
+];
+
+/// Some of [`FLAGS`], as mio calls them.
+pub(super) type Flags = Vec<&'static str>;
+
+/// A system call that has returned. Shown, it is as strace writes it, but abridged.
+pub struct Call {
+    pub(super) thread: String,
+    /// Its name.
     pub name: String,
-    pub arguments: String,
+    pub(super) arguments: String,
     /// The number of bytes or the descriptor; an error is its name.
-    pub result: Result<usize, String>,
+    pub(super) result: Result<usize, String>,
 }
 
 impl Call {
-    /// From a line such as `4711 recvfrom(5, "hello\n", 4096, 0, NULL, NULL) = 6`. `None` if it is
-    /// something else: a signal, an end, a call that has not returned.
-    pub fn parse(line: &str) -> Option<Call> {
-        let (_, call) = line.split_once(' ')?;
-        let (call, result) = call.trim_start().rsplit_once(" = ")?;
+    /// From a text such as `recvfrom(5, "hello\n", 4096, 0, NULL, NULL) = 6`. `None` if it is something
+    /// else: a signal, an end, a call that has not returned.
+    pub(super) fn parse(thread: &str, text: &str) -> Option<Call> {
+        let (call, result) = text.trim_start().rsplit_once(" = ")?;
         let (name, arguments) = call.trim_end().strip_suffix(')')?.split_once('(')?;
         let result = match result.strip_prefix("-1 ") {
             Some(error) => Err(error.split(' ').next()?.to_owned()),
             None => Ok(result.parse().ok()?),
         };
         Some(Call {
+            thread: thread.to_owned(),
             name: name.to_owned(),
             arguments: arguments.to_owned(),
             result,
         })
     }
 
+    /// Whether it has waited for events in vain: an iteration of the loop in which nothing happened.
+    pub(super) fn is_idle(&self) -> bool {
+        self.name.ends_with("wait") && self.result == Ok(0)
+    }
+
     /// The argument at this place, as far as no argument before it has a comma.
-    pub fn argument(&self, place: usize) -> &str {
+    pub(super) fn argument(&self, place: usize) -> &str {
         self.arguments.split(", ").nth(place).unwrap_or_default()
     }
 
     /// The descriptor that it is about: the third argument of `epoll_ctl`, or the first.
-    pub fn descriptor(&self) -> usize {
+    #[must_use]
+    pub fn descriptor(&self) -> Option<usize> {
         let place = if self.name == "epoll_ctl" { 2 } else { 0 };
-        self.argument(place)
-            .parse()
-            .expect("a descriptor is a number")
+        self.argument(place).parse().ok()
     }
 
     /// How many bytes it has moved: none, if it has failed.
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.result.clone().unwrap_or(0)
     }
 
-    /// The bytes of `write` or `sendto`, as far as strace prints them.
-    pub fn text(&self) -> String {
-        let quoted = self.arguments.split_once('"').expect("there is a text").1;
-        let end = quoted.rfind('"').expect("the text ends");
-        let text = format!("\"{}\"", &quoted[..end]);
-        serde_json::from_str(&text).expect("a scene has plain text")
+    /// The bytes that it has read or written, as far as strace prints them, without ports.
+    pub(super) fn text(&self) -> String {
+        let arguments = self.abridged();
+        let (_, quoted) = arguments.split_once('"').expect("there is a text");
+        let (text, _) = quoted.rsplit_once('"').expect("the text ends");
+        serde_json::from_str(&format!("\"{text}\"")).expect("a scene has plain text")
     }
 
     /// The port of the client that was accepted.
-    pub fn port(&self) -> Option<u16> {
+    pub(super) fn port(&self) -> Option<u16> {
         between(&self.arguments, "htons(", ")").next()?.parse().ok()
     }
 
     /// Which events, and with which data, which is mio's token: of `epoll_ctl` one, of `epoll_wait` any number.
-    pub fn events(&self) -> Vec<(Flags, u64)> {
-        let events = between(&self.arguments, "{events=", ", data");
+    pub(super) fn events(&self) -> Vec<(Flags, u64)> {
+        let events = between(&self.arguments, "{events=", ", data").map(|events| {
+            let is_set = |name: &str| events.split('|').any(|event| event == name);
+            let set = FLAGS.iter().filter(|(name, _)| is_set(name));
+            set.map(|(_, name)| *name).collect()
+        });
         let tokens = between(&self.arguments, "u64=", "}");
         let tokens = tokens.map(|token| token.parse().expect("data is a number"));
-        events.map(Flags::parse).zip(tokens).collect()
+        events.zip(tokens).collect()
+    }
+
+    /// The arguments with each token in one form instead of two, without ports and pointers.
+    fn abridged(&self) -> String {
+        let text = replace(&self.arguments, "{u32=", "}", |data| {
+            data.rsplit('=').next().unwrap_or_default().to_owned()
+        });
+        let text = replace(&text, "127.0.0.1:", "\\n", |_| {
+            "127.0.0.1:xxxxx\\n".to_owned()
+        });
+        let text = replace(&text, "{sa_family=AF_INET, ", "}", |address| {
+            let host = address.split('"').nth(1).unwrap_or_default();
+            format!("{{{host}:xxxxx}}")
+        });
+        let arguments = text.split(", ");
+        let arguments = arguments.map(|text| if text.starts_with("0x") { "…" } else { text });
+        arguments.collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}({}) = ", self.name, self.abridged())?;
+        match &self.result {
+            Ok(result) => write!(f, "{result}"),
+            Err(error) => write!(f, "-1 {error}"),
+        }
     }
 }
 
@@ -74,67 +121,57 @@ fn between<'a>(text: &'a str, start: &'a str, end: &'a str) -> impl Iterator<Ite
     parts.map(move |part| part.split(end).next().unwrap_or_default())
 }
 
-/// The flags of epoll that matter here (epoll_ctl(2)).
-#[derive(Clone, Copy, Default, PartialEq)]
-pub(super) struct Flags(u8);
-
-impl Flags {
-    pub const READABLE: Flags = Flags(1);
-    pub const READ_CLOSED: Flags = Flags(2);
-    pub const WRITABLE: Flags = Flags(4);
-    pub const EDGE: Flags = Flags(8);
-
-    /// With strace's names and mio's.
-    const NAMES: [(Flags, &str, &str); 4] = [
-        (Flags::READABLE, "EPOLLIN", "READABLE"),
-        (Flags::READ_CLOSED, "EPOLLRDHUP", "READ_CLOSED"),
-        (Flags::WRITABLE, "EPOLLOUT", "WRITABLE"),
-        (Flags::EDGE, "EPOLLET", "edge"),
-    ];
-
-    fn parse(text: &str) -> Flags {
-        let names = Flags::NAMES.iter();
-        let set = names.filter(|(_, name, _)| text.split('|').any(|part| part == *name));
-        set.fold(Flags::default(), |all, (flag, _, _)| all.with(*flag, true))
+/// Replaces each part of a text that begins with `start` and ends with `end`.
+fn replace(text: &str, start: &str, end: &str, by: impl Fn(&str) -> String) -> String {
+    let mut parts = text.split(start);
+    let mut replaced = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        replaced += &match part.split_once(end) {
+            Some((inside, rest)) => by(inside) + rest,
+            None => start.to_owned() + part,
+        };
     }
+    replaced
+}
 
-    pub fn with(self, flag: Flags, is_set: bool) -> Flags {
-        if is_set {
-            Flags(self.0 | flag.0)
-        } else {
-            Flags(self.0 & !flag.0)
+#[cfg(test)]
+mod tests {
+    use super::Call;
+
+    #[test]
+    fn a_call_is_shown_without_what_differs_each_time() {
+        for (line, shown) in [
+            (
+                r#"accept4(4, {sa_family=AF_INET, sin_port=htons(40612), sin_addr=inet_addr("127.0.0.1")}, [128 => 16], SOCK_NONBLOCK) = 5"#,
+                "accept4(4, {127.0.0.1:xxxxx}, [128 => 16], SOCK_NONBLOCK) = 5",
+            ),
+            (
+                "accept4(4, 0x7ffd08, [128], 0)   = -1 EAGAIN (Resource temporarily unavailable)",
+                "accept4(4, …, [128], 0) = -1 EAGAIN",
+            ),
+            (
+                "epoll_wait(3, [{events=EPOLLIN, data={u32=4294967295, u64=18446744073709551615}}], 9, 100) = 1",
+                "epoll_wait(3, [{events=EPOLLIN, data=18446744073709551615}], 9, 100) = 1",
+            ),
+            (
+                r#"write(1, "Accepted connection from 127.0.0.1:40612\n", 41) = 41"#,
+                r#"write(1, "Accepted connection from 127.0.0.1:xxxxx\n", 41) = 41"#,
+            ),
+        ] {
+            let call = Call::parse("4711", line).map(|call| call.to_string());
+            assert_eq!(call.as_deref(), Some(shown));
         }
     }
 
-    pub fn and(self, other: Flags) -> Flags {
-        Flags(self.0 & other.0)
-    }
-
-    pub fn has(self, flag: Flags) -> bool {
-        self.and(flag) == flag
-    }
-
-    /// As mio calls them.
-    pub fn names(self) -> String {
-        let names = Flags::NAMES.iter().filter(|(flag, _, _)| self.has(*flag));
-        names
-            .map(|(_, _, name)| *name)
-            .collect::<Vec<_>>()
-            .join(" | ")
-    }
-
-    /// An interest in READABLE includes READ_CLOSED, which is shown in events only.
-    pub fn interest(self) -> String {
-        self.with(Flags::READ_CLOSED, false)
-            .with(Flags::EDGE, false)
-            .names()
-    }
-
-    pub fn trigger(self) -> &'static str {
-        if self.has(Flags::EDGE) {
-            "edge"
-        } else {
-            "level"
+    #[test]
+    fn what_is_no_call_is_left_out() {
+        for line in [
+            "--- SIGCONT {si_signo=SIGCONT, si_code=SI_USER, si_pid=1, si_uid=0} ---",
+            "--- stopped by SIGSTOP ---",
+            "+++ exited with 0 +++",
+            "epoll_wait(3, 0x7ffd08, 9, 100) = ? ERESTARTNOHAND (To be restarted if no handler)",
+        ] {
+            assert!(Call::parse("4711", line).is_none(), "{line}");
         }
     }
 }

@@ -21,11 +21,14 @@ mod proof;
 mod source;
 mod stage;
 mod state;
+mod strace;
 mod trace;
 
 use serde::Deserialize;
 
-pub use crate::record::stage::record;
+pub use crate::record::calls::Call;
+pub use crate::record::stage::{calls, record};
+pub use crate::record::strace::Strace;
 pub use crate::record::trace::{Ask, Kernel, Program, Socket, Step, Trace};
 
 use crate::picture::picture;
@@ -42,7 +45,7 @@ const PICTURES: &str = "docs/src/loop/pictures";
 const FORGETFUL: &str = "mistaken forgets-to-insert";
 
 /// Who does what, and what the reader is told about it.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 pub struct Scene {
     /// The name of the trace's file.
     pub name: String,
@@ -55,7 +58,7 @@ pub struct Scene {
     script: Vec<Line>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Line {
     /// An action, as in a transcript: `alice connects`.
     #[serde(rename = "do")]
@@ -103,13 +106,30 @@ impl Scene {
         Trace::parse(&read(&self.path()))
     }
 
+    /// Two clients, one of which sends a line.
+    fn of_kernel_page(milestone: &str) -> Scene {
+        let actions = [
+            "alice connects",
+            "bob connects",
+            "alice sends Hello from A\\n",
+            "alice leaves",
+            "bob leaves",
+        ];
+        let line = |action: &str| Line {
+            action: Some(action.to_owned()),
+            ..Line::default()
+        };
+        Scene {
+            program: milestone.to_owned(),
+            script: actions.map(line).into(),
+            ..Scene::default()
+        }
+    }
+
     fn check(&self) -> Result<(), String> {
         let trace = self.trace()?;
         if trace.program != self.program {
-            return Err(format!(
-                "the program is {}, not {}",
-                trace.program, self.program
-            ));
+            return Err(format!("the program is {}", trace.program));
         }
         let source = Source::of(&self.program);
         for step in trace.steps.iter().filter(|step| step.line.is_some()) {

@@ -1,8 +1,8 @@
 //! Which line of the source makes a call.
 
+use crate::excerpt::lines;
 use crate::record::FORGETFUL;
 use crate::record::trace::Step;
-use crate::workspace::read;
 
 /// Which function makes a call, and what its line has: in the milestones, where it differs in
 /// milestone 5, or else in `chat.c`.
@@ -45,7 +45,7 @@ impl Source {
             "chat.c" => "docs/examples/chat.c".to_owned(),
             milestone => format!("{milestone}/src/main.rs"),
         };
-        let lines = read(&path).lines().map(str::to_owned).collect();
+        let lines = lines(&path);
         Source {
             path,
             lines,

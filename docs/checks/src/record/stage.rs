@@ -1,32 +1,32 @@
 //! Plays a scene with a real server.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
-use std::process::{self, Command};
-use std::time::Duration;
+use std::process::Command;
 
 use shared_testkit::{Server, wait_until};
 
-use crate::record::calls::{Call, TRACED};
+use crate::record::calls::Call;
 use crate::record::source::Source;
 use crate::record::state::State;
+use crate::record::strace::Strace;
 use crate::record::trace::{Step, Trace, cut};
 use crate::record::{Line, Scene, proof};
 use crate::suite;
-use crate::workspace::root;
+use crate::transcript::split;
+use crate::workspace::{EXAMPLES, root};
 
 /// A run of more equal calls than this is one step.
 const FOLDED: usize = 8;
 
+/// The descriptor of stderr.
+const STDERR: usize = 2;
+
 /// How many calls of a server that never comes to rest are shown.
 const SPINS: usize = 6;
-
-/// How long a client waits for the server.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Records a scene. `None` where `strace` is not installed or not allowed.
 ///
@@ -37,241 +37,195 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[must_use]
 pub fn record(scene: &Scene) -> Option<Trace> {
     let source = Source::of(&scene.program);
-    let mut stage = Stage::start(scene)?;
-    for (index, line) in scene.script.iter().enumerate() {
-        if let Some(action) = &line.action {
-            let from = stage.steps.len();
-            stage.act(action);
-            stage.come_to_rest(from);
-            stage.cursor = from;
-        }
-        stage
-            .annotate(line)
-            .unwrap_or_else(|e| panic!("{}, line {index} of the script: {e}", scene.name));
-    }
-    let mut steps = std::mem::take(&mut stage.steps);
+    let mut steps = Stage::play(scene)?.steps;
     for step in steps.iter_mut().filter(|step| step.does.is_none()) {
         step.line = Some(source.line(step).unwrap_or_else(|e| panic!("{e}")));
     }
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease");
+    let release = release.expect("the kernel says its release");
+    let version: Vec<_> = release.split('.').take(2).collect();
     Some(Trace {
         scene: scene.name.clone(),
         title: scene.title.clone(),
         program: scene.program.clone(),
         source: source.path,
-        kernel: kernel_release(),
+        kernel: format!("Linux {}", version.join(".")),
         clients: scene.clients.clone(),
         steps,
     })
 }
 
+/// The system calls that a milestone's first thread makes in the scene of the page on the kernel, as
+/// [`Call`] shows them. Its lines on stderr are left out. `None` as for [`record`].
+///
+/// # Panics
+///
+/// As [`record`].
+#[must_use]
+pub fn calls(milestone: &str) -> Option<Vec<String>> {
+    let Stage { strace, calls, .. } = Stage::play(&Scene::of_kernel_page(milestone))?;
+    let is_on_stderr = |call: &Call| call.name == "write" && call.descriptor() == Some(STDERR);
+    let calls = calls.iter().filter(|call| call.thread == strace.pid);
+    let calls = calls.filter(|call| !is_on_stderr(call));
+    Some(calls.map(Call::to_string).collect())
+}
+
 struct Stage {
     server: Server,
-    /// The file that strace writes, and how much of it has been read.
-    calls: PathBuf,
-    seen: usize,
-    /// The beginning of a call that has not returned, after which another thread's call follows.
-    unfinished: String,
+    strace: Strace,
     is_stopped: bool,
     clients: BTreeMap<String, TcpStream>,
     state: State,
+    calls: Vec<Call>,
     steps: Vec<Step>,
     /// Where the next caption is looked for.
     cursor: usize,
 }
 
-impl Drop for Stage {
-    fn drop(&mut self) {
-        // Nothing depends on it: it is in the folder for temporary files.
-        let _ = fs::remove_file(&self.calls);
-    }
-}
-
 impl Stage {
-    fn start(scene: &Scene) -> Option<Stage> {
-        let name = format!("trace-{}-{}", process::id(), scene.name);
-        let calls = env::temp_dir().join(name);
-        let output = format!("--output={}", calls.display());
-        let (kind, arguments) = scene
-            .program
-            .split_once(' ')
-            .unwrap_or((&scene.program, ""));
-        let program = match kind {
+    fn play(scene: &Scene) -> Option<Stage> {
+        let mut stage = Stage::start(&scene.program)?;
+        for (index, line) in scene.script.iter().enumerate() {
+            if let Some(action) = &line.action {
+                stage.cursor = stage.steps.len();
+                stage.act(action);
+                stage.come_to_rest();
+            }
+            let result = stage.annotate(line);
+            result.unwrap_or_else(|e| panic!("{}, line {index} of the script: {e}", scene.name));
+        }
+        Some(stage)
+    }
+
+    fn start(program: &str) -> Option<Stage> {
+        let mut words = program.split(' ');
+        let path = match words.next().unwrap_or_default() {
             "mistaken" => suite::program("book-checks"),
             "chat.c" => compiled("chat.c"),
             milestone => suite::program(milestone),
         };
-        let mut builder = Server::builder(&program);
-        for argument in arguments.split_whitespace() {
-            builder = builder.argument(argument);
-        }
-        let builder = builder.under_strace(&[TRACED, &output, "--string-limit=200"])?;
-        let mut stage = Stage {
-            server: builder.start(),
-            calls,
-            seen: 0,
-            unfinished: String::new(),
+        let builder = words.fold(Server::builder(&path), |builder, word| {
+            builder.argument(word)
+        });
+        let (server, mut strace) = Strace::start(builder)?;
+        server.wait_until_asleep();
+        let calls = strace.new_calls();
+        Some(Stage {
+            server,
+            strace,
             is_stopped: false,
             clients: BTreeMap::new(),
-            state: State::default(),
+            state: State::new(&calls, program),
+            calls,
             steps: Vec::new(),
             cursor: 0,
-        };
-        stage.server.wait_until_asleep();
-        let start = stage
-            .new_lines()
-            .iter()
-            .filter_map(|line| Call::parse(line))
-            .collect::<Vec<_>>();
-        stage.state = State::new(&start, &scene.program);
-        Some(stage)
+        })
     }
 
     fn act(&mut self, action: &str) {
-        let words: Vec<_> = action.splitn(3, ' ').collect();
-        let step = match words[..] {
-            ["server", "stops"] => self.signal("STOP", "stopped"),
-            ["server", "spins"] => self.spin(),
-            ["server", "continues"] => self.signal("CONT", "continued"),
-            [name, "connects"] => self.connect(name),
+        let (name, verb, text) = split(action);
+        match (name, verb) {
+            ("server", "stops") => self.stop(),
+            ("server", "spins") => self.spin(),
+            ("server", "continues") => self.resume(),
+            (_, "connects") => self.connect(name),
+            (_, "sends") => self.send(name, text),
+            (_, "receives") => self.receive(name),
             // As long as it does not call `read`, it has stopped.
-            [name, "stops", "reading"] => did(name, "stops reading"),
-            [name, "sends", text] => self.send(name, text),
-            [name, "receives"] => self.receive(name),
-            [name, "leaves"] => self.leave(name),
+            (_, "stops") => self.did(name, "stops reading", None),
+            (_, "leaves") => self.leave(name),
             _ => panic!("{action:?} is no action"),
-        };
-        self.push(step);
+        }
     }
 
-    fn connect(&mut self, name: &str) -> Step {
-        let client = TcpStream::connect(self.server.address()).expect("the server listens");
-        let port = client.local_addr().expect("it is connected").port();
-        for set in [TcpStream::set_read_timeout, TcpStream::set_write_timeout] {
-            set(&client, Some(PATIENCE)).expect("the timeout is not zero");
-        }
-        self.clients.insert(name.to_owned(), client);
-        self.state.connects(name, port);
-        did(name, "connects")
+    fn connect(&mut self, name: &str) {
+        let client = self.server.connect(name);
+        self.state.connects(name, client.address().port());
+        self.clients.insert(name.to_owned(), client.into_stream());
+        self.did(name, "connects", None);
     }
 
     /// Sends a text with `\n` for a newline, or `N bytes` or `N lines` of 64,000 bytes.
-    fn send(&mut self, name: &str, text: &str) -> Step {
+    fn send(&mut self, name: &str, text: &str) {
         let line = |bytes: usize| "x".repeat(bytes - 1) + "\n";
-        let text = match text
-            .split_once(' ')
-            .map(|(count, what)| (count.parse(), what))
-        {
-            Some((Ok(count), "bytes")) => line(count),
-            Some((Ok(count), "lines")) => line(64_000).repeat(count),
+        let (count, what) = text.split_once(' ').unwrap_or_default();
+        let text = match (count.parse(), what) {
+            (Ok(count), "bytes") => line(count),
+            (Ok(count), "lines") => line(64_000).repeat(count),
             _ => text.replace("\\n", "\n"),
         };
         // It blocks until all is in the kernel's buffers, and so may last until the server reads.
-        self.socket(name)
-            .write_all(text.as_bytes())
-            .expect("the server reads");
-        self.state.sends(name, text.as_bytes());
-        moved(name, "sends", text.as_bytes())
+        let sent = (&self.clients[name]).write_all(text.as_bytes());
+        sent.expect("the server reads");
+        self.state.client(name).sends(text.as_bytes());
+        self.did(name, "sends", Some(text.as_bytes()));
     }
 
     /// Receives everything that the server has written.
-    fn receive(&mut self, name: &str) -> Step {
-        let mut bytes = vec![0; self.state.clients[name].on_the_way()];
-        self.socket(name)
-            .read_exact(&mut bytes)
-            .expect("it is on its way");
-        self.state.receives(name, bytes.len());
-        moved(name, "receives", &bytes)
+    fn receive(&mut self, name: &str) {
+        let mut bytes = vec![0; self.state.clients[name].socket.unsent];
+        let received = (&self.clients[name]).read_exact(&mut bytes);
+        received.expect("it is on its way");
+        self.state.client(name).receives();
+        self.did(name, "receives", Some(&bytes));
     }
 
-    fn leave(&mut self, name: &str) -> Step {
-        self.socket(name)
-            .shutdown(Shutdown::Write)
-            .expect("it is connected");
-        self.state.ends(name);
-        did(name, "leaves")
+    fn leave(&mut self, name: &str) {
+        // It fails only if the server has closed the connection.
+        let _ = self.clients[name].shutdown(Shutdown::Write);
+        self.state.client(name).ends();
+        self.did(name, "leaves", None);
     }
 
-    fn socket(&mut self, name: &str) -> &mut TcpStream {
-        let socket = self.clients.get_mut(name);
-        socket.expect("there is a client of this name")
+    /// Stopped by strace, it is not in the state for which the testkit's `stop` waits.
+    fn stop(&mut self) {
+        let kill = ["-s", "STOP", &self.strace.pid];
+        let status = Command::new("kill").args(kill).status();
+        assert!(status.is_ok_and(|status| status.success()), "it runs");
+        self.is_stopped = true;
+        self.did("server", "stopped", None);
     }
 
-    /// Stopped by strace, it is not in the state for which the testkit waits.
-    fn signal(&mut self, signal: &str, does: &str) -> Step {
-        let kill = Command::new("kill")
-            .args(["-s", signal, &self.pid()])
-            .status();
-        assert!(kill.is_ok_and(|status| status.success()), "the server runs");
-        self.is_stopped = signal == "STOP";
-        did("server", does)
+    fn resume(&mut self) {
+        self.server.resume();
+        self.is_stopped = false;
+        self.did("server", "continued", None);
     }
 
     /// Continues, and stops it again after some calls: it would never come to rest.
-    fn spin(&mut self) -> Step {
-        let step = self.signal("CONT", "continued");
-        self.push(step);
-        let calls = |stage: &Stage| stage.trace()[stage.seen..].matches(" = ").count();
-        assert!(
-            wait_until(|| calls(self) > 2 * SPINS),
-            "the server does not spin"
-        );
-        let step = self.signal("STOP", "stopped");
-        assert!(
-            wait_until(|| self.has_stopped()),
-            "the server does not stop"
-        );
-        let lines = self.new_lines();
-        for call in lines
-            .iter()
-            .filter_map(|line| Call::parse(line))
-            .take(SPINS)
-        {
-            let step = self.state.call(&call);
-            step.into_iter().for_each(|step| self.push(step));
-        }
-        step
+    fn spin(&mut self) {
+        self.resume();
+        let mut calls = Vec::new();
+        let spins = wait_until(|| {
+            calls.extend(self.strace.new_calls());
+            calls.len() > 2 * SPINS
+        });
+        assert!(spins, "the server does not spin");
+        calls.truncate(SPINS);
+        self.take(calls);
+        self.stop();
+        // The calls until then are left out.
+        wait_until(|| self.strace.new_calls().is_empty() && self.strace.is_stopped);
     }
 
-    fn has_stopped(&self) -> bool {
-        let (trace, pid) = (self.trace(), self.pid());
-        let mut own = trace.lines().filter(|line| line.starts_with(&pid));
-        own.next_back()
-            .is_some_and(|line| line.ends_with("--- stopped by SIGSTOP ---"))
+    fn did(&mut self, actor: &str, does: &str, bytes: Option<&[u8]>) {
+        self.push(Step {
+            actor: actor.to_owned(),
+            does: Some(does.to_owned()),
+            bytes: bytes.map(<[u8]>::len),
+            text: bytes.map(cut),
+            ..Step::default()
+        });
     }
 
-    fn pid(&self) -> String {
-        let calls = self.trace();
-        calls
-            .split(' ')
-            .next()
-            .expect("the server has made a call")
-            .to_owned()
-    }
-
-    fn trace(&self) -> String {
-        fs::read_to_string(&self.calls).expect("strace writes it")
-    }
-
-    /// The lines that strace has completed since the last time, of the first thread. Milestone 5 has
-    /// others, which print.
-    fn new_lines(&mut self) -> Vec<String> {
-        let (trace, pid) = (self.trace(), self.pid());
-        let end = trace.rfind('\n').map_or(0, |end| end + 1);
-        let mut lines = Vec::new();
-        for line in trace[self.seen..end].lines() {
-            if !line.starts_with(&pid) {
-                continue;
+    fn take(&mut self, calls: Vec<Call>) {
+        for call in calls {
+            if let Some(step) = self.state.call(&call) {
+                let actor = "server".to_owned();
+                self.push(Step { actor, ..step });
             }
-            if let Some(beginning) = line.strip_suffix(" <unfinished ...>") {
-                self.unfinished = beginning.to_owned();
-            } else if let Some((_, rest)) = line.split_once(" resumed>") {
-                lines.push(std::mem::take(&mut self.unfinished) + rest);
-            } else {
-                lines.push(line.to_owned());
-            }
+            self.calls.push(call);
         }
-        self.seen = end;
-        lines
     }
 
     fn push(&mut self, mut step: Step) {
@@ -282,64 +236,48 @@ impl Stage {
 
     /// Takes the server's calls until it is at rest and the kernel agrees, then completes the steps
     /// since the last time.
-    fn come_to_rest(&mut self, from: usize) {
-        let mut difference = String::new();
-        let mut is_at_rest = || match self.compare() {
-            Ok(()) => true,
-            Err(e) => {
-                difference = e;
-                false
-            }
-        };
-        assert!(
-            wait_until(&mut is_at_rest),
-            "the server is not at rest: {difference}"
-        );
-        let mut steps = self.steps.split_off(from);
-        for step in &mut steps {
-            for (name, socket) in &mut step.kernel.sockets {
-                let on_the_way = socket.unsent + socket.at_client;
-                let room = self.state.clients[name].room_at_client;
-                socket.at_client = on_the_way.min(room.unwrap_or(on_the_way));
-                socket.unsent = on_the_way - socket.at_client;
-            }
-        }
-        self.steps.extend(match self.state.is_hardened {
-            true => fold_turns(steps),
-            false => fold(steps),
+    fn come_to_rest(&mut self) {
+        let mut compared = Ok(());
+        let is_at_rest = wait_until(|| {
+            compared = self.compare();
+            compared.is_ok()
         });
+        assert!(is_at_rest, "the server is not at rest: {compared:?}");
+        let mut steps = self.steps.split_off(self.cursor);
+        let sockets = steps.iter_mut().flat_map(|step| &mut step.kernel.sockets);
+        for (name, socket) in sockets {
+            let room = self.state.clients[name].room_at_client;
+            socket.at_client = socket.unsent.min(room.unwrap_or(usize::MAX));
+            socket.unsent -= socket.at_client;
+        }
+        self.steps.extend(fold(&steps, self.state.is_hardened));
     }
 
     fn compare(&mut self) -> Result<(), String> {
         if !self.is_stopped {
             self.server.wait_until_asleep();
         }
-        for line in self.new_lines() {
-            let call = Call::parse(&line);
-            if let Some(step) = call.and_then(|call| self.state.call(&call)) {
-                self.push(step);
-            }
-        }
-        if self.is_stopped && !self.has_stopped() {
+        let mut calls = self.strace.new_calls();
+        // Milestone 5 has other threads, which print.
+        calls.retain(|call| call.thread == self.strace.pid);
+        self.take(calls);
+        if self.is_stopped && !self.strace.is_stopped {
             return Err("it is not stopped".to_owned());
         }
         if !self.is_stopped && !self.state.is_at_rest() {
             return Err("an event is on the ready list".to_owned());
         }
-        let (pid, port) = (self.pid(), self.server.address().port());
-        proof::compare(&mut self.state, &pid, port)
+        let port = self.server.address().port();
+        proof::compare(&mut self.state, &self.strace.pid, port)
     }
 
     /// Gives the next step that is meant its caption and its question.
     fn annotate(&mut self, line: &Line) -> Result<(), String> {
         let wanted = line.see.as_deref().unwrap_or_default();
-        let mut rest = self.steps.iter().skip(self.cursor);
-        let Some(offset) = rest.position(|step| step.label().starts_with(wanted)) else {
-            let labels = self.steps[self.cursor..].iter().map(Step::label);
-            return Err(format!(
-                "no {wanted:?} in {:#?}",
-                labels.collect::<Vec<_>>()
-            ));
+        let mut steps = self.steps.iter_mut().skip(self.cursor);
+        let Some(offset) = steps.position(|step| step.label().starts_with(wanted)) else {
+            let labels: Vec<_> = self.steps[self.cursor..].iter().map(Step::label).collect();
+            return Err(format!("no {wanted:?} in {labels:#?}"));
         };
         let step = &mut self.steps[self.cursor + offset];
         self.cursor += offset + 1;
@@ -352,104 +290,53 @@ impl Stage {
 /// Compiles an example and returns its path, next to the workspace's own programs.
 fn compiled(example: &str) -> PathBuf {
     let program = suite::program("book-checks").with_file_name(example.replace('.', "-"));
-    let source = root().join("docs/examples").join(example);
-    let gcc = Command::new("gcc")
-        .args(["-std=c11", "-o"])
-        .arg(&program)
-        .arg(source)
-        .status();
-    assert!(
-        gcc.is_ok_and(|status| status.success()),
-        "gcc compiles {example}"
-    );
+    let source = root().join(EXAMPLES).join(example);
+    let mut gcc = Command::new("gcc");
+    gcc.args(["-std=c11", "-o"]).args([&program, &source]);
+    let is_compiled = gcc.status().is_ok_and(|status| status.success());
+    assert!(is_compiled, "gcc compiles {example}");
     program
 }
 
-/// The version of the running kernel without its patches: `Linux 6.18`.
-pub(super) fn kernel_release() -> String {
-    let release =
-        fs::read_to_string("/proc/sys/kernel/osrelease").expect("the kernel says its release");
-    let parts: Vec<_> = release.split('.').take(2).collect();
-    format!("Linux {}", parts.join("."))
-}
-
-fn did(actor: &str, does: &str) -> Step {
-    Step {
-        actor: actor.to_owned(),
-        does: Some(does.to_owned()),
-        ..Step::default()
-    }
-}
-
-fn moved(actor: &str, does: &str, bytes: &[u8]) -> Step {
-    Step {
-        bytes: Some(bytes.len()),
-        text: Some(cut(bytes)),
-        ..did(actor, does)
-    }
-}
-
-/// Makes one step of a long run of equal calls that moved bytes.
-fn fold(steps: Vec<Step>) -> Vec<Step> {
-    let is_equal = |a: &Step, b: &Step| {
-        let moves = |step: &Step| step.result.as_ref().is_some_and(serde_json::Value::is_u64);
-        a.call == b.call && a.on == b.on && moves(a) && moves(b)
-    };
+/// Makes one step of a long run of equal calls that moved bytes. Milestone 5 reads and writes in turn:
+/// of a run of both, however long, one step for the reads from each client and one for the writes to
+/// each. How the kernel divides a flood into pieces is not the same each time.
+fn fold(steps: &[Step], takes_turns: bool) -> Vec<Step> {
+    let moves = |step: &Step| step.result.as_ref().is_some_and(|r| r.as_u64() > Some(0));
+    let is_alike = |a: &Step, b: &Step| (&a.call, &a.on) == (&b.call, &b.on);
+    let is_run = |a: &Step, b: &Step| moves(a) && moves(b) && (takes_turns || is_alike(a, b));
     let mut folded = Vec::new();
-    for run in steps.chunk_by(is_equal) {
-        match run.len() > FOLDED {
-            true => folded.push(sum_of(run)),
-            false => folded.extend_from_slice(run),
-        }
-    }
-    folded
-}
-
-/// The same for milestone 5, which reads and writes in turn: of a run of both, one step for the reads
-/// from each client and one for the writes to each, all with the states after the whole run. How the
-/// kernel divides a flood into pieces is not the same each time.
-fn fold_turns(steps: Vec<Step>) -> Vec<Step> {
-    let moves = |step: &Step| {
-        step.result
-            .as_ref()
-            .is_some_and(|result| result.as_u64() > Some(0))
-    };
-    let mut folded = Vec::new();
-    for run in steps.chunk_by(|a, b| moves(a) && moves(b)) {
-        let mut kinds: Vec<Vec<Step>> = Vec::new();
+    for run in steps.chunk_by(is_run) {
+        let mut kinds: Vec<Vec<&Step>> = Vec::new();
         for step in run {
-            let mut known = kinds.iter_mut();
-            match known.find(|kind| (&kind[0].call, &kind[0].on) == (&step.call, &step.on)) {
-                Some(kind) => kind.push(step.clone()),
-                None => kinds.push(vec![step.clone()]),
+            match kinds.iter_mut().find(|kind| is_alike(kind[0], step)) {
+                Some(kind) => kind.push(step),
+                None => kinds.push(vec![step]),
             }
         }
-        let is_folded = kinds.len() < run.len();
-        let last = &run[run.len() - 1];
-        for kind in kinds {
-            folded.push(match is_folded {
-                false => kind[0].clone(),
-                true => Step {
-                    kernel: last.kernel.clone(),
-                    server: last.server.clone(),
-                    ..sum_of(&kind)
-                },
-            });
+        let most = if takes_turns { kinds.len() } else { FOLDED };
+        if run.len() > most {
+            let last = &run[run.len() - 1];
+            folded.extend(kinds.iter().map(|kind| sum_of(kind, last)));
+        } else {
+            folded.extend_from_slice(run);
         }
     }
     folded
 }
 
-/// One step for a run of equal calls that moved bytes.
-fn sum_of(run: &[Step]) -> Step {
-    let counts = run.iter().filter_map(|step| step.result.as_ref()?.as_u64());
-    let sum: u64 = counts.clone().sum();
-    let largest = counts.max().expect("there is a run");
+/// One step for calls of one kind, with the states after the last call of the whole run.
+fn sum_of(calls: &[&Step], last: &Step) -> Step {
+    let counts = calls
+        .iter()
+        .filter_map(|call| call.result.as_ref()?.as_u64());
+    let (sum, largest) = (counts.clone().sum::<u64>(), counts.max().unwrap_or(1));
     Step {
         // How many there really were depends on how fast the bytes came.
-        times: (run.len() > 1).then_some(sum.div_ceil(largest) as usize),
+        times: (calls.len() > 1).then_some(sum.div_ceil(largest) as usize),
         result: Some(sum.into()),
-        text: run[0].text.clone(),
-        ..run[run.len() - 1].clone()
+        kernel: last.kernel.clone(),
+        server: last.server.clone(),
+        ..calls[0].clone()
     }
 }
