@@ -77,7 +77,7 @@ fn build(checkpoint: &Checkpoint<'_>, milestone: &str) -> Result<PathBuf, String
     }
     let target = target.to_str().expect("the path is Unicode");
     let arguments = ["build", "--bins", "--target-dir", target];
-    let mut programs = suite::built_by_cargo(&arguments, &folder, &name, "bin")?;
+    let mut programs = suite::built_by_cargo(&arguments, &folder, "bin")?;
     Ok(programs.pop().expect("the crate has a binary"))
 }
 

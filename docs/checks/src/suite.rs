@@ -32,10 +32,6 @@ const AT_ONCE: usize = 64;
 /// The deadline of a test, as a fraction of the usual 20 seconds. Only failing tests get that far.
 const SCALE: &str = "0.1";
 
-/// A package on its own may need fewer features of a dependency than the whole workspace. Together with
-/// this one it needs the same, so what `cargo test` has built is not built again.
-const AS_IN_CARGO_TEST: &[&str] = &["--package", "learn"];
-
 /// The built tests of one chapter.
 #[derive(Clone)]
 pub struct Suite {
@@ -98,14 +94,22 @@ impl Suite {
     /// The compiler's messages if the tests cannot be built.
     pub fn build(package: &str) -> Result<Suite, String> {
         let directory = root().join(package);
-        let mut arguments = [&["test", "--no-run"], AS_IN_CARGO_TEST].concat();
+        // A package on its own may need fewer features of a dependency than the whole workspace.
+        // Together with `learn` it needs the same, so what `cargo test` has built is not built again.
+        let mut arguments = vec![
+            "test",
+            "--no-run",
+            "--package",
+            "learn",
+            "--package",
+            package,
+        ];
         for target in ["article", "departures", "attacks"] {
             if directory.join(format!("tests/{target}.rs")).exists() {
                 arguments.extend(["--test", target]);
             }
         }
-        let root = root();
-        let binaries = built_by_cargo(&arguments, &root, package, "test")?;
+        let binaries = built_by_cargo(&arguments, &root(), "test")?;
         Ok(Suite {
             directory,
             tests: binaries.into_iter().flat_map(tests_in).collect(),
@@ -242,17 +246,17 @@ impl Drop for Place {
     }
 }
 
-/// Builds the binary of a package and returns its path.
+/// Builds a program of the workspace and returns its path.
 ///
 /// # Panics
 ///
 /// If it cannot be built.
 #[must_use]
-pub fn program(package: &str) -> PathBuf {
-    let arguments = [&["build", "--bin", package], AS_IN_CARGO_TEST].concat();
-    let programs = built_by_cargo(&arguments, &root(), package, "bin");
+pub fn program(name: &str) -> PathBuf {
+    let arguments = ["build", "--workspace", "--bin", name];
+    let programs = built_by_cargo(&arguments, &root(), "bin");
     let mut programs = programs.unwrap_or_else(|e| panic!("{e}"));
-    programs.pop().expect("the package has a binary")
+    programs.pop().expect("cargo reports what it has built")
 }
 
 /// A program as a command line for [`Suite::run`].
@@ -284,32 +288,31 @@ fn tests_in(binary: PathBuf) -> Vec<Test> {
     tests.collect()
 }
 
-/// Builds a package of the workspace in this folder and returns the executables, as cargo reports
+/// Runs cargo in this folder and returns the executables of a kind that it has built, as it reports
 /// them: a file in the target folder may be out of date.
 ///
 /// # Errors
 ///
-/// The compiler's messages if the package does not build.
+/// The compiler's messages if they cannot be built.
 pub(crate) fn built_by_cargo(
     arguments: &[&str],
-    workspace: &Path,
-    package: &str,
+    folder: &Path,
     kind: &str,
 ) -> Result<Vec<PathBuf>, String> {
     let mut cargo = cargo();
-    cargo.args(arguments).args(["--package", package]);
+    cargo.args(arguments);
     // The same profile as this test, so that what is built already can be used.
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }
     let output = cargo
         .args(["--quiet", "--message-format", "json-render-diagnostics"])
-        .current_dir(workspace)
+        .current_dir(folder)
         .output()
         .expect("cargo can be run");
     if !output.status.success() {
         let errors = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("cargo cannot build {package}:\n{errors}"));
+        return Err(format!("cargo failed:\n{errors}"));
     }
 
     let messages = String::from_utf8_lossy(&output.stdout).into_owned();

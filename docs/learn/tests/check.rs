@@ -95,7 +95,7 @@ fn a_server_that_is_right_keeps_all_promises() {
 
 #[test]
 fn a_known_mistake_is_what_to_fix_first() {
-    let mistaken = suite::program("book-checks");
+    let mistaken = suite::program("mistaken");
     let words = ["4", "--", mistaken.to_str().unwrap(), "accepts-once"];
     let assert = check(words).env(DEADLINE_SCALE, SHORT).assert();
     let shown = contains("✗ one event for five pending connections: all are accepted\n")

@@ -30,7 +30,7 @@ fn a_failed_check_is_drawn() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pictures");
     let _ = fs::remove_dir_all(&folder);
     let picture = folder.join("accepts_a_burst_behind_one_event.svg");
-    let mistaken = suite::program("book-checks");
+    let mistaken = suite::program("mistaken");
     Command::new(LEARN)
         .args(["check", "4", "--all", "--"])
         .arg(mistaken)

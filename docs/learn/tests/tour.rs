@@ -62,7 +62,7 @@ fn each_step_shows_who_has_done_what() {
 
 #[test]
 fn what_the_own_server_does_not_do_is_marked() {
-    let mistaken = suite::program("book-checks");
+    let mistaken = suite::program("mistaken");
     let played = tour(
         "0.05",
         ["4", "--", mistaken.to_str().unwrap(), "forgets-the-last"],

@@ -100,9 +100,8 @@ impl Stage {
     fn start(program: &str) -> Option<Stage> {
         let mut words = program.split(' ');
         let path = match words.next().unwrap_or_default() {
-            "mistaken" => suite::program("book-checks"),
             "chat.c" => compiled("chat.c"),
-            milestone => suite::program(milestone),
+            program => suite::program(program),
         };
         let builder = words.fold(Server::builder(&path), |builder, word| {
             builder.argument(word)
@@ -289,7 +288,7 @@ impl Stage {
 
 /// Compiles an example and returns its path, next to the workspace's own programs.
 fn compiled(example: &str) -> PathBuf {
-    let program = suite::program("book-checks").with_file_name(example.replace('.', "-"));
+    let program = suite::program("mistaken").with_file_name(example.replace('.', "-"));
     let source = root().join(EXAMPLES).join(example);
     let mut gcc = Command::new("gcc");
     gcc.args(["-std=c11", "-o"]).args([&program, &source]);
