@@ -28,10 +28,6 @@ pub const READ_BUDGET: usize = 64 << 10;
 /// Bytes of lines after which no other client is read in this turn.
 pub const TURN_BUDGET: u64 = 128 << 10;
 
-/// How often a turn looks for more events before it writes. Lines that arrive together go out
-/// together, and no line is delayed for long.
-pub const MAX_LOOKS: usize = 10;
-
 /// Unsent bytes above which a client is a slow reader, and bulk senders wait for it. The kernel's
 /// send buffer comes first and holds some MiB, so a reader that keeps up does not get here.
 pub const HIGH_WATER: u64 = 64 << 10;

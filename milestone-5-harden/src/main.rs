@@ -8,7 +8,7 @@ mod limits;
 mod log;
 mod pacing;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::env;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
@@ -23,9 +23,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
 use crate::feed::Feed;
-use crate::limits::{
-    ACCEPT_BUDGET, HELP, HIGH_WATER, MAX_LINE, MAX_LOOKS, READ_BUDGET, STALL_TIME, is_due,
-};
+use crate::limits::{ACCEPT_BUDGET, HELP, HIGH_WATER, MAX_LINE, READ_BUDGET, STALL_TIME, is_due};
 use crate::log::Log;
 use crate::pacing::Pacing;
 
@@ -73,9 +71,7 @@ struct Server {
     /// While connections may be pending: how long the next `accept` may wait.
     accept_within: Option<Duration>,
     accept_reported: Option<Instant>,
-    /// In the order of their tokens, in which the kernel has created their sockets: iterating over
-    /// thousands of them is faster that way.
-    connections: BTreeMap<Token, ClientConnection>,
+    connections: HashMap<Token, ClientConnection>,
     /// Counts up and never repeats, so a late event cannot reach the wrong client.
     next_token: usize,
     pacing: Pacing,
@@ -110,7 +106,7 @@ impl Server {
             listener,
             accept_within: None,
             accept_reported: None,
-            connections: BTreeMap::new(),
+            connections: HashMap::new(),
             next_token: LISTENER.0 + 1,
             pacing: Pacing::default(),
             feed: Feed::default(),
@@ -135,21 +131,14 @@ impl Server {
             self.write(token);
         }
         let written = self.feed.end();
-        let mut time = match self.pacing.has_next() {
+        let time = match self.pacing.has_next() {
             true => Duration::ZERO,
             false => self.accept_within.unwrap_or(TICK),
         };
-        // Lines that arrive together go out together: look whether there are more of them.
-        for _ in 0..MAX_LOOKS {
-            wait(&mut self.poll, events, time)?;
-            self.take_events(events);
-            while let Some((token, budget)) = self.pacing.next() {
-                self.read(token, budget);
-            }
-            if events.is_empty() || self.feed.end() == written {
-                break;
-            }
-            time = Duration::ZERO;
+        wait(&mut self.poll, events, time)?;
+        self.take_events(events);
+        while let Some((token, budget)) = self.pacing.next() {
+            self.read(token, budget);
         }
         if self.feed.end() > written {
             self.broadcast();
