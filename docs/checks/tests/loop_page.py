@@ -192,6 +192,11 @@ def size(n):
     return f"{number(n)} {'byte' if n == 1 else 'bytes'}"
 
 
+def plain(text):
+    """As it is read: code is between backticks in the traces, and in another font in the player."""
+    return text.replace("`", "")
+
+
 def quoted(text):
     return "" if text is None else " " + json.dumps(text, ensure_ascii=False)
 
@@ -248,7 +253,7 @@ def expected_frame(trace, index, source):
         "ready": ready or ["empty"],
         "sockets": expected_sockets(kernel),
         "map": expected_map(step["server"]),
-        **({"caption": step["caption"]} if "caption" in step else {}),
+        **({"caption": plain(step["caption"])} if "caption" in step else {}),
     }
 
 
@@ -332,14 +337,15 @@ class Check:
         )
         for index, ask in asks.items():
             asked = shown["asked"].get(index, {"question": "", "answers": [], "last": ""})
+            question, *answers = [plain(text) for text in (ask["question"], *ask["answers"])]
             self.expect(
-                asked["question"].endswith(ask["question"]), f"{scene}: asks {asked['question']!r}"
+                asked["question"].endswith(question), f"{scene}: asks {asked['question']!r}"
             )
-            self.expect(asked["answers"] == ask["answers"], f"{scene}: answers {asked['answers']}")
+            self.expect(asked["answers"] == answers, f"{scene}: answers {asked['answers']}")
             verdict = (
                 "Right."
                 if ask["right"] == len(ask["answers"]) - 1
-                else f"No: {ask['answers'][ask['right']]}."
+                else f"No: {answers[ask['right']]}."
             )
             self.expect(
                 asked["last"].startswith(verdict), f"{scene}: {asked['last']!r}, not {verdict!r}"
