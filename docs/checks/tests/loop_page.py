@@ -29,6 +29,14 @@ LEAST_CONTRAST = 4.5
 # Seconds. Everything waits for facts; this only ends a test that hangs.
 DEADLINE = 30
 
+# What a client is after it has done this.
+STATES = {
+    "connects": "connected",
+    "stops reading": "not reading",
+    "receives": "connected",
+    "leaves": "gone",
+}
+
 # What a player shows now.
 FRAME = """
 const text = (root, query) => [...root.querySelectorAll(query)].map((e) => e.textContent);
@@ -48,6 +56,7 @@ function frame(player) {
     position: one(player, '.loop-position'),
     line: line && [...line.parentNode.children].indexOf(line) + 1,
     code: line && line.textContent,
+    clients: text(player, '[data-client] p'),
     pending: text(player, '[data-value=pending] li'),
     ready: text(player, '[data-value=ready] li'),
     sockets,
@@ -121,7 +130,8 @@ for (const table of document.querySelectorAll('main .table-wrapper table')) {
 return problems;
 """
 
-# Pictures that are missing, or whose alternative text or caption is. mdBook has each a second time, to zoom in.
+# Pictures that are missing, or whose alternative text or caption is. A sentence above that ends in a colon will do
+# as a caption. mdBook has each picture a second time, to zoom in.
 PICTURES = """
 function isCaptioned(image) {
   const figure = image.closest('figure');
@@ -238,6 +248,16 @@ def expected_map(server):
     return [row(token, entry) for token, entry in server["map"].items()]
 
 
+def expected_client(name, steps):
+    state = "not here yet"
+    for step in steps:
+        if step["actor"] == name:
+            state = STATES.get(step.get("does"), state)
+        if step.get("call") == "close" and step["on"] == name and state != "gone":
+            state = "closed"
+    return f"{name} {state}"
+
+
 def expected_frame(trace, index, source):
     step = trace["steps"][index]
     kernel = step["kernel"]
@@ -249,6 +269,7 @@ def expected_frame(trace, index, source):
         "position": f"{index + 1} of {len(trace['steps'])}",
         "line": line,
         "code": source[line - 1].strip() if line else None,
+        "clients": [expected_client(name, trace["steps"][: index + 1]) for name in trace["clients"]],
         "pending": kernel["pending"] or ["empty"],
         "ready": ready or ["empty"],
         "sockets": expected_sockets(kernel),
