@@ -90,7 +90,8 @@ const LoopView = (() => {
     // As in a transcript: the server has closed the connection.
     if (last !== "leaves" && steps.some(({ call, on }) => call === "close" && on === name)) return "closed";
     // A client that has stopped can only receive by reading again.
-    if (last === "stops reading" && own.findLast(({ does }) => does !== "sends").does === "receives") return "connected";
+    const readsAgain = last === "stops reading" && own.findLast(({ does }) => does !== "sends").does === "receives";
+    if (readsAgain) return "connected";
     return STATES[last] ?? last;
   }
 

@@ -101,7 +101,8 @@ for (const scrubber of document.querySelectorAll('.loop input[type=range]')) {
   scrubber.value = scrubber.max * 0.6;
   scrubber.dispatchEvent(new Event('input'));
 }
-document.head.append(Object.assign(document.createElement('style'), { textContent: '* { transition: none !important }' }));
+const still = { textContent: '* { transition: none !important }' };
+document.head.append(Object.assign(document.createElement('style'), still));
 """
 
 # A theme has its own colours for code, which may be loaded only now.
