@@ -75,7 +75,7 @@ class LoopPlayer {
     this.parts.server.parentNode.classList.toggle("loop-now", step?.actor === "server");
     LoopView.markLine(this.source, step?.line);
     this.call.textContent = step ? LoopView.callText(step) : "";
-    this.caption.textContent = step ? LoopView.caption(step) : "Nothing has happened yet.";
+    this.caption.replaceChildren(...LoopView.sentence(step ? LoopView.caption(step) : "Nothing has happened yet."));
     this.scrubber.max = Math.max(0, steps.length - 1);
     this.scrubber.value = this.index;
     this.position.textContent = `${steps.length && this.index + 1} of ${steps.length}`;
@@ -100,15 +100,16 @@ class LoopPlayer {
   }
 
   question({ question, answers, right }) {
-    const { h } = LoopView;
+    const { h, sentence } = LoopView;
     const verdict = h("p", { "aria-live": "polite" });
     const answer = (chosen) => {
-      verdict.textContent = chosen === right ? "Right. Forward shows it." : `No: ${answers[right]}. Forward shows it.`;
+      const outcome = chosen === right ? "Right" : `No: ${answers[right]}`;
+      verdict.replaceChildren(...sentence(`${outcome}. Forward shows it.`));
       this.forward.focus();
     };
-    const buttons = answers.map((text, i) => h("button", { type: "button", click: () => answer(i) }, text));
+    const buttons = answers.map((text, i) => h("button", { type: "button", click: () => answer(i) }, sentence(text)));
     const lead = h("strong", {}, "What happens next? ");
-    this.ask.replaceChildren(h("p", {}, lead, question), h("div", {}, buttons), verdict);
+    this.ask.replaceChildren(h("p", {}, lead, sentence(question)), h("div", {}, buttons), verdict);
     this.ask.hidden = false;
     this.ask.focus({ preventScroll: true });
   }

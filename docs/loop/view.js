@@ -18,6 +18,11 @@ const LoopView = (() => {
     return element;
   }
 
+  /** A sentence in which code is between backticks. */
+  function sentence(text) {
+    return text.split("`").map((part, i) => (i % 2 ? h("code", {}, part) : part));
+  }
+
   /** The step on one line, a system call much as `strace` shows it. */
   function callText(step) {
     const times = step.times ? ` × ${number(step.times)}` : "";
@@ -71,30 +76,36 @@ const LoopView = (() => {
   /** One sentence about the step: its own, or one that fits every such step. */
   function caption(step) {
     if (step.caption) return step.caption;
-    const sentence = step.does ? CLIENT_STEPS[step.does](step.actor, step) : CALLS[step.call ?? "print"](step);
-    return sentence[0].toUpperCase() + sentence.slice(1);
+    const text = step.does ? CLIENT_STEPS[step.does](step.actor, step) : CALLS[step.call ?? "print"](step);
+    return text[0].toUpperCase() + text.slice(1);
   }
 
   // Clients
 
-  /** What a client has done up to a step, newest last. */
-  function clientHistory(name, steps) {
-    const own = steps.filter(({ actor }) => actor === name);
-    const said = own.filter(({ does }) => does === "sends" || does === "receives");
-    const last = own.filter(({ does }) => does !== "sends" && does !== "receives").at(-1);
-    return { said: said.slice(-4), last: last?.does, isNow: own.includes(steps.at(-1)) };
+  const STATES = { connects: "connected", reads: "connected", leaves: "gone", "stops reading": "not reading" };
+
+  function clientState(name, own, steps) {
+    const last = own.findLast(({ does }) => does !== "sends" && does !== "receives")?.does;
+    if (!last) return "not here yet";
+    // As in a transcript: the server has closed the connection.
+    if (last !== "leaves" && steps.some(({ call, on }) => call === "close" && on === name)) return "closed";
+    // A client that has stopped can only receive by reading again.
+    const readsAgain = last === "stops reading" && own.findLast(({ does }) => does !== "sends").does === "receives";
+    if (readsAgain) return "connected";
+    return STATES[last] ?? last;
   }
 
+  /** What a client has done up to the last of `steps`, newest last. */
   function clientCard(name, steps) {
-    const { said, last, isNow } = clientHistory(name, steps);
-    const states = { connects: "connected", reads: "connected", leaves: "gone", "stops reading": "not reading" };
-    const state = last ? (states[last] ?? last) : "not here yet";
+    const own = steps.filter(({ actor }) => actor === name);
+    const said = own.filter(({ does }) => does === "sends" || does === "receives").slice(-4);
+    const isNow = own.includes(steps.at(-1));
     const lines = said.map(({ does, bytes: size, text = "" }) => {
       const what = text.length < 28 && size === text.length ? JSON.stringify(text).slice(1, -1) : bytes(size);
       return h("li", {}, `${does === "sends" ? ">" : "<"} ${what}`);
     });
     return h("div", { class: isNow ? "loop-card loop-now" : "loop-card", "data-client": name },
-      h("p", {}, h("strong", {}, name), ` ${state}`), h("ul", { class: "loop-said" }, lines));
+      h("p", {}, h("strong", {}, name), ` ${clientState(name, own, steps)}`), h("ul", { class: "loop-said" }, lines));
   }
 
   // Kernel
@@ -188,5 +199,5 @@ const LoopView = (() => {
     };
   }
 
-  return { h, callText, caption, columns, sourcePane, markLine };
+  return { h, sentence, callText, caption, columns, sourcePane, markLine };
 })();

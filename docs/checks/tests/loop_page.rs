@@ -1,4 +1,4 @@
-//! The players in the book show every recorded trace, and show it right.
+//! The players in the book show every recorded trace, and show it right. Every page fits its screen.
 
 #![allow(
     clippy::expect_used,
@@ -38,7 +38,7 @@ fn each_player_has_what_it_needs() {
 
 /// In a browser, with `TESTKIT_STRICT` set, as in CI. `loop_page.py` describes what it does.
 #[test]
-fn the_players_show_the_traces() {
+fn the_book_is_right_in_a_browser() {
     if !is_strict() {
         return;
     }
