@@ -11,6 +11,9 @@ const WIDTH: usize = 390;
 /// From one client's lane to the next, and twice from the edge to the first.
 const CLIENT: usize = 58;
 
+/// The same if there are many, in a picture without times: a name of five letters has room.
+const NARROW: usize = 39;
+
 /// The places of these two lanes next to those of two clients.
 const KERNEL: usize = 210;
 const SERVER: usize = 340;
@@ -70,13 +73,13 @@ pub struct Lanes<'a> {
 }
 
 impl<'a> Lanes<'a> {
-    /// A picture that fits a phone. The more clients there are, the closer are their lanes.
+    /// A picture that fits a phone, if there are at most three clients.
     #[must_use]
     pub fn new(clients: &'a [String]) -> Lanes<'a> {
         Lanes {
             clients,
             left: 0,
-            span: 2 * CLIENT,
+            span: (clients.len() * NARROW).max(2 * CLIENT),
             y: 4 * LINE,
             body: String::new(),
         }

@@ -131,14 +131,12 @@ for (const table of document.querySelectorAll('main .table-wrapper table')) {
 return problems;
 """
 
-# Pictures that are missing, or whose alternative text or caption is. A sentence above that ends in a colon will do
-# as a caption. mdBook has each picture a second time, to zoom in.
+# Pictures that are missing, or whose alternative text or caption is. mdBook has each picture a second time, to zoom in.
 PICTURES = """
 function isCaptioned(image) {
   const figure = image.closest('figure');
   if (figure) return figure.querySelector('figcaption')?.textContent.trim();
-  const place = image.closest('p');
-  return place.matches('p:has(+ p > em:only-child)') || place.previousElementSibling.textContent.endsWith(':');
+  return image.closest('p').matches('p:has(+ p > em:only-child)');
 }
 return [...document.querySelectorAll('main img:not(.img-wrapper img)')].flatMap((image) => {
   const lacks = {
