@@ -46,7 +46,7 @@ pub(crate) const INDENT: &str = "            ";
 const FLOOD: usize = 50_000;
 
 /// How a failure describes a server that has not ended.
-const RUNS: &str = "still runs";
+pub(crate) const RUNS: &str = "still runs";
 
 /// What kind of event this is, by its mark in the log.
 #[derive(Clone, Copy, PartialEq)]
@@ -366,13 +366,12 @@ impl Log {
     /// it (`WNOWAIT`, waitid(2)).
     pub(crate) fn fate(&self) -> String {
         let (has_ended, status) = self.wait_for_end();
-        let status = status.map(|status| (status.exit_status(), status.terminating_signal()));
-        match status {
-            _ if !has_ended => RUNS.to_owned(),
-            Some((Some(code), _)) => format!("has ended, exit status {code}"),
-            Some((_, Some(signal))) => format!("has ended, by signal {signal}"),
-            _ => "has ended".to_owned(),
+        if !has_ended {
+            return RUNS.to_owned();
         }
+        let end = status.map(|status| (status.exit_status(), status.terminating_signal()));
+        let (code, signal) = end.unwrap_or_default();
+        describe_end(code, signal)
     }
 
     /// Whether the server has ended, and the signal that has ended it.
@@ -405,6 +404,15 @@ impl Log {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Poisoned only if a test failed while it held the lock; what was logged is still true.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a process has ended, by its exit status or a signal.
+pub(crate) fn describe_end(code: Option<i32>, signal: Option<i32>) -> String {
+    match (code, signal) {
+        (Some(code), _) => format!("has ended, exit status {code}"),
+        (None, Some(signal)) => format!("has ended, by signal {signal}"),
+        (None, None) => "has ended".to_owned(),
     }
 }
 

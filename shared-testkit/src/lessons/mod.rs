@@ -8,6 +8,7 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::{Cell, RefCell};
 use std::env;
 use std::panic::{self, PanicHookInfo};
+use std::process::Output;
 use std::sync::{Arc, Once, Weak};
 use std::thread;
 
@@ -74,17 +75,13 @@ fn report(info: &PanicHookInfo) {
         text.unwrap_or("(no text)")
     );
     match LOG.with_borrow(Weak::upgrade) {
-        Some(log) if log.was_shown() => {
-            // By a thread of the test's, perhaps, which has no name and so no lesson.
-            if !text.is_some_and(|text| text.contains(THE_TEST)) {
-                eprint!("\n{}", text_of(find(name), None, ""));
-            }
-        }
-        Some(log) => {
+        Some(log) if !log.was_shown() => {
             let lesson = explain(&log, text.unwrap_or_default(), Talk::Silent);
             eprintln!("\n{lesson}\n{}", log.show());
         }
-        None => eprint!("\n{}", text_of(find(name), None, "")),
+        _ if text.is_some_and(|text| text.contains(THE_TEST)) => {}
+        // A thread of the test's may have failed, which has no name and so no lesson.
+        _ => eprint!("\n{}", text_of(find(name), None, "")),
     }
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
@@ -115,17 +112,29 @@ pub(crate) fn fail_in_talk(
     );
 }
 
+/// Fails the test of a program that was to refuse its arguments, with an error that has these words.
+#[track_caller]
+pub(crate) fn fail_refusal(output: &Output, words: &[&str]) -> ! {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let first = stderr.lines().next().unwrap_or("nothing on stderr");
+    let lesson = lesson_of(&Evidence::of_refusal(output, words));
+    panic!(
+        "the program did not end with a clear error\n  expected: exit status 1 and `Error: …` on \
+         stderr, with {words:?}\n  received: {}, {first}\n\n{lesson}",
+        output.status
+    );
+}
+
 /// What the test checks, the cause that was seen or what it often is, where to read on, and where
 /// the server is.
 fn explain(log: &Log, expected: &str, talk: Talk) -> String {
-    let evidence = Evidence::collect(log, IS_STARTING.get(), expected, talk);
+    lesson_of(&Evidence::collect(log, IS_STARTING.get(), expected, talk))
+}
+
+fn lesson_of(evidence: &Evidence) -> String {
     let thread = thread::current();
     let lesson = thread.name().and_then(find);
-    text_of(
-        lesson,
-        rules::first(&evidence),
-        &evidence.whereabouts(&log.fate()),
-    )
+    text_of(lesson, rules::first(evidence), &evidence.whereabouts())
 }
 
 fn find(test: &str) -> Option<&'static Lesson> {
