@@ -42,8 +42,11 @@ const LAST_MOMENT: Duration = Duration::from_secs(5);
 /// The indentation of a further line of what was expected or received.
 pub(crate) const INDENT: &str = "            ";
 
-/// How often the same line in a row is a flood: it says all that it can say.
-const FLOOD: usize = 50_000;
+/// So many lines that no action of the test's explains are a flood, whatever they say.
+const FLOOD: usize = 100_000;
+
+/// How many lines one action explains. One after which megabytes flow may cause more.
+const EXPLAINED: usize = 100;
 
 /// How a failure describes a server that has not ended.
 pub(crate) const RUNS: &str = "still runs";
@@ -85,8 +88,8 @@ struct State {
     address: Option<SocketAddr>,
     /// Each client with its address and what it has sent.
     peers: Vec<(String, SocketAddr, Vec<u8>)>,
-    /// How often the server's last line has come in a row.
-    repeated: usize,
+    /// How many lines the server has printed that no action of the test's explains.
+    unexplained: usize,
 }
 
 /// One log for a server and all its clients.
@@ -114,14 +117,18 @@ impl Log {
                 shown: false,
                 address: None,
                 peers: Vec::new(),
-                repeated: 0,
+                unexplained: 0,
             }),
             changed: Condvar::new(),
         }
     }
 
     pub(crate) fn add(&self, who: &str, kind: Kind, text: impl Into<String>) {
-        self.add_to(&mut self.lock(), who, kind, text.into());
+        let mut state = self.lock();
+        if who != SERVER || kind == Kind::Done {
+            state.unexplained = state.unexplained.saturating_sub(EXPLAINED);
+        }
+        self.add_to(&mut state, who, kind, text.into());
         self.changed.notify_all();
     }
 
@@ -167,17 +174,17 @@ impl Log {
         self.lock().peers.clone()
     }
 
-    /// Whether the server prints the same line without end.
+    /// Whether the server prints without end.
     pub(crate) fn is_flooding(&self) -> bool {
-        self.lock().repeated >= FLOOD
+        self.lock().unexplained >= FLOOD
     }
 
-    /// How many lines the server has printed, and how often the last one came again in a row.
+    /// How many lines the server has printed, and how many of them no action of the test's explains.
     pub(crate) fn printed(&self) -> (usize, usize) {
         let state = self.lock();
         let is_printed = |event: &&Event| [Kind::Stdout, Kind::Stderr].contains(&event.kind);
         let count = state.events.iter().filter(is_printed).count();
-        (count, state.repeated)
+        (count, state.unexplained)
     }
 
     fn add_to(&self, state: &mut State, who: &str, kind: Kind, text: String) {
@@ -236,13 +243,9 @@ impl Log {
             partial.extend(piece);
             if let Some(line) = partial.strip_suffix(b"\n") {
                 let text = String::from_utf8_lossy(line).into_owned();
-                let last = state.events.last().map(|event| &event.text);
-                state.repeated = if last == Some(&text) {
-                    state.repeated + 1
-                } else {
-                    0
-                };
-                if state.repeated < FLOOD {
+                state.unexplained += 1;
+                // What comes after these says nothing new, and would fill the memory.
+                if state.unexplained < FLOOD {
                     self.add_to(&mut state, SERVER, kind, text);
                 }
                 partial.clear();
@@ -299,7 +302,7 @@ impl Log {
             from += events.len();
 
             let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() || state.open_pipes == 0 || state.repeated >= FLOOD {
+            if left.is_zero() || state.open_pipes == 0 || state.unexplained >= FLOOD {
                 return None;
             }
             state = self

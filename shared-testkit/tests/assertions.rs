@@ -453,6 +453,14 @@ fn a_server_that_spins() {
     );
 }
 
+/// What a server prints without end does not fill the memory, whatever it is.
+#[test]
+fn a_server_that_prints_without_end() {
+    let server = script("exec yes \"$(printf 'one\\ntwo')\"");
+    failure(|| server.expect_line("three"));
+    assert!(server.stdout_lines().len() <= 100_000);
+}
+
 #[test]
 fn a_dropped_server_is_killed() {
     let server = script(&format!("echo $$; {WAIT}"));
