@@ -34,7 +34,7 @@ const SHOWN_BYTES: usize = 36;
 const LAST_WORDS: usize = 3;
 
 /// How long a failure waits for the end of a server whose connections may have closed just now.
-const MOMENT: Duration = Duration::from_millis(20);
+const MOMENT: Duration = Duration::from_millis(100);
 
 /// How long it waits if the server has closed its pipes: then the end is near, even on a busy machine.
 const LAST_MOMENT: Duration = Duration::from_secs(5);

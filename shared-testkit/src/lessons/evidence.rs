@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use procfs::net::{TcpNetEntry, TcpState};
-use procfs::process::{FDInfo, FDTarget};
+use procfs::process::{FDInfo, FDTarget, LimitValue, Process};
 
 use crate::env::SERVER_ADDR;
 use crate::lines::{ACCEPTED, REGISTERED};
@@ -188,6 +188,8 @@ pub(crate) struct Peer {
     pub sent: Vec<u8>,
     /// `None` if the server has not accepted it, or has closed it.
     pub socket: Option<Socket>,
+    /// The server has closed the connection, and the client has not.
+    pub is_closed_first: bool,
 }
 
 /// Everything that a rule may look at.
@@ -217,6 +219,8 @@ pub(crate) struct Evidence {
     pub repeats: bool,
     pub listener: Option<Socket>,
     pub peers: Vec<Peer>,
+    /// It has as many descriptors as it may have.
+    pub is_at_limit: bool,
     /// Descriptors of connections that are over.
     pub dead_sockets: usize,
     pub expected: String,
@@ -279,12 +283,11 @@ impl Evidence {
     fn add_peers(&mut self, log: &Log) {
         for (name, address, sent) in log.peers() {
             let token = self.token_of(address);
-            let socket = None;
             self.peers.push(Peer {
                 name,
                 token,
                 sent,
-                socket,
+                ..Peer::default()
             });
         }
     }
@@ -301,6 +304,10 @@ impl Evidence {
         self.threads = process::threads(log.server());
         let server = log.address();
         let descriptors = process::try_descriptors(log.server());
+        let limits = Process::new(log.server().as_raw_pid()).and_then(|process| process.limits());
+        let limit = limits.map(|limits| limits.max_open_files.soft_limit);
+        let is_reached = |limit: LimitValue| matches!(limit, LimitValue::Value(n) if n <= descriptors.len() as u64);
+        self.is_at_limit = limit.is_ok_and(is_reached);
         let table = socket::table(server.unwrap_or(ANY));
         let epoll = epoll::registered(log.server(), &descriptors);
         let look = |entry: &TcpNetEntry| {
@@ -321,6 +328,8 @@ impl Evidence {
         for (peer, (_, address, _)) in self.peers.iter_mut().zip(log.peers()) {
             let ends = table.iter().filter(|entry| entry.remote_address == address);
             peer.socket = ends.filter(|entry| entry.inode != 0).find_map(look);
+            let mut own = table.iter().filter(|entry| entry.local_address == address);
+            peer.is_closed_first = own.any(|entry| entry.state == TcpState::CloseWait);
         }
         let is_known = |fd: i32| {
             let target = descriptors.iter().find(|d| d.fd == fd);

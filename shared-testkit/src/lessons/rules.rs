@@ -66,6 +66,9 @@ const RULES: &[Rule] = &[
     ("address-ignored", |e| when(e.wants_free_port && (e.is_starting && e.ended_with(&["in use"]) || e.listens_at_default)),
         "The server was to listen on port 0, a free port, but used another one: its argument is ignored.",
         (START_PAGE, "Run a chapter's tests against it")),
+    ("not-ipv6", |e| when(e.expected.contains("[::1]") && e.stderr.iter().chain(&e.stdout).any(|line| line.starts_with("Listening on 127."))),
+        "The server was to listen on [::1], an address of IPv6, and listens on 127.0.0.1. The port follows the last colon.",
+        (ACCEPT, "Start, or say why not")),
     ("eintr", |e| when(e.ended_with(&["interrupted", "eintr", "os error 4)"])),
         "The server ended because a signal interrupted a call (EINTR). Make the call again.",
         (ACCEPT, "A signal is not an error")),
@@ -146,6 +149,9 @@ const RULES: &[Rule] = &[
         (ACCEPT, "Accept until WouldBlock")),
 
     // What it counts and sends.
+    ("error-counted", |e| when(e.stdout.iter().any(|line| line.starts_with("Wrote -1 bytes"))),
+        "The server printed `Wrote -1 bytes`: a write failed, and its result was taken for a count. At EAGAIN, keep the bytes in a queue until the socket has room.",
+        (WRITE, "A write takes what fits")),
     ("shared-buffer", |e| clients(e, has_more_than_sent),
         "The server broadcast more bytes from {} than that client has sent, and not more than all clients together: their unfinished lines share a buffer. Give each client its own.",
         (BROADCAST, "A stream has no messages")),
@@ -165,20 +171,32 @@ const RULES: &[Rule] = &[
         "The server broadcast bytes of {} up to a place where no line ends. Keep them until their newline arrives.",
         (BROADCAST, "A stream has no messages")),
 
+    ("closed-too-early", |e| if e.listener.is_some() { closed_too_early(e) } else { None },
+        "The server closed {}, which is still connected. Only a read of 0 bytes is end of file; -1 with EAGAIN (`WouldBlock`) is not. And a stream that is dropped is closed.",
+        (BROADCAST, "Read until WouldBlock")),
     ("not-closed", said_goodbye_twice,
         "The server reported {} as disconnected more than once: it is still registered. Remove the client from the map and from epoll, and close it.",
         (BROADCAST, "One way out")),
 
     // It sleeps, and something is left to do.
+    ("after-an-error", |e| if e.is_asleep() || e.has_ended { injected(e) } else { None },
+        "The test made {}, and the server did not go on as it should. After EINTR, make the call again; after ECONNABORTED, accept the next connection; after any other error, close that client.",
+        (ACCEPT, "Accept until WouldBlock")),
+    ("error-not-reported", |e| unreported(e).filter(|_| !e.has_ended),
+        "The server closed the client, but no line on stderr begins with {}. Report the error there.",
+        (BROADCAST, "One way out")),
     ("not-closed", |e| if e.is_asleep() { client(e, |p, s| s.has_ended && says_goodbye(e, p) && s.unread == 0 && !s.wants_to_write() && s.unsent == 0 && has_everything(e, p)) } else { None },
         "The server has read the end of file of {} and sleeps, but the socket is still open. Remove the client from the map and from epoll, and close it.",
         (BROADCAST, "One way out")),
-    ("no-accept-after-emfile", |e| when(pending(e) && e.stderr.iter().any(|line| line.to_lowercase().contains("too many open files"))),
-        "Connections are pending and the server sleeps, after accept had failed with EMFILE: that event is spent. Call accept again when a client disconnects.",
+    ("no-accept-after-emfile", |e| when(pending(e) && (e.is_at_limit || e.stderr.iter().any(|line| line.to_lowercase().contains("too many open files")))),
+        "Connections are pending and the server sleeps, after accept had failed with EMFILE: that event is spent. Print `Failed to accept: ` and the error, and call accept again when a client disconnects.",
         (BROADCAST, "When descriptors run out")),
     ("accept-until-would-block", |e| when(pending(e)),
         "Connections are pending, and the server sleeps in epoll_wait: one event covers all of them. Accept until WouldBlock.",
         (ACCEPT, "Accept until WouldBlock")),
+    ("waits-for-reader", |e| if e.is_asleep() { waits_for_reader(e) } else { None },
+        "The server does not read {} while another client's socket is full: it waits in a write to that client. Queue the bytes until that socket has room.",
+        (WRITE, "A write takes what fits")),
     ("read-until-would-block", |e| if e.is_asleep() { client(e, |p, s| s.unread > 0 && has_read(e, p)) } else { None },
         "Bytes or the end of file of {} are unread, and the server sleeps in epoll_wait: one event covers all of them. Read until WouldBlock.",
         (BROADCAST, "Read until WouldBlock")),
@@ -205,6 +223,12 @@ const RULES: &[Rule] = &[
         (BROADCAST, "A stream has no messages")),
     ("fragment-lost", |e| if e.is_asleep() { clients(e, fragment_lost) } else { None },
         "All bytes of {} were read and fewer were broadcast than the complete lines have: what followed the last newline of a read was lost. Keep it for the next read.",
+        (BROADCAST, "A stream has no messages")),
+    ("half-line-not-kept", |e| if e.is_asleep() && e.expected.starts_with("| Buffering") { clients(e, has_silent_half) } else { None },
+        "The server has read half a line from {}, and did not print `Buffering partial message from` and the token. Keep the bytes until their newline arrives, and print that line.",
+        (BROADCAST, "A stream has no messages")),
+    ("lines-apart", |e| clients(e, lines_apart),
+        "The lines of {} arrived together and were broadcast one by one. Broadcast everything up to the last newline at once.",
         (BROADCAST, "A stream has no messages")),
     ("order", |e| when(e.talk == Talk::Order || came_too_early(e)),
         "Lines came in another order. Add new lines at the end of the queue, behind those that wait.",
@@ -344,9 +368,42 @@ fn has_read(e: &Evidence, peer: &Peer) -> bool {
     let Some(token) = &peer.token else {
         return false;
     };
-    e.stdout
-        .iter()
-        .any(|line| line.ends_with(token) && !line.starts_with(REGISTERED))
+    e.stdout.iter().any(|line| {
+        line.ends_with(token) && !line.starts_with(REGISTERED) && !line.starts_with("Client event")
+    })
+}
+
+/// A system call that the test has made fail, as strace prints it.
+fn injected(e: &Evidence) -> Option<String> {
+    let mut lines = e.stderr.iter();
+    let line = lines.find(|line| line.ends_with("(INJECTED)"))?;
+    let (call, result) = (line.split('(').next()?, line.split("= -1 ").nth(1)?);
+    let (call, error) = (call.split(' ').next_back()?, result.split(' ').next()?);
+    Some(format!("{call} fail with {error}"))
+}
+
+/// The beginning of a line about a client's error that was expected.
+fn unreported(e: &Evidence) -> Option<String> {
+    let beginning = e.expected.strip_prefix("! ")?.split('"').nth(1)?;
+    let errors = ["Read error from ", "Write error for "];
+    let is_about_client = errors.iter().any(|error| beginning.starts_with(error));
+    is_about_client.then(|| format!("{beginning:?}"))
+}
+
+/// A registered client whose connection the server has closed without a reported error.
+fn closed_too_early(e: &Evidence) -> Option<String> {
+    let is_silent = |token: &String| !e.stderr.iter().any(|line| line.contains(token));
+    let mut peers = e.peers.iter().filter(|peer| peer.is_closed_first);
+    let peer = peers.find(|peer| peer.token.as_ref().is_some_and(is_silent))?;
+    Some(peer.name.clone())
+}
+
+/// A client that is not read, is registered for WRITABLE with nothing to be written, and another one's
+/// socket is full: so a library does it that waits for each client apart (Go's net).
+fn waits_for_reader(e: &Evidence) -> Option<String> {
+    let is_held_up = |p: &Peer, s: &Socket| s.unread > 0 && s.wants_to_write() && due(e, p) == 0;
+    let is_full = e.open().any(|(_, socket)| socket.unsent > 0);
+    client(e, |peer, socket| is_full && is_held_up(peer, socket))
 }
 
 /// WRITABLE is on, and the socket has room.
@@ -443,7 +500,12 @@ fn newline_not_counted(e: &Evidence, peer: &Peer) -> bool {
             return false;
         };
         at += end;
-        end - lines == count
+        // The carriage return may have gone with the newline.
+        let returns = rest[..end]
+            .windows(2)
+            .filter(|pair| pair == b"\r\n")
+            .count();
+        end - lines == count || end - lines - returns == count
     };
     if counts.is_empty() || !counts.iter().all(misses_newlines) {
         return false;
@@ -557,6 +619,26 @@ fn has_half_line(e: &Evidence, peer: &Peer) -> bool {
         .is_some_and(|place| Some(place) == e.last("", token))
 }
 
+/// The bytes after the last newline were read, and no line says so.
+fn has_silent_half(e: &Evidence, peer: &Peer) -> bool {
+    let is_read = peer
+        .socket
+        .as_ref()
+        .is_some_and(|socket| socket.unread == 0);
+    let is_said = e.stdout.iter().any(|line| line.starts_with("Buffering"));
+    is_read && !is_said && complete(peer).len() < peer.sent.len()
+}
+
+/// As many bytes were broadcast as were expected in one go.
+fn lines_apart(e: &Evidence, peer: &Peer) -> bool {
+    let Some(token) = &peer.token else {
+        return false;
+    };
+    let counts = e.broadcasts_from(peer);
+    let sum: usize = counts.iter().sum();
+    counts.len() > 1 && e.expected == format!("| Broadcast {sum} bytes from {token}")
+}
+
 fn fragment_lost(e: &Evidence, peer: &Peer) -> bool {
     let is_read = peer.socket.as_ref().is_none_or(|socket| socket.unread == 0);
     let sum = e.broadcasts_from(peer).iter().sum::<usize>();
@@ -585,6 +667,7 @@ mod tests {
             token: Some("Token(1)".to_owned()),
             sent: b"Hello\n".to_vec(),
             socket: Some(socket),
+            ..Peer::default()
         };
         let mut evidence = Evidence {
             wants_free_port: true,
@@ -658,6 +741,7 @@ mod tests {
         ("error-text", |e| end_early(e, "bind: 8081 is in use")),
         ("error-names-nothing", |e| end_early(e, "Error: in use")),
         ("address-ignored", |e| e.listens_at_default = true),
+        ("not-ipv6", |e| { e.expected = "[::1]:".to_owned(); fail(e, "Listening on 127.0.0.1:9"); }),
         ("eintr", |e| end(e, "Error: Interrupted system call")),
         ("emfile", |e| end(e, "Error: Too many open files")),
         ("sigpipe", |e| e.is_killed_by = Some(libc::SIGPIPE)),
@@ -681,16 +765,21 @@ mod tests {
         ("writable-left-on", |e| { e.spins = true; socket(e).interest = Some(BOTH); }),
         ("long-line-costs", |e| { e.spins = true; e.used = Duration::from_secs(1); is_sent(e, &[0; 2 << 20]); socket(e).unread = 7; }),
         ("spins-at-would-block", |e| { e.spins = true; say(e, &[BROADCAST_6]); }),
+        ("error-counted", |e| say(e, &["Wrote -1 bytes to Token(1)"])),
         ("shared-buffer", |e| { say(e, &["Broadcast 9 bytes from Token(1)"]); e.peers.push(Peer { sent: b"and".to_vec(), ..Peer::default() }); }),
         ("newline-not-counted", |e| say(e, &["Broadcast 5 bytes from Token(1)", "Wrote 6 bytes to Token(2)"])),
         ("white-space-trimmed", |e| e.talk = Talk::Trimmed),
         ("not-text", |e| e.talk = Talk::Replaced),
         ("echo", |e| say(e, &[BROADCAST_6, "Wrote 6 bytes to Token(1)"])),
         ("half-line-broadcast", |e| { is_sent(e, b"Hello\nwor"); say(e, &["Broadcast 9 bytes from Token(1)"]); }),
+        ("closed-too-early", |e| e.peers[0].is_closed_first = true),
         ("not-closed", |e| say(e, &[GOODBYE, GOODBYE])),
+        ("after-an-error", |e| fail(e, "[pid 7] accept4(4, 0x7f, [16]) = -1 EINTR (Interrupted system call) (INJECTED)")),
+        ("error-not-reported", |e| e.expected = "! a line, where line.starts_with(\"Read error from Token(1): \")".to_owned()),
         ("not-closed", |e| { socket(e).has_ended = true; say(e, &[GOODBYE]); }),
         ("no-accept-after-emfile", |e| { e.listener.as_mut().unwrap().unread = 1; fail(e, "Failed to accept: Too many open files"); }),
         ("accept-until-would-block", |e| e.listener.as_mut().unwrap().unread = 1),
+        ("waits-for-reader", |e| { *socket(e) = Socket { interest: Some(BOTH), unread: 7, unsent: 7, ..Socket::default() }; }),
         ("read-until-would-block", |e| { socket(e).unread = 7; say(e, &[BROADCAST_6]); }),
         ("end-of-file-ignored", |e| socket(e).has_ended = true),
         ("not-closed", |e| e.dead_sockets = 1),
@@ -700,6 +789,8 @@ mod tests {
         ("left-out", |e| say(e, &["Broadcast 9 bytes from Token(2)"])),
         ("lines-left", |e| { is_sent(e, b"Hello\nagain\n"); say(e, &[BROADCAST_6]); }),
         ("fragment-lost", |e| { is_sent(e, b"half a line\n"); say(e, &[BROADCAST_6]); }),
+        ("half-line-not-kept", |e| { is_sent(e, b"hel"); e.expected = "| Buffering partial message".to_owned(); }),
+        ("lines-apart", |e| { is_sent(e, b"Hello\nHello\n"); say(e, &[BROADCAST_6, BROADCAST_6]); e.expected = "| Broadcast 12 bytes from Token(1)".to_owned(); }),
         ("order", |e| { e.talk = Talk::Inserted(b"Hello\n".to_vec()); say(e, &[BROADCAST_6]); }),
         ("short-write", |e| { is_sent(e, b""); say(e, &["Broadcast 9 bytes from Token(2)", "Wrote 4 bytes to Token(1)"]); }),
         ("nodelay", |e| e.expected = "TCP_NODELAY".to_owned()),
