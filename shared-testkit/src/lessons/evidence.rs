@@ -282,7 +282,8 @@ impl Evidence {
 
     fn add_peers(&mut self, log: &Log) {
         for (name, address, sent) in log.peers() {
-            let token = self.token_of(address);
+            // A flood is not logged to its end: nothing can be counted.
+            let token = self.token_of(address).filter(|_| !log.is_flooding());
             self.peers.push(Peer {
                 name,
                 token,
