@@ -25,7 +25,7 @@ const SCALE: f64 = 0.25;
 const HARDEN_SCALE: f64 = 0.6;
 
 /// When a test is killed that has not ended by itself. All start at once.
-const LIMIT: Duration = Duration::from_millis(14_500);
+const LIMIT: Duration = Duration::from_secs(14);
 
 /// What comes before a promise that is kept.
 const KEPT: &str = "  ✓ ";

@@ -89,8 +89,8 @@ const RULES: &[Rule] = &[
         (WRITE, "One event, two halves")),
 
     // Clients cannot connect.
-    ("does-not-start", |e| if e.is_starting && e.has_ended { Some(format!("{}; {}", e.fate, last_words(e))) } else { None },
-        "Before clients could connect, the server {}. Run the same command in a terminal.",
+    ("does-not-start", |e| if e.is_starting && e.has_ended { Some(format!("{}; {}", e.fate.trim_start_matches("has ended, "), last_words(e))) } else { None },
+        "The server ended before clients could connect: {}. Run the same command in a terminal.",
         (START_PAGE, "Run a chapter's tests against it")),
     ("not-announced", |e| when(e.is_starting && e.wants_free_port && e.listener.is_some()),
         "The server listens, but no line with `Listening on` and its address has come through its stdout or stderr. Print it, and flush.",
