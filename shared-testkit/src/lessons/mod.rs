@@ -19,11 +19,10 @@ use crate::log::{Kind, Log};
 
 pub use crate::lessons::table::{LESSONS, Lesson};
 
-/// The likely cause if the server of a test does not even start, and where to read on.
+/// The likely cause if no rule says why the server of a test does not start, and where to read on.
 const START: (&str, &str, &str) = (
-    "The server exits at once, or cannot parse the address that it gets; or it does not print \
-     `Listening on`, or that line is still in a buffer because it goes to a pipe: flush. If it \
-     takes no address, put the one it listens on into SERVER_ADDR.",
+    "The command cannot be started. Or the server takes no address, and listens on another one than \
+     SERVER_ADDR says.",
     "docs/src/your-own-server.md",
     "Run a chapter's tests against it",
 );

@@ -139,7 +139,7 @@ const RULES: &[Rule] = &[
         "{} is registered level-triggered, so the kernel reports it again and again. Register it edge-triggered (EPOLLET).",
         (ACCEPT, "Reported once: edge-triggered readiness")),
     ("writable-from-the-start", |e| if e.peers.iter().all(|p| p.sent.is_empty()) { client(e, |_, s| s.wants_to_write()) } else { None },
-        "{} is registered for WRITABLE although nothing was ever broadcast. Register a new client for READABLE only.",
+        "{} is registered for WRITABLE although nothing was ever broadcast. Register a new client for READABLE only. (Go's package net registers every socket so: call epoll yourself.)",
         (BROADCAST, "Interest in WRITABLE")),
     ("writable-left-on", |e| if e.spins || e.expected.contains("WRITABLE is off") { client(e, |p, s| s.wants_to_write() && s.unsent == 0 && has_everything(e, p)) } else { None },
         "{} is registered for WRITABLE although nothing is queued for it. Reregister it for READABLE only, once its queue is empty.",
