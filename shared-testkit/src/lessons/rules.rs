@@ -141,7 +141,7 @@ const RULES: &[Rule] = &[
     ("writable-from-the-start", |e| if e.peers.iter().all(|p| p.sent.is_empty()) { client(e, |_, s| s.wants_to_write()) } else { None },
         "{} is registered for WRITABLE although nothing was ever broadcast. Register a new client for READABLE only. (Go's package net registers every socket so: call epoll yourself.)",
         (BROADCAST, "Interest in WRITABLE")),
-    ("writable-left-on", |e| if e.spins || e.expected.contains("WRITABLE is off") { client(e, |p, s| s.wants_to_write() && s.unread + s.unsent == 0 && has_everything(e, p)) } else { None },
+    ("writable-left-on", |e| if e.spins || e.expected.contains("WRITABLE is off") { client(e, |p, s| s.wants_to_write() && s.unsent == 0 && has_everything(e, p)) } else { None },
         "{} is registered for WRITABLE although nothing is queued for it. Reregister it for READABLE only, once its queue is empty.",
         (WRITE, "WRITABLE only while bytes are queued")),
     ("long-line-costs", |e| if e.spins && e.used.as_secs() > 0 { client(e, |p, s| s.unread > 0 && p.sent.len() - complete(p).len() > LONG) } else { None },
