@@ -37,7 +37,7 @@ const SHOWN_BYTES: usize = 36;
 const LAST_WORDS: usize = 3;
 
 /// How long a failure waits for the end of a server whose connections may have closed just now.
-const MOMENT: Duration = Duration::from_millis(20);
+const MOMENT: Duration = Duration::from_millis(100);
 
 /// How long it waits if the server has closed its pipes: then the end is near, even on a busy machine.
 const LAST_MOMENT: Duration = Duration::from_secs(5);
@@ -45,11 +45,14 @@ const LAST_MOMENT: Duration = Duration::from_secs(5);
 /// The indentation of a further line of what was expected or received.
 pub(crate) const INDENT: &str = "            ";
 
-/// How often the same line in a row is a flood: it says all that it can say.
-const FLOOD: usize = 50_000;
+/// So many lines that no action of the test's explains are a flood, whatever they say.
+const FLOOD: usize = 100_000;
+
+/// How many lines one action explains. One after which megabytes flow may cause more.
+const EXPLAINED: usize = 100;
 
 /// How a failure describes a server that has not ended.
-const RUNS: &str = "still runs";
+pub(crate) const RUNS: &str = "still runs";
 
 /// What kind of event this is, by its mark in the log.
 #[derive(Clone, Copy, PartialEq)]
@@ -89,8 +92,8 @@ struct State {
     address: Option<SocketAddr>,
     /// Each client with its address and what it has sent.
     peers: Vec<(String, SocketAddr, Vec<u8>)>,
-    /// How often the server's last line has come in a row.
-    repeated: usize,
+    /// How many lines the server has printed that no action of the test's explains.
+    unexplained: usize,
 }
 
 /// One log for a server and all its clients.
@@ -118,14 +121,18 @@ impl Log {
                 shown: false,
                 address: None,
                 peers: Vec::new(),
-                repeated: 0,
+                unexplained: 0,
             }),
             changed: Condvar::new(),
         }
     }
 
     pub(crate) fn add(&self, who: &str, kind: Kind, text: impl Into<String>) {
-        self.add_to(&mut self.lock(), who, kind, text.into());
+        let mut state = self.lock();
+        if who != SERVER || kind == Kind::Done {
+            state.unexplained = state.unexplained.saturating_sub(EXPLAINED);
+        }
+        self.add_to(&mut state, who, kind, text.into());
         self.changed.notify_all();
     }
 
@@ -171,17 +178,17 @@ impl Log {
         self.lock().peers.clone()
     }
 
-    /// Whether the server prints the same line without end.
+    /// Whether the server prints without end.
     pub(crate) fn is_flooding(&self) -> bool {
-        self.lock().repeated >= FLOOD
+        self.lock().unexplained >= FLOOD
     }
 
-    /// How many lines the server has printed, and how often the last one came again in a row.
+    /// How many lines the server has printed, and how many of them no action of the test's explains.
     pub(crate) fn printed(&self) -> (usize, usize) {
         let state = self.lock();
         let is_printed = |event: &&Event| [Kind::Stdout, Kind::Stderr].contains(&event.kind);
         let count = state.events.iter().filter(is_printed).count();
-        (count, state.repeated)
+        (count, state.unexplained)
     }
 
     fn add_to(&self, state: &mut State, who: &str, kind: Kind, text: String) {
@@ -240,13 +247,9 @@ impl Log {
             partial.extend(piece);
             if let Some(line) = partial.strip_suffix(b"\n") {
                 let text = String::from_utf8_lossy(line).into_owned();
-                let last = state.events.last().map(|event| &event.text);
-                state.repeated = if last == Some(&text) {
-                    state.repeated + 1
-                } else {
-                    0
-                };
-                if state.repeated < FLOOD {
+                state.unexplained += 1;
+                // What comes after these says nothing new, and would fill the memory.
+                if state.unexplained < FLOOD {
                     self.add_to(&mut state, SERVER, kind, text);
                 }
                 partial.clear();
@@ -303,7 +306,7 @@ impl Log {
             from += events.len();
 
             let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() || state.open_pipes == 0 || state.repeated >= FLOOD {
+            if left.is_zero() || state.open_pipes == 0 || state.unexplained >= FLOOD {
                 return None;
             }
             state = self
@@ -377,13 +380,12 @@ impl Log {
     /// it (`WNOWAIT`, waitid(2)).
     pub(crate) fn fate(&self) -> String {
         let (has_ended, status) = self.wait_for_end();
-        let status = status.map(|status| (status.exit_status(), status.terminating_signal()));
-        match status {
-            _ if !has_ended => RUNS.to_owned(),
-            Some((Some(code), _)) => format!("has ended, exit status {code}"),
-            Some((_, Some(signal))) => format!("has ended, by signal {signal}"),
-            _ => "has ended".to_owned(),
+        if !has_ended {
+            return RUNS.to_owned();
         }
+        let end = status.map(|status| (status.exit_status(), status.terminating_signal()));
+        let (code, signal) = end.unwrap_or_default();
+        describe_end(code, signal)
     }
 
     /// Whether the server has ended, and the signal that has ended it.
@@ -416,6 +418,15 @@ impl Log {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Poisoned only if a test failed while it held the lock; what was logged is still true.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a process has ended, by its exit status or a signal.
+pub(crate) fn describe_end(code: Option<i32>, signal: Option<i32>) -> String {
+    match (code, signal) {
+        (Some(code), _) => format!("has ended, exit status {code}"),
+        (None, Some(signal)) => format!("has ended, by signal {signal}"),
+        (None, None) => "has ended".to_owned(),
     }
 }
 

@@ -15,9 +15,10 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use shared_testkit::behaviour::start;
 use shared_testkit::predicates::prelude::predicate::str::contains;
 use shared_testkit::predicates::str::starts_with;
-use shared_testkit::{Client, Server, assert_cmd, run_to_exit};
+use shared_testkit::{Client, Program, Server, assert_cmd, run_to_exit};
 
 const DEADLINE_SCALE: &str = "TESTKIT_DEADLINE_SCALE";
 
@@ -408,8 +409,20 @@ fn a_server_that_ends_instead_of_listening() {
     });
     assert_has(
         &message,
-        &["did not report where it listens", "! no such luck"],
+        &[
+            "did not report where it listens",
+            "! no such luck",
+            "[does-not-start]",
+        ],
     );
+}
+
+#[test]
+fn a_program_that_does_not_refuse_its_arguments() {
+    for (program, rule) in [("true", "[exit-status]"), ("false", "[error-text]")] {
+        let message = failure(|| start::refuses_a_second_argument(Program::from(program)));
+        assert_has(&message, &["did not end with a clear error", rule]);
+    }
 }
 
 #[test]
@@ -438,6 +451,14 @@ fn a_server_that_spins() {
         &message,
         &["the server does not sleep", "asleep 0 times of 50"],
     );
+}
+
+/// What a server prints without end does not fill the memory, whatever it is.
+#[test]
+fn a_server_that_prints_without_end() {
+    let server = script("exec yes \"$(printf 'one\\ntwo')\"");
+    failure(|| server.expect_line("three"));
+    assert!(server.stdout_lines().len() <= 100_000);
 }
 
 #[test]

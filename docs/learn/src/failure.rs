@@ -7,6 +7,8 @@ use shared_testkit::Lesson;
 /// A test that failed.
 pub(crate) struct Failure<'a> {
     pub promise: &'a str,
+    /// Whether the chapter's text promises it, not only the page of departures.
+    is_of_chapter: bool,
     /// The symptom, the paragraphs and the timeline.
     pub text: &'a str,
     /// What was seen to be wrong.
@@ -26,12 +28,13 @@ pub(crate) struct First<'a> {
 }
 
 impl<'a> Failure<'a> {
-    pub(crate) fn new(lesson: &'a Lesson, output: &'a str) -> Failure<'a> {
+    pub(crate) fn new(lesson: &'a Lesson, is_of_chapter: bool, output: &'a str) -> Failure<'a> {
         let text = from_symptom(output);
         let cause = paragraph(text, "cause");
         let (cause, rule) = cause.map_or((None, None), split_rule);
         Failure {
             promise: lesson.checks,
+            is_of_chapter,
             text,
             cause,
             rule,
@@ -50,8 +53,8 @@ impl<'a> Failure<'a> {
     }
 }
 
-/// The first failure with the most common cause. A failure without a rule explains only itself; one
-/// without a cause comes after all others.
+/// The first failure with the most common cause, the departures last. A failure without a rule
+/// explains only itself; one without a cause comes after all others.
 ///
 /// `failures` are in the order of the chapter.
 pub(crate) fn first<'a>(failures: &'a [Failure<'a>]) -> Option<First<'a>> {
@@ -62,7 +65,10 @@ pub(crate) fn first<'a>(failures: &'a [Failure<'a>]) -> Option<First<'a>> {
             .count(),
         None => 1,
     };
-    let rank = |failure: &Failure| (failure.cause.is_some(), explains(failure));
+    let rank = |failure: &Failure| {
+        let has_cause = failure.cause.is_some();
+        (has_cause, failure.is_of_chapter, explains(failure))
+    };
     // Of equal ones, `max_by_key` returns the last.
     let failure = failures.iter().rev().max_by_key(|failure| rank(failure))?;
     let explains = explains(failure);
@@ -134,7 +140,7 @@ what happened, in milliseconds since the start:
     #[test]
     fn a_cause_is_one_line_without_its_rule() {
         let lesson = lesson("half a line waits");
-        let failure = Failure::new(&lesson, CAUSE);
+        let failure = Failure::new(&lesson, true, CAUSE);
         assert!(failure.text.starts_with("bob did not receive"));
         assert_eq!(failure.rule.as_deref(), Some("blocking-client"));
         let advice = "alice's socket is blocking, and the server waits inside read for her.";
@@ -146,10 +152,10 @@ what happened, in milliseconds since the start:
     #[test]
     fn what_is_often_wrong_is_not_reported_as_seen() {
         let lesson = lesson("half a line waits");
-        let failure = Failure::new(&lesson, "often: The rest of a chunk\n   is lost.\n");
+        let failure = Failure::new(&lesson, true, "often: The rest of a chunk\n   is lost.\n");
         let advice = "\"half a line waits\" does not hold. Often: The rest of a chunk is lost.";
         assert_eq!(failure.advice(), advice);
-        let failure = Failure::new(&lesson, "killed");
+        let failure = Failure::new(&lesson, true, "killed");
         assert_eq!(failure.advice(), "\"half a line waits\" does not hold.");
     }
 
@@ -157,7 +163,10 @@ what happened, in milliseconds since the start:
     fn first_of(texts: &[(&'static str, &str)]) -> Option<(String, usize)> {
         let lessons: Vec<_> = texts.iter().map(|(promise, _)| lesson(promise)).collect();
         let pairs = lessons.iter().zip(texts);
-        let failures: Vec<_> = pairs.map(|(l, (_, text))| Failure::new(l, text)).collect();
+        // Promise Z is a departure.
+        let failures: Vec<_> = pairs
+            .map(|(l, (promise, text))| Failure::new(l, *promise != "Z", text))
+            .collect();
         first(&failures).map(|first| (first.failure.promise.to_owned(), first.explains))
     }
 
@@ -175,6 +184,12 @@ what happened, in milliseconds since the start:
         assert_eq!(
             first_of(&[often, ("E", "often: No.")]),
             Some(("A".to_owned(), 1))
+        );
+        let departure = ("Z", "cause: bob is lost. [lost]");
+        assert_eq!(first_of(&[same, departure, one]), Some(("D".to_owned(), 2)));
+        assert_eq!(
+            first_of(&[departure, departure, one]),
+            Some(("B".to_owned(), 1))
         );
         assert_eq!(first_of(&[]), None);
     }

@@ -8,13 +8,11 @@ use std::process::Stdio;
 use std::sync::mpsc;
 use std::thread;
 
-use predicates::Predicate;
-use predicates::function::function;
-use predicates::prelude::PredicateBooleanExt;
-use predicates::str::{contains, is_empty, starts_with};
+use predicates::str::starts_with;
 use rustix::io::Errno;
 
 use crate::harness::port_lock::lock_port;
+use crate::lessons;
 use crate::wait::patience;
 use crate::{Builder, Program, Server, has_ipv6, run_to_exit};
 
@@ -83,20 +81,12 @@ pub fn refuses_a_malformed_address(program: Program) {
     }
     let malformed = ["", "8080", "127.0.0.1", "localhost:8080", "127.0.0.1:99999"];
     for address in malformed {
-        run_to_exit(program.clone(), [address])
-            .code(1)
-            .stdout(is_empty())
-            .stderr(is_an_error_that_names(address));
+        refuses(program.clone(), Some(address), &[address]);
     }
 
-    // Not Unicode: no text names it, but it is refused like the others. A server in C may repeat its
-    // bytes, and then the error is not Unicode either.
-    run_to_exit(program, [OsStr::from_bytes(b"127.0.0.1:80\xff")])
-        .code(1)
-        .stdout(is_empty())
-        .stderr(function(|stderr: &[u8]| {
-            is_an_error_that_names("127.0.0.1:80").eval(&String::from_utf8_lossy(stderr))
-        }));
+    // Not Unicode: no text names it, but it is refused like the others.
+    let bytes = OsStr::from_bytes(b"127.0.0.1:80\xff");
+    refuses(program, [bytes], &["127.0.0.1:80"]);
 }
 
 /// A second address would be ignored silently.
@@ -104,10 +94,8 @@ pub fn refuses_a_second_argument(program: Program) {
     if !program.takes_an_address() {
         return;
     }
-    run_to_exit(program, ["127.0.0.1:0", "127.0.0.1:8081"])
-        .code(1)
-        .stdout(is_empty())
-        .stderr(is_an_error_that_names("127.0.0.1:8081"));
+    let second = "127.0.0.1:8081";
+    refuses(program, ["127.0.0.1:0", second], &[second]);
 }
 
 /// Row 2: a port in use is one clear error that names the address and the cause, exit status 1.
@@ -121,20 +109,27 @@ pub fn row_2_a_port_in_use_is_a_clear_error(program: Program) {
     // The C library's wording, as Rust and Python repeat it. Go writes the same in lower case.
     let cause = io::Error::from(Errno::ADDRINUSE).to_string();
     let (cause, _) = cause.split_once(" (os error").unwrap_or((&cause, ""));
-    let cause = cause.to_lowercase();
-    let names_the_cause = function(move |stderr: &str| stderr.to_lowercase().contains(&cause));
-
-    run_to_exit(program, argument)
-        .code(1)
-        .stdout(is_empty())
-        .stderr(is_an_error_that_names(&address.to_string()).and(names_the_cause));
+    refuses(program, argument, &[&address.to_string(), cause]);
 }
 
-/// The rest of its wording is each server's own affair.
-fn is_an_error_that_names(address: &str) -> impl Predicate<str> {
-    starts_with("Error: ")
-        .and(contains(address))
-        .and(contains("panicked").not())
+/// Exit status 1, nothing on stdout, and an error with these words. The rest of its wording is each
+/// server's own affair.
+#[track_caller]
+fn refuses<A: AsRef<OsStr>>(
+    program: Program,
+    arguments: impl IntoIterator<Item = A>,
+    words: &[&str],
+) {
+    let assert = run_to_exit(program, arguments);
+    let output = assert.get_output();
+    // A server in C may repeat bytes that are not Unicode.
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let is_clear = stderr.starts_with("Error: ") && !stderr.contains("panicked");
+    let has = |word: &str| stderr.to_lowercase().contains(&word.to_lowercase());
+    let is_refusal = is_clear && output.stdout.is_empty() && words.iter().all(|word| has(word));
+    if output.status.code() != Some(1) || !is_refusal {
+        lessons::fail_refusal(output, words);
+    }
 }
 
 /// Row 1: a signal that interrupts `poll` is no error (Ctrl-Z, then `fg`).

@@ -1,16 +1,18 @@
 //! What is known about a server when a test fails: from the kernel, the log and the talk.
 
 use std::env;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::process::ExitStatusExt;
+use std::process::Output;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use procfs::net::{TcpNetEntry, TcpState};
-use procfs::process::{FDInfo, FDTarget};
+use procfs::process::{FDInfo, FDTarget, LimitValue, Process};
 
 use crate::env::SERVER_ADDR;
 use crate::lines::{ACCEPTED, REGISTERED};
-use crate::log::{Kind, Log};
+use crate::log::{Kind, Log, RUNS, describe_end};
 use crate::proc::process::Thread;
 use crate::proc::{epoll, process, socket};
 use crate::wait::PAUSE;
@@ -27,16 +29,23 @@ const LOOKS: usize = 12;
 /// So much CPU time without a line is work for nothing.
 const BUSY: Duration = Duration::from_millis(50);
 
+/// What a test expected that has seen the server run without a pause (`expect_idle`).
+const AT_REST: &str = "a server at rest";
+
 /// How long a look at a running server takes at most. A busy machine may not get that far.
 const LONGEST_LOOK: Duration = Duration::from_secs(2);
 
-/// How often the same line in a row says nothing new.
+/// So many lines that no action of the test's explains say nothing new.
 const AGAIN: usize = 100;
 
+/// An address of IPv4: its table of sockets has those of IPv6, too.
+const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
 /// What came instead of what a client expected.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) enum Talk {
     /// No bytes are compared, or none is missing.
+    #[default]
     Silent,
     /// Bytes are missing at the end.
     TailMissing,
@@ -182,18 +191,24 @@ pub(crate) struct Peer {
     pub sent: Vec<u8>,
     /// `None` if the server has not accepted it, or has closed it.
     pub socket: Option<Socket>,
+    /// The server has closed the connection, and the client has not.
+    pub is_closed_first: bool,
 }
 
 /// Everything that a rule may look at.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Evidence {
     pub is_starting: bool,
+    /// It should refuse its arguments, with an error that has these words.
+    pub refusal: Option<Vec<String>>,
     /// Its argument has port 0.
     pub wants_free_port: bool,
     /// At 127.0.0.1:8080, which is never the port that the kernel chooses.
     pub listens_at_default: bool,
     pub has_ended: bool,
     pub is_killed_by: Option<i32>,
+    /// Whether it still runs, or how it has ended.
+    pub fate: String,
     /// Its lines.
     pub stdout: Vec<String>,
     pub stderr: Vec<String>,
@@ -203,10 +218,12 @@ pub(crate) struct Evidence {
     pub spins: bool,
     /// The CPU time that it has used.
     pub used: Duration,
-    /// It prints the same line again and again.
+    /// It prints line after line, and the test does nothing.
     pub repeats: bool,
     pub listener: Option<Socket>,
     pub peers: Vec<Peer>,
+    /// It has as many descriptors as it may have.
+    pub is_at_limit: bool,
     /// Descriptors of connections that are over.
     pub dead_sockets: usize,
     pub expected: String,
@@ -222,19 +239,14 @@ impl Evidence {
             listens_at_default: log.address().is_some_and(|address| address.port() == 8080),
             has_ended,
             is_killed_by,
-            stdout: Vec::new(),
-            stderr: Vec::new(),
-            threads: Vec::new(),
-            spins: false,
+            fate: log.fate(),
             used: process::cpu_time(log.server()).unwrap_or_default(),
             repeats: log.printed().1 >= AGAIN,
-            listener: None,
-            peers: Vec::new(),
-            dead_sockets: 0,
             expected: expected.to_owned(),
             talk,
+            ..Evidence::default()
         };
-        evidence.spins = !has_ended && spins(log);
+        evidence.spins = !has_ended && (expected == AT_REST || spins(log));
         let printed = log.printed();
         evidence.stdout = log.lines(Kind::Stdout);
         evidence.stderr = log.lines(Kind::Stderr);
@@ -248,15 +260,38 @@ impl Evidence {
         evidence
     }
 
+    /// What is known about a program that was to refuse its arguments. One that went on was killed at the
+    /// deadline.
+    pub fn of_refusal(output: &Output, words: &[&str]) -> Evidence {
+        let lines = |bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes);
+            text.lines().map(str::to_owned).collect()
+        };
+        let signal = output.status.signal();
+        let has_ended = signal != Some(libc::SIGKILL);
+        Evidence {
+            refusal: Some(words.iter().map(|word| (*word).to_owned()).collect()),
+            has_ended,
+            is_killed_by: signal.filter(|_| has_ended),
+            fate: match has_ended {
+                true => describe_end(output.status.code(), signal),
+                false => RUNS.to_owned(),
+            },
+            stdout: lines(&output.stdout),
+            stderr: lines(&output.stderr),
+            ..Evidence::default()
+        }
+    }
+
     fn add_peers(&mut self, log: &Log) {
         for (name, address, sent) in log.peers() {
-            let token = self.token_of(address);
-            let socket = None;
+            // A flood is not logged to its end: nothing can be counted.
+            let token = self.token_of(address).filter(|_| !log.is_flooding());
             self.peers.push(Peer {
                 name,
                 token,
                 sent,
-                socket,
+                ..Peer::default()
             });
         }
     }
@@ -271,9 +306,13 @@ impl Evidence {
 
     fn look_at_process(&mut self, log: &Log) {
         self.threads = process::threads(log.server());
-        let Some(server) = log.address() else { return };
+        let server = log.address();
         let descriptors = process::descriptors(log.server());
-        let table = socket::table(server);
+        let limits = Process::new(log.server().as_raw_pid()).and_then(|process| process.limits());
+        let limit = limits.map(|limits| limits.max_open_files.soft_limit);
+        let is_reached = |limit: LimitValue| matches!(limit, LimitValue::Value(n) if n <= descriptors.len() as u64);
+        self.is_at_limit = limit.is_ok_and(is_reached);
+        let table = socket::table(server.unwrap_or(ANY));
         let epoll = epoll::registered(log.server(), &descriptors);
         let look = |entry: &TcpNetEntry| {
             let descriptor = descriptors.iter().find(|d| is_socket(d, entry.inode))?;
@@ -288,11 +327,13 @@ impl Evidence {
         };
         let listeners = table.iter().filter(|entry| entry.state == TcpState::Listen);
         self.listener = listeners
-            .filter(|entry| entry.local_address.port() == server.port())
+            .filter(|entry| server.is_none_or(|s| entry.local_address.port() == s.port()))
             .find_map(look);
         for (peer, (_, address, _)) in self.peers.iter_mut().zip(log.peers()) {
             let ends = table.iter().filter(|entry| entry.remote_address == address);
             peer.socket = ends.filter(|entry| entry.inode != 0).find_map(look);
+            let mut own = table.iter().filter(|entry| entry.local_address == address);
+            peer.is_closed_first = own.any(|entry| entry.state == TcpState::CloseWait);
         }
         let is_known = |fd: i32| {
             let target = descriptors.iter().find(|d| d.fd == fd);
@@ -375,15 +416,15 @@ impl Evidence {
     }
 
     /// Where the server is, in one line of meaning.
-    pub fn whereabouts(&self, fate: &str) -> String {
+    pub fn whereabouts(&self) -> String {
         if self.has_ended {
-            return fate.to_owned();
+            return self.fate.clone();
         }
         let mut facts = Vec::new();
         match self.threads.iter().find_map(|thread| thread.call) {
             _ if self.spins => facts.push("runs without a pause".to_owned()),
             Some(call) => facts.push(format!("asleep in {call}")),
-            None => facts.push(fate.to_owned()),
+            None => facts.push(self.fate.clone()),
         }
         if let Some(n) = self.listener.as_ref().map(|l| l.unread).filter(|&n| n > 0) {
             facts.push(format!("connections pending: {n}"));
@@ -432,8 +473,8 @@ fn spins(log: &Log) -> bool {
     let (lines, _) = log.printed();
     while runs(log) {
         if used() >= start.map(|start| start + BUSY) {
-            let (now, repeated) = log.printed();
-            return now == lines || repeated >= AGAIN;
+            // A flood is not logged any more.
+            return log.printed().0 == lines;
         }
         if Instant::now() > end {
             return false;

@@ -9,6 +9,7 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::{Cell, RefCell};
 use std::env;
 use std::panic::{self, PanicHookInfo};
+use std::process::Output;
 use std::sync::{Arc, Once, Weak};
 use std::thread;
 
@@ -19,11 +20,10 @@ use crate::log::{Kind, Log, TEST};
 
 pub use crate::lessons::table::{LESSONS, Lesson};
 
-/// The likely cause if the server of a test does not even start, and where to read on.
+/// The likely cause if no rule says why the server of a test does not start, and where to read on.
 const START: (&str, &str, &str) = (
-    "The server exits at once, or cannot parse the address that it gets; or it does not print \
-     `Listening on`, or that line is still in a buffer because it goes to a pipe: flush. If it \
-     takes no address, put the one it listens on into SERVER_ADDR.",
+    "The command cannot be started. Or the server takes no address, and listens on another one than \
+     SERVER_ADDR says.",
     "docs/src/your-own-server.md",
     "Run a chapter's tests against it",
 );
@@ -75,17 +75,13 @@ fn report(info: &PanicHookInfo) {
         text.unwrap_or("(no text)")
     );
     match LOG.with_borrow(Weak::upgrade) {
-        Some(log) if log.was_shown() => {
-            // By a thread of the test's, perhaps, which has no name and so no lesson.
-            if !text.is_some_and(|text| text.contains(THE_TEST)) {
-                eprint!("\n{}", text_of(find(name), None, ""));
-            }
-        }
-        Some(log) => {
+        Some(log) if !log.was_shown() => {
             let lesson = explain(&log, text.unwrap_or_default(), Talk::Silent);
             eprintln!("\n{lesson}\n{}", log.show());
         }
-        None => eprint!("\n{}", text_of(find(name), None, "")),
+        _ if text.is_some_and(|text| text.contains(THE_TEST)) => {}
+        // A thread of the test's may have failed, which has no name and so no lesson.
+        _ => eprint!("\n{}", text_of(find(name), None, "")),
     }
     if let Some(picture) = thread.name().and_then(picture_of) {
         eprintln!("{picture}");
@@ -101,7 +97,7 @@ fn picture_of(test: &str) -> Option<String> {
     let folder = pictures()?;
     let log = LOG.with_borrow(Weak::upgrade)?;
     let evidence = Evidence::collect(&log, IS_STARTING.get(), "", Talk::Silent);
-    let svg = timeline::draw(&log, test, &evidence.whereabouts(&log.fate()));
+    let svg = timeline::draw(&log, test, &evidence.whereabouts());
     Some(timeline::write(&folder, test, &svg))
 }
 
@@ -128,17 +124,29 @@ pub(crate) fn fail_in_talk(
     );
 }
 
+/// Fails the test of a program that was to refuse its arguments, with an error that has these words.
+#[track_caller]
+pub(crate) fn fail_refusal(output: &Output, words: &[&str]) -> ! {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let first = stderr.lines().next().unwrap_or("nothing on stderr");
+    let lesson = lesson_of(&Evidence::of_refusal(output, words));
+    panic!(
+        "the program did not end with a clear error\n  expected: exit status 1 and `Error: …` on \
+         stderr, with {words:?}\n  received: {}, {first}\n\n{lesson}",
+        output.status
+    );
+}
+
 /// What the test checks, the cause that was seen or what it often is, where to read on, and where
 /// the server is.
 fn explain(log: &Log, expected: &str, talk: Talk) -> String {
-    let evidence = Evidence::collect(log, IS_STARTING.get(), expected, talk);
+    lesson_of(&Evidence::collect(log, IS_STARTING.get(), expected, talk))
+}
+
+fn lesson_of(evidence: &Evidence) -> String {
     let thread = thread::current();
     let lesson = thread.name().and_then(find);
-    text_of(
-        lesson,
-        rules::first(&evidence),
-        &evidence.whereabouts(&log.fate()),
-    )
+    text_of(lesson, rules::first(evidence), &evidence.whereabouts())
 }
 
 fn find(test: &str) -> Option<&'static Lesson> {

@@ -19,6 +19,7 @@ pub(super) const REGISTER: &str = "docs/src/2-register.md";
 pub(super) const BROADCAST: &str = "docs/src/3-broadcast.md";
 pub(super) const WRITE: &str = "docs/src/4-write.md";
 pub(super) const START_PAGE: &str = "docs/src/your-own-server.md";
+pub(super) const WITHOUT_MIO: &str = "docs/src/without-mio.md";
 const HARDEN: &str = "docs/src/5-harden.md";
 
 const fn lesson(

@@ -56,10 +56,14 @@ fn a_command_that_cannot_be_run_is_a_clear_failure() {
 #[test]
 fn a_server_that_does_not_start_gets_likely_causes() {
     let suite = Suite::of(CHAPTER);
-    for command in ["no-such-rat", "true", SILENT] {
+    for (command, cause) in [
+        ("no-such-rat", "often: The command cannot be started."),
+        ("true", "[does-not-start]"),
+        (SILENT, "[does-not-listen]"),
+    ] {
         let output = failure_with(&suite, command);
         for said in [
-            "often: The server exits at once, or ",
+            cause,
             "read: docs/src/your-own-server.md, 'Run a chapter's tests against it'",
         ] {
             assert!(output.contains(said), "no {said:?} in:\n{output}");
