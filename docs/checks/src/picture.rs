@@ -73,34 +73,25 @@ fn call(step: &Step) -> (Lane<'_>, Lane<'_>, String) {
     let times = step.times.map_or(String::new(), |times| {
         format!(", {}+ calls", grouped(times))
     });
-    match step.call.as_deref().unwrap_or_default() {
+    let call = step.call.as_deref().unwrap_or_default();
+    let label = match call {
         "epoll_wait" => {
             let events = step.events.iter().map(|(on, what)| format!("{on} {what}"));
-            (
-                Lane::Kernel,
-                Lane::Server,
-                format!("event: {}", events.collect::<Vec<_>>().join(", ")),
-            )
+            format!("event: {}", events.collect::<Vec<_>>().join(", "))
         }
-        "accept4" => (Lane::Kernel, Lane::Server, format!("accept: {result}")),
-        "read" => (
-            Lane::Kernel,
-            Lane::Server,
-            format!("read {on}: {result}{times}"),
-        ),
-        "epoll_ctl" if result == "DEL" => (Lane::Server, Lane::Kernel, format!("deregister {on}")),
+        "accept4" => format!("accept: {result}"),
+        "epoll_ctl" if result == "DEL" => format!("deregister {on}"),
         "epoll_ctl" => {
             // `MOD READABLE edge`: whether it is new, and that it is edge-triggered, is left out.
             let (_, interest) = result.split_once(' ').unwrap_or_default();
-            let interest = interest.trim_end_matches(" edge");
-            (Lane::Server, Lane::Kernel, format!("{on}: {interest}"))
+            format!("{on}: {}", interest.trim_end_matches(" edge"))
         }
-        "close" => (Lane::Server, Lane::Kernel, format!("close {on}")),
-        call => (
-            Lane::Server,
-            Lane::Kernel,
-            format!("{call} {on}: {result}{times}"),
-        ),
+        "close" => format!("close {on}"),
+        call => format!("{call} {on}: {result}{times}"),
+    };
+    match call {
+        "epoll_wait" | "accept4" | "read" => (Lane::Kernel, Lane::Server, label),
+        _ => (Lane::Server, Lane::Kernel, label),
     }
 }
 
