@@ -45,7 +45,7 @@ const LAST_MOMENT: Duration = Duration::from_secs(5);
 /// The indentation of a further line of what was expected or received.
 pub(crate) const INDENT: &str = "            ";
 
-/// So many lines that no action of the test's explains are a flood, whatever they say.
+/// That many lines that no action of the test explains are a flood, whatever they say.
 const FLOOD: usize = 100_000;
 
 /// How many lines one action explains. One after which megabytes flow may cause more.

@@ -35,7 +35,7 @@ const AT_REST: &str = "a server at rest";
 /// How long a look at a running server takes at most. A busy machine may not get that far.
 const LONGEST_LOOK: Duration = Duration::from_secs(2);
 
-/// So many lines that no action of the test's explains say nothing new.
+/// That many lines that no action of the test explains say nothing new.
 const AGAIN: usize = 100;
 
 /// An address of IPv4: its table of sockets has those of IPv6, too.
