@@ -14,6 +14,11 @@ use crate::lessons;
 use crate::skip::skip;
 use crate::wait::patience;
 
+/// Without the descriptors that the tests have inherited (some terminals and shells leave one open), so
+/// that the server's own have the same numbers everywhere.
+const WITHOUT_INHERITED: &str =
+    r#"for fd in /proc/self/fd/*; do fd=${fd##*/}; ((fd > 2)) && exec {fd}>&-; done; exec "$@""#;
+
 /// Runs a program that is expected to exit by itself, such as a server with a bad address.
 ///
 /// The result has [`assert_cmd`]'s assertions on exit status, stdout and stderr. A program that
@@ -125,6 +130,10 @@ impl Builder {
         // `--daemonize` makes strace a child of the server, which stays the process we started.
         // `--seccomp-bpf` stops the server only at the calls that are traced. `-q`: no word about itself.
         let strace = [
+            "bash",
+            "-c",
+            WITHOUT_INHERITED,
+            "bash",
             "strace",
             "-q",
             "--daemonize",
