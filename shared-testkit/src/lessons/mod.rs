@@ -2,7 +2,7 @@
 
 pub(crate) mod evidence;
 mod rules;
-mod table;
+mod by_test;
 mod timeline;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -18,7 +18,7 @@ use crate::lessons::evidence::{Evidence, Talk};
 use crate::lessons::rules::Cause;
 use crate::log::{Kind, Log, TEST};
 
-pub use crate::lessons::table::{LESSONS, Lesson};
+pub use crate::lessons::by_test::{LESSONS, Lesson};
 
 /// The likely cause if no rule says why the server of a test does not start, and where to read on.
 const START: (&str, &str, &str) = (

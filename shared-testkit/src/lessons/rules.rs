@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use crate::lessons::evidence::{Evidence, Peer, Socket, Talk, trimmed};
-use crate::lessons::table::{ACCEPT, BROADCAST, REGISTER, START_PAGE, WITHOUT_MIO, WRITE};
+use crate::lessons::by_test::{ACCEPT, BROADCAST, REGISTER, START_PAGE, WITHOUT_MIO, WRITE};
 use crate::lines::{ACCEPTED, REGISTERED};
 
 /// A cause that was seen, and where to read on.
