@@ -1,8 +1,8 @@
 //! What a failing test teaches: what it checks, the cause that was seen, and where to read on.
 
+mod by_test;
 pub(crate) mod evidence;
 mod rules;
-mod by_test;
 mod timeline;
 
 use std::backtrace::{Backtrace, BacktraceStatus};

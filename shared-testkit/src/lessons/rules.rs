@@ -4,8 +4,8 @@
 
 use std::collections::HashSet;
 
-use crate::lessons::evidence::{Evidence, Peer, Socket, Talk, trimmed};
 use crate::lessons::by_test::{ACCEPT, BROADCAST, REGISTER, START_PAGE, WITHOUT_MIO, WRITE};
+use crate::lessons::evidence::{Evidence, Peer, Socket, Talk, trimmed};
 use crate::lines::{ACCEPTED, REGISTERED};
 
 /// A cause that was seen, and where to read on.
