@@ -1,8 +1,8 @@
 //! A log that does no harm: the reader of stdout or stderr may be slow, or gone.
 //!
 //! To write to them may block, and the event loop must not. So there is a thread for each that does
-//! nothing else, and the loop wakes it once a turn. If too many lines wait for the thread, further
-//! ones are dropped, and counted.
+//! nothing else, and the loop hands it the lines of each turn. If too many lines wait for the thread,
+//! further ones are dropped, and counted.
 
 use std::fmt::{self, Write as _};
 use std::fs::File;
@@ -41,7 +41,7 @@ impl Log {
 
     /// Has the lines of this turn written.
     pub fn end_turn(&mut self) {
-        let dropped = self.out.wake() + self.err.wake();
+        let dropped = self.out.hand_over() + self.err.hand_over();
         if dropped > 0 && is_due(&mut self.last_report) {
             self.report_dropped();
         }
@@ -57,13 +57,14 @@ impl Log {
                 lock(&self.err.state).waiting.push_str(&report);
             }
         }
-        self.err.wake();
+        self.err.hand_over();
     }
 }
 
 /// However the server ends, its last lines are written.
 impl Drop for Log {
     fn drop(&mut self) {
+        self.end_turn();
         self.out.finish();
         self.report_dropped();
         self.err.finish();
@@ -72,6 +73,8 @@ impl Drop for Log {
 
 /// One of the two streams.
 pub struct Output {
+    /// The lines of this turn. The thread does not see them, so adding one takes no lock.
+    lines: String,
     /// What the event loop and the thread share.
     state: Arc<Mutex<State>>,
     thread: JoinHandle<()>,
@@ -91,24 +94,29 @@ impl Output {
         let state = Arc::<Mutex<State>>::default();
         let of_thread = Arc::clone(&state);
         let thread = thread::Builder::new().spawn(move || write_lines(&file, &of_thread))?;
-        Ok(Output { state, thread })
+        Ok(Output {
+            lines: String::new(),
+            state,
+            thread,
+        })
     }
 
-    /// Adds a line, unless too many are waiting: this is what `writeln!` calls.
+    /// Adds a line: this is what `writeln!` calls.
     pub fn write_fmt(&mut self, line: fmt::Arguments) {
+        // Writing to a `String` does not fail.
+        let _ = self.lines.write_fmt(line);
+    }
+
+    /// Hands the lines of this turn to the thread, unless too many are waiting. Returns how many lines
+    /// are lost and were not reported.
+    fn hand_over(&mut self) -> usize {
         let mut state = lock(&self.state);
         if state.waiting.len() < LOG_QUEUE {
-            // Writing to a `String` does not fail.
-            let _ = state.waiting.write_fmt(line);
+            state.waiting.push_str(&self.lines);
         } else {
-            state.dropped += 1;
+            state.dropped += count_lines(self.lines.as_bytes());
         }
-    }
-
-    /// Wakes the thread if there is something to write. Returns how many lines are lost and were not
-    /// reported.
-    fn wake(&self) -> usize {
-        let state = lock(&self.state);
+        self.lines.clear();
         if !state.waiting.is_empty() {
             self.thread.thread().unpark();
         }
@@ -117,7 +125,6 @@ impl Output {
 
     /// Waits until all lines are written, for [`LOG_PATIENCE`] at most. The others are lost.
     fn finish(&self) {
-        self.wake();
         let end = Instant::now() + LOG_PATIENCE;
         while !lock(&self.state).waiting.is_empty() && Instant::now() < end {
             thread::sleep(PAUSE);
