@@ -11,7 +11,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::harness::received::Received;
 use crate::lessons;
-use crate::lessons::evidence::classify;
+use crate::lessons::talk::classify;
 use crate::log::{Kind, Log, escape};
 use crate::proc::socket;
 use crate::wait::patience;

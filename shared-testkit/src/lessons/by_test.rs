@@ -273,7 +273,7 @@ pub const LESSONS: &[Lesson] = &[
     lesson("a_steady_slow_reader_is_not_closed_by_many_talkers", "fifty talkers do not close a reader that is slow but steady",
         "Each talker has a budget, and together they send more than the reader receives.",
         (HARDEN, "Backpressure")),
-    lesson("talkers_together_cannot_fill_a_queue", "a hundred talkers next to a stalled reader do not fill its queue",
+    lesson("a_queue_is_not_filled_by_talkers_together", "a hundred talkers next to a stalled reader do not fill its queue",
         "Each talker has a budget, and nothing bounds what they send together.",
         (HARDEN, "Backpressure")),
     lesson("five_hundred_stalled_readers_share_one_queue", "500 readers that stall next to a flood take at most 16 MiB",

@@ -3,7 +3,9 @@
 mod by_test;
 pub(crate) mod evidence;
 mod rules;
+pub(crate) mod talk;
 mod timeline;
+mod whereabouts;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::{Cell, RefCell};
@@ -14,8 +16,9 @@ use std::sync::{Arc, Once, Weak};
 use std::thread;
 
 use crate::env::{SERVER_CMD, is_foreign, pictures};
-use crate::lessons::evidence::{Evidence, Talk};
+use crate::lessons::evidence::Evidence;
 use crate::lessons::rules::Cause;
+use crate::lessons::talk::Talk;
 use crate::log::{Kind, Log, TEST};
 
 pub use crate::lessons::by_test::{LESSONS, Lesson};

@@ -5,7 +5,8 @@
 use std::collections::HashSet;
 
 use crate::lessons::by_test::{ACCEPT, BROADCAST, REGISTER, START_PAGE, WITHOUT_MIO, WRITE};
-use crate::lessons::evidence::{Evidence, Peer, Socket, Talk, trimmed};
+use crate::lessons::evidence::{Evidence, Peer, Socket};
+use crate::lessons::talk::{Talk, trimmed};
 use crate::lines::{ACCEPTED, REGISTERED};
 
 /// A cause that was seen, and where to read on.
@@ -678,7 +679,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::lessons::evidence::classify;
+    use crate::lessons::talk::classify;
     use crate::proc::process::Thread;
 
     /// A server asleep in `epoll_wait`, with one client that has sent a line.
