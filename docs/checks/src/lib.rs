@@ -91,8 +91,10 @@ impl Book {
     #[must_use]
     pub fn check_typing(&self) -> Vec<String> {
         let (mut problems, _) = typing::type_book(&self.pages);
+        let sources = quote::sources();
         let blocks = self.blocks(&["rust", "diff", "c", "go"]);
-        problems.extend(blocks.filter_map(|(page, block)| quote::check(page, block).err()));
+        problems
+            .extend(blocks.filter_map(|(page, block)| quote::check(page, block, &sources).err()));
         problems
     }
 

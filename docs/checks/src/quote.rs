@@ -1,27 +1,33 @@
 //! Code on the pages that are not typed, and system calls.
 
-use crate::excerpt::{check_quote, lines};
+use crate::excerpt::{Program, check_quote, lines};
 use crate::page::{Block, Page};
 use crate::record;
 use crate::workspace::{EXAMPLES, source_files};
 
+/// The sources that any page may quote.
+pub(crate) fn sources() -> Program {
+    let files = source_files().into_iter();
+    files.map(|path| (path.clone(), lines(&path))).collect()
+}
+
 /// Checks a block in C or Go, or on a page that is not typed in Rust. There is no `diff` block on such a
 /// page, and its marks would not be found.
-pub(crate) fn check(page: &Page, block: &Block) -> Result<(), String> {
-    let mut sources = source_files();
+pub(crate) fn check(page: &Page, block: &Block, sources: &Program) -> Result<(), String> {
     match block.language.as_str() {
-        "c" | "go" => sources = vec![format!("{EXAMPLES}/chat.{}", block.language)],
-        _ if page.milestone().is_some() || block.has_flag("sketch") => return Ok(()),
-        _ if block.has_flag("wrong") => {
-            sources.retain(|path| path.starts_with("milestone-") && path.contains("/src/"));
+        "c" | "go" => {
+            let path = format!("{EXAMPLES}/chat.{}", block.language);
+            let example = lines(&path);
+            check_quote(page, block, &[(path, example)].into())
         }
-        _ => {}
+        _ if page.milestone().is_some() || block.has_flag("sketch") => Ok(()),
+        _ if block.has_flag("wrong") => {
+            let mut servers = sources.clone();
+            servers.retain(|path, _| path.starts_with("milestone-") && path.contains("/src/"));
+            check_quote(page, block, &servers)
+        }
+        _ => check_quote(page, block, sources),
     }
-    let sources = sources.into_iter().map(|path| {
-        let lines = lines(&path);
-        (path, lines)
-    });
-    check_quote(page, block, &sources.collect())
 }
 
 /// Checks a `text` block of system calls: a milestone makes them, one after the other.

@@ -1,14 +1,4 @@
 //! Runs a chapter's tests the way a learner does: against a command of their own (`SERVER_CMD`).
-//!
-//! ```no_run
-//! use book_checks::suite::{self, Suite};
-//!
-//! let suite = Suite::of("milestone-3-broadcast");
-//! let server = suite::program("milestone-2-register");
-//! for outcome in suite.run(&suite::command(&server), |test| test != "a_slow_one") {
-//!     println!("{}: {}", outcome.test, outcome.passed);
-//! }
-//! ```
 
 use std::env;
 use std::net::SocketAddr;
