@@ -954,14 +954,16 @@ fn nine_thousand_clients_cost_less_than_a_kibibyte_each() {
     let server = Server::start(program!());
     let mut alice = server.client("alice");
     let before = server.memory();
-    let mut clients = connect_many(&server, count - 1);
+    let clients = connect_many(&server, count - 1);
     server.expect_line(&format!("Registered client with Token({count})"));
     let each = server.memory().saturating_sub(before) / count as u64;
     assert!(each < 1024, "{each} bytes for each of {count} clients");
 
     alice.send_line("Hello to you all");
-    for client in &mut clients {
+    for mut client in clients {
         client.expect_line("Hello to you all");
+        // It leaves nothing behind: thousands of sockets in TIME_WAIT make a look at the kernel's table slow.
+        client.reset();
     }
 }
 
