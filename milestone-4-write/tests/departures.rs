@@ -3,7 +3,7 @@
 //! listing before they get to their point (row 1).
 
 use shared_testkit::Interest;
-use shared_testkit::behaviour::{accept, broadcast, register, start};
+use shared_testkit::behaviour::{accept, broadcast, register, start, write};
 use shared_testkit::predicates::str::starts_with;
 use shared_testkit::{Builder, Client, Server, program};
 
@@ -198,23 +198,10 @@ fn a_line_larger_than_the_socket_buffer_arrives_complete() {
     });
 }
 
-/// A signal that interrupts `write` is no error, and loses no bytes. `strace` makes the first call
-/// fail: on Linux a non-blocking call is not interrupted, but POSIX allows it.
+/// A signal that interrupts `write` is no error, and loses no bytes.
 #[test]
 fn retries_an_interrupted_write() {
-    let inject = "--inject=sendto:error=EINTR:when=1";
-    let traced = Server::builder(program!()).under_strace(&["--trace=sendto", inject]);
-    let Some(server) = traced.map(Builder::start) else {
-        return;
-    };
-    let mut alice = server.client("alice");
-    let mut bob = server.client("bob");
-    alice.send_line("Hello from A");
-    bob.expect_line("Hello from A");
-    // And bob stays connected.
-    if server.was_injected() {
-        assert_eq!(server.interest(&bob), Some(Interest::READABLE));
-    }
+    write::retries_an_interrupted_write(program!());
 }
 
 /// Row 8: an error of `write` closes the client at once. `strace` makes the first call fail: a reset

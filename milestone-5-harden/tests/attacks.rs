@@ -12,7 +12,7 @@ use std::process;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use shared_testkit::behaviour::{accept, broadcast, register, start};
+use shared_testkit::behaviour::{accept, broadcast, register, start, write};
 use shared_testkit::predicates::prelude::PredicateBooleanExt;
 use shared_testkit::predicates::str::{contains, ends_with, starts_with};
 use shared_testkit::{Builder, Client, Server, has_descriptors, program, run_to_exit};
@@ -41,6 +41,36 @@ fn refuses_a_malformed_address() {
 #[test]
 fn refuses_a_second_argument() {
     start::refuses_a_second_argument(program!());
+}
+
+/// Any other error of `poll` ends the server, which could only spin otherwise.
+#[test]
+fn ends_when_polling_fails() {
+    start::ends_when_polling_fails(program!());
+}
+
+/// A signal that interrupts `accept` is no error, and loses no connection.
+#[test]
+fn retries_an_interrupted_accept() {
+    accept::retries_an_interrupted_accept(program!());
+}
+
+/// A client that gives up while its connection is pending is skipped, and the next one accepted.
+#[test]
+fn skips_an_aborted_connection() {
+    accept::skips_an_aborted_connection(program!());
+}
+
+/// A signal that interrupts `read` is no error, and loses no bytes.
+#[test]
+fn retries_an_interrupted_read() {
+    broadcast::retries_an_interrupted_read(program!());
+}
+
+/// A signal that interrupts `write` is no error, and loses no bytes.
+#[test]
+fn retries_an_interrupted_write() {
+    write::retries_an_interrupted_write(program!());
 }
 
 /// One event is enough to accept five pending connections.

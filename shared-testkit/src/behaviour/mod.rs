@@ -11,3 +11,4 @@ pub mod accept;
 pub mod broadcast;
 pub mod register;
 pub mod start;
+pub mod write;
