@@ -103,8 +103,8 @@ class LoopPlayer {
     const { h, sentence } = LoopView;
     const verdict = h("p", { "aria-live": "polite" });
     const answer = (chosen) => {
-      const outcome = chosen === right ? "Right" : `No: ${answers[right]}`;
-      verdict.replaceChildren(...sentence(`${outcome}. Forward shows it.`));
+      const outcome = chosen === right ? "Right" : `No: “${answers[right]}”`;
+      verdict.replaceChildren(...sentence(`${outcome}. Go on to see it.`));
       this.forward.focus();
     };
     const buttons = answers.map((text, i) => h("button", { type: "button", click: () => answer(i) }, sentence(text)));

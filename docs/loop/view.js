@@ -43,7 +43,7 @@ const LoopView = (() => {
 
   const CLIENT_STEPS = {
     connects: (name) => `${name} connects. The connection is pending until the server accepts it.`,
-    sends: (name, step) => `${name} sends ${bytes(step.bytes)}. They stay in the server's socket until it reads them.`,
+    sends: (name, step) => `${name} sends ${bytes(step.bytes)}. They stay in the kernel until the server reads them.`,
     receives: (name, step) => `${name} receives ${bytes(step.bytes)}.`,
     "stops reading": (name) => `${name} stops reading. What is sent to ${name} fills the buffers from now on.`,
     reads: (name) => `${name} reads again.`,

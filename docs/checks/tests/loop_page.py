@@ -365,7 +365,7 @@ class Check:
             verdict = (
                 "Right."
                 if ask["right"] == len(ask["answers"]) - 1
-                else f"No: {answers[ask['right']]}."
+                else f"No: “{answers[ask['right']]}”."
             )
             self.expect(
                 asked["last"].startswith(verdict), f"{scene}: {asked['last']!r}, not {verdict!r}"
