@@ -55,7 +55,7 @@ pub const LINGER_TIME: Duration = Duration::from_millis(100);
 /// At the end, reads from one client before others are written to again.
 pub const LAST_READS: usize = 16;
 
-/// Bytes of log lines that are kept if nobody reads them. Further lines are dropped.
+/// Bytes of log lines that may wait for a reader. While there are more, the lines of a turn are dropped.
 pub const LOG_QUEUE: usize = 256 << 10;
 
 /// How long the end waits for a reader of stdout, and then for one of stderr.

@@ -611,6 +611,7 @@ fn a_turn_is_one_write_for_each_client() {
     reader.expect_bytes("a line of 20 bytes.\n".repeat(10));
 }
 
+/// Connects that many clients, and few at a time.
 fn connect_many(server: &Server, count: usize) -> Vec<Client> {
     let mut clients = Vec::new();
     for place in 1..=count {
@@ -883,6 +884,9 @@ fn queue_more_than_the_kernel_takes(server: &Server, token: &str) {
     });
 }
 
+/// How the line begins that reports a write without room.
+const BLOCKED: &str = "Write would block for ";
+
 /// How many of the server's writes have found no room, according to lines that begin like this.
 fn tries(server: &Server, blocked: &str) -> usize {
     let said = server.stdout_lines();
@@ -923,8 +927,6 @@ fn a_second_signal_ends_it_at_once() {
     server.interrupt();
     assert_ends_at_once(&mut server, before);
 }
-
-const BLOCKED: &str = "Write would block for ";
 
 /// A server that waits tries to write to five stalled readers ten times a second, for five seconds.
 fn assert_ends_at_once(server: &mut Server, tries_before: usize) {

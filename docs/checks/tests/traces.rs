@@ -30,29 +30,16 @@ fn recorded_again_they_are_the_same() {
         return;
     }
     for scene in Scene::all() {
+        let Some(trace) = record(&scene) else {
+            return;
+        };
         let committed = scene.trace().expect("it can be read");
-        let differences = (0..RECORDED).map_while(|_| difference(&scene, &committed));
-        let differences: Vec<_> = differences.collect();
-        assert!(
-            differences.len() < RECORDED,
-            "{}: {differences:#?}",
-            scene.path()
-        );
+        let (now, then) = (comparable(&trace), comparable(&committed));
+        for (now, then) in now.lines().zip(then.lines()) {
+            assert_eq!(now, then, "recorded now and committed: {}", scene.path());
+        }
+        assert_eq!(now.len(), then.len(), "{} ends elsewhere", scene.path());
     }
-}
-
-/// How often a scene is recorded before it counts as changed. On a busy machine, a flood may pause in
-/// another place.
-const RECORDED: usize = 3;
-
-/// The first line that is different when the scene is recorded now. `None` without strace, too.
-fn difference(scene: &Scene, committed: &Trace) -> Option<String> {
-    let trace = record(scene)?;
-    let (now, then) = (comparable(&trace), comparable(committed));
-    let mut lines = now.lines().zip(then.lines());
-    let different = lines.find(|(now, then)| now != then);
-    let different = different.map(|(now, then)| format!("{now} now, {then} committed"));
-    different.or_else(|| (now.len() != then.len()).then(|| "it ends elsewhere".to_owned()))
 }
 
 /// A trace as text. How many bytes fit into a socket is the kernel's choice, and not even the same on one
