@@ -12,7 +12,8 @@
 //! *round* it sends, and waits until every client has received everything; only then does it send
 //! again. So nothing queues up, and the result is the work for a line, not the depth of a buffer. All
 //! servers of a workload run at the same time and are measured in turns, a block of rounds each, so
-//! that other activity on the machine affects all of them alike.
+//! that other activity on the machine affects all of them alike. The servers have one core and the
+//! load has another, or the figures would depend on where the scheduler runs them.
 //!
 //! A *delivery* is a message that this process has received and verified byte by byte: a line that
 //! has reached a client other than its sender. Senders receive each other's lines too, except with
@@ -43,10 +44,14 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::measure::Measured;
 use crate::server::Contestant;
 use crate::workload::Workload;
+
+/// The core that runs this process. The servers have another one: [`server::CORE`].
+const CORE: usize = 1;
 
 /// Descriptors in addition to the clients' sockets: pipes, epoll instances, `/proc`.
 const SPARE_DESCRIPTORS: usize = 100;
@@ -103,6 +108,9 @@ fn create(path: PathBuf) -> Result<File> {
 fn run(workloads: &[Workload]) -> Result<Vec<Measured>> {
     let contestants = server::contestants()?;
     raise_descriptor_limit(workloads, &contestants)?;
+    let mut core = CpuSet::new();
+    core.set(CORE);
+    sched_setaffinity(None, &core).context("cannot run on core 1: two cores are needed")?;
     let mut results = Vec::new();
     for workload in workloads {
         let measured = measure::measure(workload, &contestants)

@@ -41,8 +41,6 @@ pub(crate) struct Figures {
     pub(crate) slow_round_us: f64,
     /// Deliveries per second during the rounds: the median of the blocks.
     pub(crate) deliveries_per_second: f64,
-    /// Messages delivered in a round.
-    pub(crate) deliveries_per_round: usize,
     /// Memory growth per client from before they connect until after the first warm-up, in KiB.
     pub(crate) client_kib: f64,
 }
@@ -173,7 +171,6 @@ impl Lane {
             round_us: round(0.5),
             slow_round_us: round(0.99),
             deliveries_per_second: quantile(&self.per_second, 0.5),
-            deliveries_per_round: self.load.deliveries,
             client_kib: self.client_kib,
         }
     }

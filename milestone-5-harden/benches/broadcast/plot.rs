@@ -76,10 +76,9 @@ fn panel(measured: &Measured) -> String {
 fn bar(server: &Figures, y: usize) -> String {
     let ratio = server.cpu_to_floor.unwrap_or(f64::NAN);
     let length = ratio.log2().clamp(-2.5, 4.5) * DOUBLING;
-    let class = if server.name == OURS {
-        "bar ours"
-    } else {
-        "bar"
+    let class = match server.name {
+        OURS => "bar ours",
+        _ => "bar",
     };
     let (x, width) = (FLOOR_X + length.min(0.0), length.abs());
     let (name, baseline) = (server.name, y + 15);

@@ -4,7 +4,7 @@ use crate::measure::{Figures, Measured};
 use crate::server::OURS;
 
 const HEADER: &str = "server        CPU µs/delivery   ± %  × floor  round µs   99 % µs  \
-                      deliveries/s  in a round  KiB/client";
+                      deliveries/s  KiB/client";
 
 /// The table of a workload, followed by a comparison of milestone 5 with the others.
 pub(crate) fn render(measured: &Measured) -> String {
@@ -28,14 +28,13 @@ fn row(figures: &Figures) -> String {
         .cpu_to_floor
         .map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
     format!(
-        "{:<12}{:>17.3}{:>6.0}{to_floor:>9}{:>10.0}{:>10.0}{:>14.0}{:>12}{:>12.2}",
+        "{:<12}{:>17.3}{:>6.0}{to_floor:>9}{:>10.0}{:>10.0}{:>14.0}{:>12.2}",
         figures.name,
         figures.cpu_us,
         figures.cpu_spread * 100.0,
         figures.round_us,
         figures.slow_round_us,
         figures.deliveries_per_second,
-        figures.deliveries_per_round,
         figures.client_kib,
     )
 }

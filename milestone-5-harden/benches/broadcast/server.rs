@@ -31,6 +31,9 @@ const SERVERS: [(&str, Protocol, &str); 7] = [
     ("nats-server", Nats, "-a 127.0.0.1 -p PORT"),
 ];
 
+/// The core that runs the servers, all of them: only one is active at a time.
+pub(crate) const CORE: &str = "0";
+
 /// How long a server may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -114,7 +117,7 @@ impl Contestant {
         let arguments = self.arguments.replace("PORT", &address.port().to_string());
         // The kernel kills the server at the end of the benchmark, even if that is killed.
         let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "--"])
+            .args(["--pdeathsig", "KILL", "--", "taskset", "--cpu-list", CORE])
             .arg(&self.program)
             .args(arguments.split(' '))
             .stdin(Stdio::null())
@@ -122,7 +125,7 @@ impl Contestant {
             // Read only after a failure. The few lines written until then fit in the pipe.
             .stderr(Stdio::piped())
             .spawn()
-            .context("cannot run `setpriv`, a part of util-linux")?;
+            .context("cannot run `setpriv`, a part of util-linux like `taskset`")?;
         let mut server = Server { child, address };
         server.wait_for_listener().map_err(|e| server.explain(e))?;
         Ok(server)
