@@ -137,11 +137,16 @@ impl Server {
         };
         wait(&mut self.poll, events, time)?;
         self.take_events(events);
+        let mut ended = Vec::new();
         while let Some((token, budget)) = self.pacing.next() {
-            self.read(token, budget);
+            ended.extend(self.read(token, budget));
         }
         if self.feed.end() > written {
             self.broadcast();
+        }
+        // Only now, because to close a socket takes time, and the lines should not wait for it.
+        for token in ended {
+            self.write(token);
         }
         // Last, because each client that was closed has left a descriptor.
         if self.accept_within.is_some() {
@@ -229,12 +234,11 @@ impl Server {
         Ok(())
     }
 
-    /// Reads what a client has sent, its complete lines into the feed, and closes it at end of file.
-    fn read(&mut self, token: Token, budget: usize) {
+    /// Reads what a client has sent, its complete lines into the feed. Returns the client if it has
+    /// sent its last byte.
+    fn read(&mut self, token: Token, budget: usize) -> Option<Token> {
         // The client may have been closed since its event: skip it.
-        let Some(connection) = self.connections.get_mut(&token) else {
-            return;
-        };
+        let connection = self.connections.get_mut(&token)?;
 
         let buffered = connection.read_buf.len();
         let start = self.feed.end();
@@ -257,7 +261,7 @@ impl Server {
             // The client may have closed only its sending half: send what is queued for it.
             Ok(ReadEnd::EndOfFile) => {
                 connection.ended_at = Some(self.feed.end());
-                self.write(token);
+                return Some(token);
             }
             Ok(ReadEnd::LineTooLong) => {
                 let reason = format!("a line of more than {MAX_LINE} bytes");
@@ -265,6 +269,7 @@ impl Server {
             }
             Err(e) => self.fail(token, "Read error from", e.to_string()),
         }
+        None
     }
 
     /// Sends the lines of this turn to every client except their sender.
@@ -416,9 +421,7 @@ impl ClientConnection {
             self.sent += own.end - own.start;
             self.own.pop_front();
         }
-        if self.own.is_empty() {
-            self.own = VecDeque::new();
-        }
+        self.own.shrink_to_fit();
     }
 
     /// Writes until the queue is empty or the socket is full.
