@@ -784,6 +784,24 @@ fn a_closed_stderr_does_no_harm() {
     assert_eq!(server.expect_exit(), Some(0));
 }
 
+/// Milestone 4 panics at EAGAIN. It comes from a pipe or a terminal that another program has made
+/// non-blocking.
+#[test]
+fn a_write_to_stdout_or_stderr_that_fails_once_is_repeated() {
+    for error in ["EINTR", "EAGAIN"] {
+        // The first call of each thread.
+        let inject = format!("--inject=write:error={error}:when=1");
+        // What strace says would get between the server's lines.
+        let options = ["--trace=write", "--output=/dev/null", &inject];
+        let Some(builder) = Server::builder(program!()).under_strace(&options) else {
+            return;
+        };
+        // It has written its first line to stderr when it has started, and to stdout when alice is in.
+        let server = builder.start();
+        let _ = server.client("alice");
+    }
+}
+
 /// Milestone 4 ends at once, and what is queued is lost.
 #[test]
 fn graceful_shutdown_delivers_what_is_queued() {
