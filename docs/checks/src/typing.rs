@@ -171,9 +171,12 @@ fn compare(program: &Program, source: &Program, page: &Page) -> Result<(), Strin
     Ok(())
 }
 
-/// Where a line was typed, or the top of the page if nowhere.
+/// Where a line was typed, or the top of the page if nowhere, or in several places.
 fn origin(typed: &str, page: &Page) -> usize {
     let is_it = |line: &&Text| line.text == typed || line.text.strip_prefix('+') == Some(typed);
-    let mut lines = page.blocks.iter().flat_map(|block| &block.lines);
-    lines.find(is_it).map_or(1, |line| line.line)
+    let lines = page.blocks.iter().flat_map(|block| &block.lines);
+    match lines.filter(is_it).collect::<Vec<_>>()[..] {
+        [line] => line.line,
+        _ => 1,
+    }
 }
