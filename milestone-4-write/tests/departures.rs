@@ -4,7 +4,6 @@
 
 use shared_testkit::Interest;
 use shared_testkit::behaviour::{accept, broadcast, register, start, write};
-use shared_testkit::predicates::str::starts_with;
 use shared_testkit::{Builder, Client, Server, program};
 
 /// A signal that interrupts `poll` is no error: Ctrl-Z, then `fg`.
@@ -204,24 +203,10 @@ fn retries_an_interrupted_write() {
     write::retries_an_interrupted_write(program!());
 }
 
-/// Row 8: an error of `write` closes the client at once. `strace` makes the first call fail: a reset
-/// would make `read` fail first.
+/// Row 8: an error of `write` closes the client at once.
 #[test]
 fn row_8_a_write_error_closes_the_client_at_once() {
-    let inject = "--inject=sendto:error=ECONNRESET:when=1";
-    let traced = Server::builder(program!()).under_strace(&["--trace=sendto", inject]);
-    let Some(server) = traced.map(Builder::start) else {
-        return;
-    };
-    let mut alice = server.client("alice");
-    let mut bob = server.client("bob");
-    alice.send_line("Hello from A");
-    server.expect_line("Broadcast 13 bytes from Token(1)");
-    if server.was_injected() {
-        server.expect_stderr(starts_with("Write error for Token(2): "));
-        server.expect_line("Client Token(2) disconnected");
-        bob.expect_closed();
-    }
+    write::row_8_a_write_error_closes_the_client_at_once(program!());
 }
 
 /// A reset by a client with a queue closes that client and no other.

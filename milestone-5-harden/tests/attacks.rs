@@ -98,6 +98,12 @@ fn row_8_an_error_closes_the_client_at_once() {
     broadcast::row_8_an_error_closes_the_client_at_once(program!());
 }
 
+/// An error of `write` closes the client at once.
+#[test]
+fn row_8_a_write_error_closes_the_client_at_once() {
+    write::row_8_a_write_error_closes_the_client_at_once(program!());
+}
+
 /// `Hello from A` and its newline are 13 bytes.
 #[test]
 fn row_10_counts_the_bytes_of_a_line() {
