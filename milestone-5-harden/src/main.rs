@@ -8,7 +8,7 @@ mod limits;
 mod log;
 mod pacing;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::env;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
@@ -71,7 +71,7 @@ struct Server {
     /// While connections may be pending: how long the next `accept` may wait.
     accept_within: Option<Duration>,
     accept_reported: Option<Instant>,
-    connections: HashMap<Token, ClientConnection>,
+    connections: BTreeMap<Token, ClientConnection>,
     /// Counts up and never repeats, so a late event cannot reach the wrong client.
     next_token: usize,
     pacing: Pacing,
@@ -106,7 +106,7 @@ impl Server {
             listener,
             accept_within: None,
             accept_reported: None,
-            connections: HashMap::new(),
+            connections: BTreeMap::new(),
             next_token: LISTENER.0 + 1,
             pacing: Pacing::default(),
             feed: Feed::default(),

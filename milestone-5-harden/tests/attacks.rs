@@ -617,6 +617,26 @@ fn a_turn_is_one_write_for_each_client() {
     reader.expect_bytes("a line of 20 bytes.\n".repeat(10));
 }
 
+/// Milestone 4 writes in the order of a hash map, which is a different one each time.
+#[test]
+fn clients_are_written_to_in_the_order_in_which_they_came() {
+    let server = Server::start(program!());
+    let mut sender = server.client("sender");
+    let _readers: Vec<_> = (0..20).map(|_| server.client("reader")).collect();
+    sender.send_line("a line of 20 bytes.");
+    let written = || {
+        let mut lines = server.stdout_lines();
+        lines.retain(|line| line.starts_with("Wrote "));
+        lines
+    };
+    server.wait_until("the line is written to all readers", || {
+        written().len() == 20
+    });
+    let tokens = 2..=21;
+    let expected = tokens.map(|token| format!("Wrote 20 bytes to Token({token})"));
+    assert_eq!(written(), expected.collect::<Vec<_>>());
+}
+
 /// Connects that many clients, and few at a time.
 fn connect_many(server: &Server, count: usize) -> Vec<Client> {
     let mut clients = Vec::new();
