@@ -408,6 +408,27 @@ fn a_client_that_has_half_closed_receives_its_whole_queue() {
     server.expect_line("Client Token(2) disconnected");
 }
 
+/// Milestone 4 closes the sender first, and the lines wait while it does.
+#[test]
+fn lines_go_out_before_a_sender_that_has_half_closed_is_closed() {
+    let server = Server::start(program!());
+    let mut alice = server.client("alice");
+    let mut bob = server.client("bob");
+    // Stopped, the server finds the line and the end of file in one turn.
+    server.stop();
+    alice.send_line("Hello from A");
+    alice.half_close();
+    server.resume();
+    bob.expect_line("Hello from A");
+    server.expect_line("Client Token(1) disconnected");
+    let said = server.stdout_lines();
+    let last: Vec<_> = said.iter().rev().take(2).rev().collect();
+    assert_eq!(
+        last,
+        ["Wrote 13 bytes to Token(2)", "Client Token(1) disconnected"]
+    );
+}
+
 /// Sends lines until bob's socket takes no more, with little in his queue. Returns their length.
 fn fill_the_socket_of_bob(server: &Server, alice: &mut Client) -> usize {
     let lines = "a line for bob.\n".repeat(1024);
