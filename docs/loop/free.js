@@ -7,7 +7,7 @@ class LoopFreePlay {
   static BULK = 60000;
   static MISTAKES = ["accepts-once", "reads-once", "writes-once", "drops-the-rest", "drops-half-lines",
     "sends-half-lines", "echoes-to-the-sender", "skips-the-write-half", "writable-always"];
-  static SOURCES = { "": "milestone-4-write/src/main.rs", mistaken: "docs/checks/src/bin/mistaken.rs" };
+  static SOURCES = { "": "milestone-4-write/src/main.rs", mistaken: "tools/mistaken/src/main.rs" };
 
   constructor(figure, sources) {
     const { h } = LoopView;

@@ -16,19 +16,10 @@ pub const DEADLINE_SCALE: &str = "TESTKIT_DEADLINE_SCALE";
 /// If set, a test fails that would otherwise be skipped, and tests that take long run in full.
 pub const STRICT: &str = "TESTKIT_STRICT";
 
-/// The folder for a picture of each failed test that has started a server, `TEST.svg`. It is made if
-/// there is none. A relative path starts in the folder where the command was typed.
-pub const PICTURES: &str = "TESTKIT_PICTURES";
-
 /// Whether `TESTKIT_STRICT` is set, as in CI.
 #[must_use]
 pub fn is_strict() -> bool {
     env::var_os(STRICT).is_some()
-}
-
-/// The folder in `TESTKIT_PICTURES`.
-pub(crate) fn pictures() -> Option<PathBuf> {
-    Some(users_folder().join(env::var_os(PICTURES)?))
 }
 
 /// Where the learner typed the command: cargo runs tests in the package's folder, but leaves the

@@ -95,9 +95,6 @@
 //! `|` is the server's stdout, `!` its stderr, `>` what a client sent, `<` what it received and `.`
 //! anything else that was done.
 //!
-//! With the environment variable `TESTKIT_PICTURES`, the same is drawn, and a line says where the
-//! picture is: see [`env::PICTURES`].
-//!
 //! # Another server
 //!
 //! With the environment variable `SERVER_CMD` the milestones' tests run against any command: see
@@ -110,15 +107,14 @@
     reason = "panicking is how an assertion fails"
 )]
 
-// Each uses only those before it in this order: env, lines, wait, skip, proc, picture, log, lessons,
+// Each uses only those before it in this order: env, lines, wait, skip, proc, log, failure,
 // harness, behaviour.
 pub mod behaviour;
 pub mod env;
+mod failure;
 mod harness;
-mod lessons;
 pub mod lines;
 mod log;
-pub mod picture;
 mod proc;
 mod skip;
 mod wait;
@@ -126,8 +122,8 @@ mod wait;
 pub use assert_cmd;
 pub use predicates;
 
+pub use crate::failure::{LESSONS, Lesson};
 pub use crate::harness::{Builder, Client, Program, Server, run_to_exit};
-pub use crate::lessons::{LESSONS, Lesson};
 pub use crate::proc::Interest;
 pub use crate::skip::{has_descriptors, has_ipv6, skip};
 pub use crate::wait::wait_until;

@@ -341,13 +341,6 @@ impl Log {
         lines.map(|e| e.text.clone()).collect()
     }
 
-    /// The last events, and how many came before them.
-    pub(crate) fn last_events(&self, most: usize) -> (usize, Vec<Event>) {
-        let state = self.lock();
-        let left_out = state.events.len().saturating_sub(most);
-        (left_out, state.events[left_out..].to_vec())
-    }
-
     /// Whether one of this crate's own assertions has shown the log already.
     pub(crate) fn was_shown(&self) -> bool {
         self.lock().shown

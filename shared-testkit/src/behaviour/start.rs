@@ -11,8 +11,8 @@ use std::thread;
 use predicates::str::starts_with;
 use rustix::io::Errno;
 
+use crate::failure;
 use crate::harness::port_lock::lock_port;
-use crate::lessons;
 use crate::wait::patience;
 use crate::{Builder, Program, Server, has_ipv6, run_to_exit};
 
@@ -128,7 +128,7 @@ fn refuses<A: AsRef<OsStr>>(
     let has = |word: &str| stderr.to_lowercase().contains(&word.to_lowercase());
     let is_refusal = is_clear && output.stdout.is_empty() && words.iter().all(|word| has(word));
     if output.status.code() != Some(1) || !is_refusal {
-        lessons::fail_refusal(output, words);
+        failure::fail_refusal(output, words);
     }
 }
 

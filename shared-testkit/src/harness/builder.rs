@@ -6,10 +6,10 @@ use std::process::{Command, Stdio};
 
 use assert_cmd::assert::Assert;
 
+use crate::failure;
 use crate::harness::port_lock::{self, PortLock};
 use crate::harness::program::Program;
 use crate::harness::server::Server;
-use crate::lessons;
 
 use crate::skip::skip;
 use crate::wait::patience;
@@ -31,7 +31,7 @@ pub fn run_to_exit<A>(program: impl Into<Program>, arguments: impl IntoIterator<
 where
     A: AsRef<OsStr>,
 {
-    lessons::teach();
+    failure::teach();
     assert_cmd::Command::from_std(program.into().command())
         .args(arguments)
         .timeout(patience())
@@ -155,7 +155,7 @@ impl Builder {
     /// `SERVER_ADDR`, if another program has that address.
     #[must_use]
     pub fn start(self) -> Server {
-        lessons::server_starts();
+        failure::server_starts();
         let fixed_address = self.program.fixed_address;
         let lock = fixed_address.map(lock_free_port);
         let mut command = self.program.command();
@@ -178,7 +178,7 @@ impl Builder {
             false => server.read_line_of_stderr(),
         }
         server.wait_until_ready(fixed_address);
-        lessons::server_is_ready();
+        failure::server_is_ready();
         server
     }
 }

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use rustix::io::{ioctl_fionread, retry_on_intr};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
+use crate::failure;
+use crate::failure::diff::classify;
 use crate::harness::received::Received;
-use crate::lessons;
-use crate::lessons::talk::classify;
 use crate::log::{Kind, Log, escape};
 use crate::proc::socket;
 use crate::wait::patience;
@@ -43,7 +43,7 @@ impl Client {
     ) -> Client {
         let stream = open(server, receive_buffer).unwrap_or_else(|e| {
             let title = format!("{name} cannot connect");
-            lessons::fail(&log, &title, "a connection", &e.to_string())
+            failure::fail(&log, &title, "a connection", &e.to_string())
         });
         let address = stream
             .local_addr()
@@ -299,7 +299,7 @@ impl Client {
             let talk = classify(expected, &received.bytes);
             let (expected, received) = received.compare(expected);
             let title = format!("{} did not receive what was expected", self.name);
-            lessons::fail_in_talk(&self.log, talk, &title, &expected, &received);
+            failure::fail_in_talk(&self.log, talk, &title, &expected, &received);
         }
     }
 
@@ -310,7 +310,7 @@ impl Client {
     #[track_caller]
     fn fail(&self, what: &str, expected: &str, received: &str) -> ! {
         let title = format!("{} {what}", self.name);
-        lessons::fail(&self.log, &title, expected, received);
+        failure::fail(&self.log, &title, expected, received);
     }
 
     fn log(&self, kind: Kind, text: &str) {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::env::{SERVER_ADDR, SERVER_CMD, users_folder};
-use crate::lessons;
+use crate::failure;
 use crate::skip::skip;
 
 /// What is started as a server: a program and the arguments before the address.
@@ -36,7 +36,7 @@ impl Program {
             Some(command) => Program::of_command(&command),
         };
         // Only now: a faulty command is no lesson of a chapter.
-        lessons::teach();
+        failure::teach();
         program
     }
 

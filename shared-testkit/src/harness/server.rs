@@ -11,9 +11,9 @@ use predicates::ord::eq;
 use predicates::str::starts_with;
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::failure;
 use crate::harness::client::Client;
 use crate::harness::port_lock::PortLock;
-use crate::lessons;
 use crate::lines::{ACCEPTED, LISTENING, REGISTERED};
 use crate::log::{INDENT, Kind, Log, SERVER};
 use crate::proc::{Interest, epoll, process, socket};
@@ -51,7 +51,7 @@ impl Server {
     pub(crate) fn watch(mut child: Child, lock: Option<PortLock>, wants_free_port: bool) -> Server {
         let pid = Pid::from_child(&child);
         let log = Arc::new(Log::new(pid, wants_free_port));
-        lessons::watch(&log);
+        failure::watch(&log);
         Server {
             unread_stdout: child.stdout.take(),
             unread_stderr: child.stderr.take(),
@@ -282,7 +282,7 @@ impl Server {
         let mut lines = self.log.unexpected_lines().into_iter();
         if let Some(error) = lines.find(|line| line.starts_with(Kind::Stderr.mark())) {
             let title = "the server printed an error";
-            lessons::fail(&self.log, title, "nothing more on stderr", &error);
+            failure::fail(&self.log, title, "nothing more on stderr", &error);
         }
     }
 
@@ -327,7 +327,7 @@ impl Server {
         {
             let received = format!("it was busy for {} s", patience().as_secs_f32());
             let expected = "that it sleeps until something comes";
-            lessons::fail(
+            failure::fail(
                 &self.log,
                 "the server does not come to rest",
                 expected,
@@ -362,7 +362,7 @@ impl Server {
                 "asleep {asleep} times of {LOOKS}, {} ms of CPU time",
                 used.as_millis()
             );
-            lessons::fail(
+            failure::fail(
                 &self.log,
                 "the server does not sleep",
                 "a server at rest",
@@ -381,7 +381,7 @@ impl Server {
         let status = self.child.try_wait().expect("the server is our child");
         if let Some(status) = status {
             let received = format!("its end, with {status}");
-            lessons::fail(
+            failure::fail(
                 &self.log,
                 "the server has ended",
                 "a running server",
@@ -604,7 +604,7 @@ impl Server {
             received.push(self.silence());
         }
         let received = received.join(&format!("\n{INDENT}"));
-        lessons::fail(&self.log, title, expected, &received);
+        failure::fail(&self.log, title, expected, &received);
     }
 
     fn silence(&self) -> String {

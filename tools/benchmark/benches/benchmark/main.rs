@@ -1,0 +1,139 @@
+//! Compares broadcast servers: milestone 4, milestone 5, the least that any single-threaded server
+//! must do (`floor`), and similar servers that are installed.
+//!
+//! ```text
+//! cargo bench -p benchmark                      # everything, a few minutes
+//! cargo bench -p benchmark -- lone burst        # these workloads only
+//! cargo bench -p benchmark -- --quick           # a smoke test: its figures mean little
+//! cargo bench -p benchmark -- --json FILE --svg FILE
+//! ```
+//!
+//! Each server is a process of its own. This process is the load: one thread, in a closed loop. In a
+//! *round* it sends, and waits until every client has received everything; only then does it send
+//! again. So nothing queues up, and the result is the work for a line, not the depth of a buffer. All
+//! servers of a workload run at the same time and are measured in turns, a block of rounds each, so
+//! that other activity on the machine affects all of them alike. The servers have one core and the
+//! load has another, or the figures would depend on where the scheduler runs them.
+//!
+//! A *delivery* is a message that this process has received and verified byte by byte: a line that
+//! has reached a client other than its sender. Senders receive each other's lines too, except with
+//! Redis, where a round with several senders therefore has fewer deliveries. [`workload::Workload`]
+//! says what a round and a delivery are where clients come and go, and where one is slow.
+//!
+//! CPU time is the median of the blocks, and `± %` is their spread: half the distance between the
+//! quartiles. A smaller difference may be chance.
+
+mod arguments;
+mod client;
+mod load;
+mod measure;
+mod plot;
+mod protocol;
+mod report;
+mod server;
+mod workload;
+
+use std::env;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use benchmark::{floor, tokio_chat};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+use crate::measure::Measured;
+use crate::server::Contestant;
+use crate::workload::Workload;
+
+/// The core that runs this process. The servers have another one: [`server::CORE`].
+const CORE: usize = 1;
+
+/// Descriptors in addition to the clients' sockets: pipes, epoll instances, `/proc`.
+const SPARE_DESCRIPTORS: usize = 100;
+
+fn main() -> Result<()> {
+    // The benchmark also runs itself in two other roles, selected by the first argument.
+    let mut arguments = env::args_os().skip(1);
+    match arguments.next() {
+        Some(role) if role == floor::ROLE => floor::run(address(arguments.next())?),
+        Some(role) if role == tokio_chat::ROLE => tokio_chat::run(address(arguments.next())?),
+        _ => benchmark(),
+    }
+}
+
+fn address(argument: Option<OsString>) -> Result<SocketAddr> {
+    Ok(argument.unwrap_or_default().to_string_lossy().parse()?)
+}
+
+fn benchmark() -> Result<()> {
+    let mut options = arguments::parse()?;
+    if !options.bench {
+        // `cargo test --all-targets` runs benchmarks too, but not in order to measure.
+        println!("Nothing is measured: use `cargo bench`");
+        return Ok(());
+    }
+    if options.workloads.is_empty() {
+        options.workloads = workload::ALL.to_vec();
+    }
+    if options.quick {
+        options.workloads = options.workloads.into_iter().map(Workload::quick).collect();
+    }
+
+    let json = options.json.map(create).transpose()?;
+    let svg = options.svg.map(create).transpose()?;
+    let results = run(&options.workloads)?;
+    if let Some(file) = json {
+        serde_json::to_writer_pretty(file, &results)?;
+    }
+    if let Some(mut file) = svg {
+        file.write_all(plot::render(&results).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Creates a file. Done before the measurement, so that an error is reported at once.
+fn create(path: PathBuf) -> Result<File> {
+    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    // The absolute path, because cargo runs a benchmark in the folder of its package.
+    println!("Writing to {}", fs::canonicalize(path)?.display());
+    Ok(file)
+}
+
+/// Measures and reports one workload after the other.
+fn run(workloads: &[Workload]) -> Result<Vec<Measured>> {
+    let contestants = server::contestants()?;
+    raise_descriptor_limit(workloads, &contestants)?;
+    let mut core = CpuSet::new();
+    core.set(CORE);
+    sched_setaffinity(None, &core).context("cannot run on core 1: two cores are needed")?;
+    let mut results = Vec::new();
+    for workload in workloads {
+        let measured = measure::measure(workload, &contestants)
+            .with_context(|| format!("cannot measure {}", workload.name))?;
+        println!("{}", report::render(&measured));
+        results.push(measured);
+    }
+    Ok(results)
+}
+
+/// Raises the soft limit to the hard limit, for this process and the servers that it starts.
+fn raise_descriptor_limit(workloads: &[Workload], contestants: &[Contestant]) -> Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let hard = limit.maximum.unwrap_or(u64::MAX);
+    setrlimit(Resource::Nofile, limit).context("cannot raise the limit on file descriptors")?;
+    for workload in workloads {
+        let servers = contestants.iter().filter(|c| c.check(workload).is_ok());
+        let needed = servers.count() * workload.clients() + SPARE_DESCRIPTORS;
+        ensure!(
+            needed as u64 <= hard,
+            "{} needs {needed} file descriptors, and the hard limit (`ulimit -Hn`) is {hard}",
+            workload.name
+        );
+    }
+    Ok(())
+}

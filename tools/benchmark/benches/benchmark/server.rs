@@ -1,0 +1,204 @@
+//! The servers: which exist, how they start, and the CPU time and memory that they use.
+
+use std::env;
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+use procfs::process::Process;
+
+use crate::protocol::Protocol::{self, Lines, Nats, Redis};
+use crate::workload::Workload;
+
+/// The server that the others are compared with.
+pub(crate) const FLOOR: &str = "floor";
+
+/// The server that this benchmark is about.
+pub(crate) const OURS: &str = "milestone 5";
+
+/// The name, protocol and arguments of each server. `PORT` is replaced by the port to listen on.
+const SERVERS: [(&str, Protocol, &str); 7] = [
+    (FLOOR, Lines, "--floor 127.0.0.1:PORT"),
+    ("milestone 4", Lines, "127.0.0.1:PORT"),
+    (OURS, Lines, "127.0.0.1:PORT"),
+    ("tokio", Lines, "--tokio 127.0.0.1:PORT"),
+    ("ncat", Lines, "--broker -l 127.0.0.1 PORT -m 10000"),
+    ("redis-server", Redis, "--bind 127.0.0.1 --port PORT"),
+    ("nats-server", Nats, "-a 127.0.0.1 -p PORT"),
+];
+
+/// The core that runs the servers, all of them: only one is active at a time.
+pub(crate) const CORE: &str = "0";
+
+/// How long a server may take to start.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The pause between two attempts to connect to a server that is starting.
+const RETRY: Duration = Duration::from_millis(5);
+
+/// A server that can be started.
+pub(crate) struct Contestant {
+    /// The name in the report.
+    pub(crate) name: &'static str,
+    /// The protocol that it speaks.
+    pub(crate) protocol: Protocol,
+    arguments: &'static str,
+    program: PathBuf,
+}
+
+/// All servers that exist on this machine. Reports those that are not installed.
+pub(crate) fn contestants() -> Result<Vec<Contestant>> {
+    let mut contestants = Vec::new();
+    for (name, protocol, arguments) in SERVERS {
+        match program(name)? {
+            Some(program) => contestants.push(Contestant {
+                name,
+                protocol,
+                arguments,
+                program,
+            }),
+            None => println!("Skipped {name}: it is not installed"),
+        }
+    }
+    Ok(contestants)
+}
+
+fn program(server: &str) -> Result<Option<PathBuf>> {
+    Ok(match server {
+        FLOOR | "tokio" => Some(env::current_exe()?),
+        "milestone 4" => Some(build("milestone-4-write")?),
+        OURS => Some(build("milestone-5-harden")?),
+        peer => installed(peer),
+    })
+}
+
+/// Builds a milestone, and returns the path of its program. For a benchmark, cargo builds only the
+/// programs of the same package.
+fn build(milestone: &str) -> Result<PathBuf> {
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--release", "-p", milestone])
+        .status()
+        .context("cannot run cargo")?;
+    ensure!(status.success(), "cannot build {milestone}: {status}");
+    // This program is in target/release/deps.
+    let this = env::current_exe()?;
+    let folder = this
+        .ancestors()
+        .nth(2)
+        .context("the target folder is missing")?;
+    Ok(folder.join(milestone))
+}
+
+/// The path of a program. Searches the folders of servers too, which a user's `PATH` may lack.
+fn installed(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/local/sbin".into(), "/usr/sbin".into()])
+        .map(|folder| folder.join(program))
+        .find(|candidate| candidate.is_file())
+}
+
+impl Contestant {
+    /// Fails with the reason if this server cannot take part in a workload.
+    pub(crate) fn check(&self, workload: &Workload) -> Result<()> {
+        let reason = match self.name {
+            FLOOR if workload.slow_readers > 0 => "it has no queue for a slow reader",
+            "ncat" if workload.slow_readers > 0 => "it serves nobody while one reader is slow",
+            // It uses select(2), which accepts no descriptor above 1,023. With more, it aborts.
+            "ncat" if workload.clients() > 1_000 => "it serves at most 1,000 clients",
+            _ => return Ok(()),
+        };
+        bail!(reason)
+    }
+
+    /// Starts the server and waits until it accepts connections.
+    pub(crate) fn start(&self) -> Result<Server> {
+        // The kernel chooses a free port, and does not soon choose it again.
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let arguments = self.arguments.replace("PORT", &address.port().to_string());
+        // The kernel kills the server at the end of the benchmark, even if that is killed.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "--", "taskset", "--cpu-list", CORE])
+            .arg(&self.program)
+            .args(arguments.split(' '))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            // Read only after a failure. The few lines written until then fit in the pipe.
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot run `setpriv`, a part of util-linux like `taskset`")?;
+        let mut server = Server { child, address };
+        server.wait_for_listener().map_err(|e| server.explain(e))?;
+        Ok(server)
+    }
+}
+
+/// A running server. Dropping it kills it.
+pub(crate) struct Server {
+    child: Child,
+    /// The address that it listens on.
+    pub(crate) address: SocketAddr,
+}
+
+impl Server {
+    fn wait_for_listener(&mut self) -> Result<()> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        while let Err(e) = TcpStream::connect(self.address) {
+            if self.child.try_wait()?.is_some() || Instant::now() > deadline {
+                return Err(e).context("it does not accept connections");
+            }
+            thread::sleep(RETRY);
+        }
+        Ok(())
+    }
+
+    /// Ends the server, and adds to an error what the server reported: its exit status, if it had
+    /// already ended, and its stderr.
+    pub(crate) fn explain(&mut self, error: Error) -> Error {
+        let ended = self.child.try_wait().ok().flatten();
+        self.kill();
+        let mut stderr = String::new();
+        if let Some(pipe) = &mut self.child.stderr {
+            // If this fails, the message is shorter, no more.
+            drop(pipe.read_to_string(&mut stderr));
+        }
+        let ended = ended.map_or(String::new(), |status| format!(", {status}"));
+        anyhow!("{error:#}{ended}, stderr: {stderr:?}")
+    }
+
+    /// The CPU time that all threads have used, as the scheduler counts it: the times in
+    /// `/proc/PID/stat` have a resolution of only 10 ms.
+    pub(crate) fn cpu_time(&self) -> Result<Duration> {
+        let mut nanoseconds = 0;
+        for task in self.process()?.tasks()? {
+            nanoseconds += task?.schedstat()?.sum_exec_runtime;
+        }
+        Ok(Duration::from_nanos(nanoseconds))
+    }
+
+    /// The resident memory in KiB (`VmRSS`, proc_pid_status(5)).
+    pub(crate) fn memory_kib(&self) -> Result<f64> {
+        let status = self.process()?.status()?;
+        Ok(status.vmrss.context("the server has ended")? as f64)
+    }
+
+    fn process(&self) -> Result<Process> {
+        Ok(Process::new(self.child.id().try_into()?)?)
+    }
+
+    fn kill(&mut self) {
+        // Fails only if it has already ended.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

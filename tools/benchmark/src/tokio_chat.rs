@@ -1,0 +1,69 @@
+//! The chat server that most Tokio tutorials build: two tasks for each client, one to read and one to
+//! write, and a broadcast channel between them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Result;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::runtime::Runtime;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::{self, Receiver, Sender};
+
+/// The first argument that selects this role.
+pub const ROLE: &str = "--tokio";
+
+/// Lines in the channel. A client that falls further behind loses the oldest.
+const CAPACITY: usize = 1024;
+
+/// A line and the client that sent it.
+type Line = (SocketAddr, Arc<str>);
+
+/// Serves until it is killed.
+pub fn run(address: SocketAddr) -> Result<()> {
+    Runtime::new()?.block_on(serve(address))
+}
+
+async fn serve(address: SocketAddr) -> Result<()> {
+    let listener = TcpListener::bind(address).await?;
+    let (lines, _) = broadcast::channel(CAPACITY);
+    loop {
+        let (stream, client) = listener.accept().await?;
+        // As the milestones do: a short line is sent at once.
+        stream.set_nodelay(true)?;
+        let (reader, writer) = stream.into_split();
+        let writing = tokio::spawn(write(writer, client, lines.subscribe()));
+        let reading = read(reader, client, lines.clone());
+        tokio::spawn(async move {
+            // An error disconnects the client, as end of file does.
+            drop(reading.await);
+            writing.abort();
+        });
+    }
+}
+
+async fn read(reader: OwnedReadHalf, client: SocketAddr, lines: Sender<Line>) -> Result<()> {
+    let mut reader = BufReader::new(reader);
+    let mut line = String::new();
+    while reader.read_line(&mut line).await? > 0 {
+        lines.send((client, line.as_str().into()))?;
+        line.clear();
+    }
+    Ok(())
+}
+
+async fn write(
+    mut writer: OwnedWriteHalf,
+    client: SocketAddr,
+    mut lines: Receiver<Line>,
+) -> Result<()> {
+    loop {
+        match lines.recv().await {
+            Ok((sender, line)) if sender != client => writer.write_all(line.as_bytes()).await?,
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return Ok(()),
+        }
+    }
+}

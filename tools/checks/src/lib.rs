@@ -1,0 +1,91 @@
+//! Keeps the book and the code together. Each check takes a book and returns everything that is not true,
+//! each with its file and line.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "panicking is how a check fails"
+)]
+
+mod checkpoint;
+mod links;
+mod names;
+
+use course::quote::{Program, check_quote, lines};
+use course::workspace::{EXAMPLES, source_files};
+use course::{Block, Book, Page, transcript, typing};
+
+/// Types each chapter's program and compares it with the milestone's source files, byte for byte.
+/// On the other pages, checks that `rust` blocks are in the sources. On all pages, checks that `c`
+/// and `go` blocks are in the example servers.
+#[must_use]
+pub fn check_typing(book: &Book) -> Vec<String> {
+    let (mut problems, _) = typing::type_book(&book.pages);
+    let files = source_files().into_iter();
+    let sources = files.map(|path| (path.clone(), lines(&path))).collect();
+    let blocks = book.blocks(&["rust", "diff", "c", "go"]);
+    problems.extend(blocks.filter_map(|(page, block)| check_source(page, block, &sources).err()));
+    problems
+}
+
+/// Checks a block in C or Go, or on a page that is not typed in Rust. There is no `diff` block on such a
+/// page, and its marks would not be found.
+fn check_source(page: &Page, block: &Block, sources: &Program) -> Result<(), String> {
+    match block.language.as_str() {
+        "c" | "go" => {
+            let path = format!("{EXAMPLES}/chat.{}", block.language);
+            let example = lines(&path);
+            check_quote(page, block, &[(path, example)].into())
+        }
+        _ if page.milestone().is_some() || block.has_flag("sketch") => Ok(()),
+        _ if block.has_flag("wrong") => {
+            let mut servers = sources.clone();
+            servers.retain(|path, _| path.starts_with("milestone-") && path.contains("/src/"));
+            check_quote(page, block, &servers)
+        }
+        _ => check_quote(page, block, sources),
+    }
+}
+
+/// Builds the program at each checkpoint, where a warning is an error, and runs the tests that
+/// the checkpoint names: `red` ones must fail with the program of the checkpoint before (or the
+/// end of the chapter before), `green` ones must pass with this one.
+///
+/// The end of a chapter needs no checkpoint: the program is the milestone's, and that is built
+/// and tested anyway.
+#[must_use]
+pub fn check_checkpoints(book: &Book) -> Vec<String> {
+    checkpoint::check(&typing::type_book(&book.pages).1)
+}
+
+/// Checks that links lead somewhere, that their anchors exist, and that the table of contents
+/// has every page.
+#[must_use]
+pub fn check_links(book: &Book) -> Vec<String> {
+    links::check(&book.pages)
+}
+
+/// Checks that what the text names exists: packages and targets (`-p`, `--test`, `--bench`,
+/// `--bin`), files, and tests and functions. A snake-case name is checked if it begins with
+/// `row_` or has three words.
+///
+/// # Panics
+///
+/// If `cargo metadata` fails.
+#[must_use]
+pub fn check_names(book: &Book) -> Vec<String> {
+    let names = names::Names::read();
+    book.pages.iter().flat_map(|p| names.check(p)).collect()
+}
+
+/// Replays every `transcript` block against the real servers.
+///
+/// # Panics
+///
+/// If a milestone's program cannot be built.
+#[must_use]
+pub fn check_transcripts(book: &Book) -> Vec<String> {
+    let blocks = book.blocks(&["transcript"]);
+    let problems = blocks.filter_map(|(page, block)| transcript::replay(page, block).err());
+    problems.collect()
+}

@@ -1,0 +1,106 @@
+//! Servers in other languages pass every chapter's tests: they require only what the chapter
+//! describes.
+
+#![allow(clippy::expect_used, reason = "the helpers are part of the tests")]
+
+use std::path::Path;
+use std::process::Command;
+
+use course::test_runner::{self, Suite};
+use course::{milestones, root};
+use shared_testkit::{env::is_strict, skip};
+
+/// The chapters that the examples implement.
+const CHAPTERS: usize = 4;
+
+#[test]
+fn the_server_in_c_passes_every_chapter() {
+    // Without TESTKIT_STRICT, the last chapter: it has most tests of the others.
+    let first = if is_strict() { 1 } else { CHAPTERS };
+    if let Some(server) = c() {
+        passes(&server, first);
+    }
+}
+
+#[test]
+fn the_server_in_go_passes_every_chapter() {
+    if one_language_is_enough() {
+        return;
+    }
+    if let Some(server) = go() {
+        passes(&server, 1);
+    }
+}
+
+#[test]
+fn the_server_in_python_passes_every_chapter() {
+    if one_language_is_enough() {
+        return;
+    }
+    if let Some(server) = python() {
+        passes(&server, 1);
+    }
+}
+
+/// Whether to run only the server that does so in the shortest time. If so, reports the calling test as
+/// skipped.
+fn one_language_is_enough() -> bool {
+    if !is_strict() {
+        skip("the server in C is tested, and TESTKIT_STRICT is not set");
+    }
+    !is_strict()
+}
+
+/// From this chapter on.
+#[track_caller]
+fn passes(server: &str, first: usize) {
+    for (chapter, package) in (1..=CHAPTERS).zip(milestones()).skip(first - 1) {
+        let command = format!("{server} --chapter {chapter}");
+        let outcomes = Suite::of(&package)
+            .deadline_scale(1.0)
+            .run(&command, |_| true);
+        assert!(!outcomes.is_empty(), "{package} has no tests");
+        for outcome in outcomes {
+            assert!(outcome.passed, "{}:\n{}", outcome.test, outcome.output);
+        }
+    }
+}
+
+/// The command that starts the server, or `None` without its tool.
+fn python() -> Option<String> {
+    let script = root().join("docs/examples/chat.py");
+    has("python3").then(|| format!("python3 {}", test_runner::command(&script)))
+}
+
+fn c() -> Option<String> {
+    let options = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-O2"];
+    has("gcc").then(|| build(Command::new("gcc").args(options), "chat.c"))
+}
+
+fn go() -> Option<String> {
+    has("go").then(|| build(Command::new("go").arg("build"), "chat.go"))
+}
+
+/// Compiles an example and returns the command that starts it.
+#[track_caller]
+fn build(compiler: &mut Command, source: &str) -> String {
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(source.replace('.', "-"));
+    let output = compiler
+        .arg("-o")
+        .arg(&program)
+        .arg(root().join("docs/examples").join(source))
+        .output()
+        .expect("the compiler can be run");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{source}:\n{errors}");
+    test_runner::command(&program)
+}
+
+/// Whether this machine has a tool. If not, reports the calling test as skipped.
+fn has(tool: &str) -> bool {
+    let result = Command::new(tool).arg("--version").output();
+    if let Err(e) = &result {
+        skip(&format!("{tool} cannot be run: {e}"));
+    }
+    result.is_ok()
+}

@@ -1,0 +1,179 @@
+//! The system calls in the lines of strace(1).
+
+use std::fmt;
+
+/// What is registered with epoll or reported by it (epoll_ctl(2)): strace's names and mio's.
+const FLAGS: [(&str, &str); 4] = [
+    ("EPOLLIN", "READABLE"),
+    ("EPOLLRDHUP", "READ_CLOSED"),
+    ("EPOLLOUT", "WRITABLE"),
+    ("EPOLLET", "edge"),
+];
+
+/// What is registered with epoll or reported by it, as mio calls it.
+pub type Flags = Vec<&'static str>;
+
+/// A system call that has returned. Shown, it is as strace writes it, but abridged.
+pub struct Call {
+    /// The thread that has made it.
+    pub thread: String,
+    /// Its name.
+    pub name: String,
+    /// As strace writes them.
+    pub arguments: String,
+    /// The number of bytes or the descriptor; an error is its name.
+    pub result: Result<usize, String>,
+}
+
+impl Call {
+    /// From a text such as `recvfrom(5, "hello\n", 4096, 0, NULL, NULL) = 6`. `None` if it is something
+    /// else: a signal, an end, a call that has not returned.
+    pub(crate) fn parse(thread: &str, text: &str) -> Option<Call> {
+        let (call, result) = text.trim_start().rsplit_once(" = ")?;
+        let (name, arguments) = call.trim_end().strip_suffix(')')?.split_once('(')?;
+        let result = match result.strip_prefix("-1 ") {
+            Some(error) => Err(error.split(' ').next()?.to_owned()),
+            None => Ok(result.parse().ok()?),
+        };
+        Some(Call {
+            thread: thread.to_owned(),
+            name: name.to_owned(),
+            arguments: arguments.to_owned(),
+            result,
+        })
+    }
+
+    /// Whether it has waited for events in vain: an iteration of the loop in which nothing happened.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.name.ends_with("wait") && self.result == Ok(0)
+    }
+
+    /// The argument at this place, as far as no argument before it has a comma.
+    pub fn argument(&self, place: usize) -> &str {
+        self.arguments.split(", ").nth(place).unwrap_or_default()
+    }
+
+    /// The descriptor that it is about: the third argument of `epoll_ctl`, or the first.
+    #[must_use]
+    pub fn descriptor(&self) -> Option<usize> {
+        let place = if self.name == "epoll_ctl" { 2 } else { 0 };
+        self.argument(place).parse().ok()
+    }
+
+    /// How many bytes it has moved: none, if it has failed.
+    pub fn count(&self) -> usize {
+        self.result.clone().unwrap_or(0)
+    }
+
+    /// The bytes that it has read or written, as far as strace prints them, without ports.
+    pub fn text(&self) -> String {
+        let arguments = self.abridged();
+        let (_, quoted) = arguments.split_once('"').expect("there is a text");
+        let (text, _) = quoted.rsplit_once('"').expect("the text ends");
+        serde_json::from_str(&format!("\"{text}\"")).expect("a scene has plain text")
+    }
+
+    /// The port of the client that was accepted.
+    pub fn port(&self) -> Option<u16> {
+        between(&self.arguments, "htons(", ")").next()?.parse().ok()
+    }
+
+    /// Which events, and with which data, which is mio's token: of `epoll_ctl` one, of `epoll_wait` any number.
+    pub fn events(&self) -> Vec<(Flags, u64)> {
+        let events = between(&self.arguments, "{events=", ", data").map(|events| {
+            let is_set = |name: &str| events.split('|').any(|event| event == name);
+            let set = FLAGS.iter().filter(|(name, _)| is_set(name));
+            set.map(|(_, name)| *name).collect()
+        });
+        let tokens = between(&self.arguments, "u64=", "}");
+        let tokens = tokens.map(|token| token.parse().expect("data is a number"));
+        events.zip(tokens).collect()
+    }
+
+    /// The arguments with each token in one form instead of two, without ports and pointers.
+    fn abridged(&self) -> String {
+        let text = replace(&self.arguments, "{u32=", "}", |data| {
+            data.rsplit('=').next().unwrap_or_default().to_owned()
+        });
+        let text = replace(&text, "127.0.0.1:", "\\n", |_| {
+            "127.0.0.1:xxxxx\\n".to_owned()
+        });
+        let text = replace(&text, "{sa_family=AF_INET, ", "}", |address| {
+            let host = address.split('"').nth(1).unwrap_or_default();
+            format!("{{{host}:xxxxx}}")
+        });
+        let arguments = text.split(", ");
+        let arguments = arguments.map(|text| if text.starts_with("0x") { "…" } else { text });
+        arguments.collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}({}) = ", self.name, self.abridged())?;
+        match &self.result {
+            Ok(result) => write!(f, "{result}"),
+            Err(error) => write!(f, "-1 {error}"),
+        }
+    }
+}
+
+fn between<'a>(text: &'a str, start: &'a str, end: &'a str) -> impl Iterator<Item = &'a str> {
+    let parts = text.split(start).skip(1);
+    parts.map(move |part| part.split(end).next().unwrap_or_default())
+}
+
+/// Replaces each part of a text that begins with `start` and ends with `end`.
+fn replace(text: &str, start: &str, end: &str, by: impl Fn(&str) -> String) -> String {
+    let mut parts = text.split(start);
+    let mut replaced = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        replaced += &match part.split_once(end) {
+            Some((inside, rest)) => by(inside) + rest,
+            None => start.to_owned() + part,
+        };
+    }
+    replaced
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Call;
+
+    #[test]
+    fn a_call_is_shown_without_what_differs_each_time() {
+        for (line, shown) in [
+            (
+                r#"accept4(4, {sa_family=AF_INET, sin_port=htons(40612), sin_addr=inet_addr("127.0.0.1")}, [128 => 16], SOCK_NONBLOCK) = 5"#,
+                "accept4(4, {127.0.0.1:xxxxx}, [128 => 16], SOCK_NONBLOCK) = 5",
+            ),
+            (
+                "accept4(4, 0x7ffd08, [128], 0)   = -1 EAGAIN (Resource temporarily unavailable)",
+                "accept4(4, …, [128], 0) = -1 EAGAIN",
+            ),
+            (
+                "epoll_wait(3, [{events=EPOLLIN, data={u32=4294967295, u64=18446744073709551615}}], 9, 100) = 1",
+                "epoll_wait(3, [{events=EPOLLIN, data=18446744073709551615}], 9, 100) = 1",
+            ),
+            (
+                r#"write(1, "Accepted connection from 127.0.0.1:40612\n", 41) = 41"#,
+                r#"write(1, "Accepted connection from 127.0.0.1:xxxxx\n", 41) = 41"#,
+            ),
+        ] {
+            let call = Call::parse("4711", line).map(|call| call.to_string());
+            assert_eq!(call.as_deref(), Some(shown));
+        }
+    }
+
+    #[test]
+    fn what_is_no_call_is_left_out() {
+        for line in [
+            "--- SIGCONT {si_signo=SIGCONT, si_code=SI_USER, si_pid=1, si_uid=0} ---",
+            "--- stopped by SIGSTOP ---",
+            "+++ exited with 0 +++",
+            "epoll_wait(3, 0x7ffd08, 9, 100) = ? ERESTARTNOHAND (To be restarted if no handler)",
+        ] {
+            assert!(Call::parse("4711", line).is_none(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Reads the book, and runs a chapter's programs and tests as a learner does.
+//!
+//! [`Book`] holds the pages. [`typing`] types a chapter's program from its blocks, [`transcript`]
+//! replays a chat, [`test_runner`] runs a chapter's tests against any command, and [`strace`] watches
+//! the system calls of a server. What the words after a block's opening fence mean is in
+//! CONTRIBUTING.md, "The book stays true".
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "panicking is how a check fails"
+)]
+
+mod page;
+
+pub mod call;
+pub mod quote;
+pub mod strace;
+pub mod test_runner;
+pub mod transcript;
+pub mod typing;
+pub mod workspace;
+
+pub use crate::page::{Block, Page, Text};
+pub use crate::workspace::{milestones, root};
+
+use crate::workspace::{PAGES, files, names_in, read};
+
+/// The pages, the chapters in their order.
+pub struct Book {
+    /// All of them.
+    pub pages: Vec<Page>,
+}
+
+impl Book {
+    /// Reads every page in `docs/src`, `docs/README.md`, and the pages at the top of the repository.
+    ///
+    /// # Panics
+    ///
+    /// If one of them cannot be read.
+    #[must_use]
+    pub fn read() -> Book {
+        let mut paths = names_in("");
+        paths.retain(|name| name.ends_with(".md"));
+        paths.push("docs/README.md".to_owned());
+        paths.extend(files(PAGES, "md"));
+        let pages = paths.iter().map(|path| Page::new(path, &read(path)));
+        Book::of_pages(pages.collect())
+    }
+
+    /// A book of these pages about this workspace: the tests of the checks make such books.
+    #[must_use]
+    pub fn of_pages(pages: Vec<Page>) -> Book {
+        Book { pages }
+    }
+
+    /// The lines of the first `transcript` block in a chapter. Empty if there is none.
+    #[must_use]
+    pub fn transcript(&self, chapter: usize) -> Vec<&str> {
+        let mut blocks = self.blocks(&["transcript"]);
+        let block = blocks.find(|(page, _)| page.milestone() == Some(chapter));
+        let lines = block.into_iter().flat_map(|(_, block)| &block.lines);
+        lines.map(|line| line.text.as_str()).collect()
+    }
+
+    /// The blocks in these languages, each with its page.
+    pub fn blocks(&self, languages: &[&str]) -> impl Iterator<Item = (&Page, &Block)> {
+        let pages = self.pages.iter();
+        let blocks = pages.flat_map(|page| page.blocks.iter().map(move |block| (page, block)));
+        blocks.filter(|(_, block)| languages.contains(&block.language.as_str()))
+    }
+}

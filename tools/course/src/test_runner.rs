@@ -1,0 +1,315 @@
+//! Runs a chapter's tests the way a learner does: against a command of their own (`SERVER_CMD`).
+
+use std::env;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use shared_testkit::assert_cmd;
+use shared_testkit::env::{DEADLINE_SCALE, SERVER_ADDR, SERVER_CMD};
+
+use crate::workspace::root;
+
+/// How many tests run at once, of all suites together: more than there are cores, because a failing test
+/// mostly waits, and not so many that one which works is starved.
+const AT_ONCE: usize = 64;
+
+/// The deadline of a test, as a fraction of the usual 20 seconds. Only failing tests get that far.
+const SCALE: &str = "0.1";
+
+/// The built tests of one chapter.
+#[derive(Clone)]
+pub struct Suite {
+    /// The folder in which cargo would run them.
+    directory: PathBuf,
+    tests: Vec<Test>,
+    deadline_scale: String,
+    server_address: Option<SocketAddr>,
+    limit: Option<Duration>,
+}
+
+#[derive(Clone)]
+struct Test {
+    binary: PathBuf,
+    name: String,
+}
+
+/// The result of one test.
+pub struct Outcome {
+    /// The name of the test function.
+    pub test: String,
+    /// Whether it passed or was skipped.
+    pub passed: bool,
+    /// Everything that it printed: stdout, then stderr.
+    pub output: String,
+}
+
+impl Outcome {
+    /// Whether the test, or a part of it, was skipped.
+    #[must_use]
+    pub fn was_skipped(&self) -> bool {
+        self.skip_reason().is_some()
+    }
+
+    /// Why the test, or a part of it, was skipped.
+    #[must_use]
+    pub fn skip_reason(&self) -> Option<&str> {
+        let report = format!("skipped: {}: ", self.test);
+        let mut lines = self.output.lines();
+        lines.find_map(|line| line.strip_prefix(&report))
+    }
+}
+
+impl Suite {
+    /// Builds the tests of a package: `article.rs`, `departures.rs` and `attacks.rs`, as far as its
+    /// folder `tests` has them.
+    ///
+    /// # Panics
+    ///
+    /// If they cannot be built.
+    #[must_use]
+    pub fn of(package: &str) -> Suite {
+        Suite::build(package).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    /// [`Suite::of`] for a package that may be broken.
+    ///
+    /// # Errors
+    ///
+    /// The compiler's messages if the tests cannot be built.
+    pub fn build(package: &str) -> Result<Suite, String> {
+        let directory = root().join(package);
+        // As the learner builds them, so that nothing is built twice.
+        let mut arguments = vec!["test", "--no-run", "--package", package];
+        for target in ["article", "departures", "attacks"] {
+            if directory.join(format!("tests/{target}.rs")).exists() {
+                arguments.extend(["--test", target]);
+            }
+        }
+        let binaries = built_by_cargo(&arguments, &root(), "test")?;
+        Ok(Suite {
+            directory,
+            tests: binaries.into_iter().flat_map(tests_in).collect(),
+            deadline_scale: SCALE.to_owned(),
+            server_address: None,
+            limit: None,
+        })
+    }
+
+    /// Sets every deadline to this fraction of 20 seconds, instead of a tenth. Tests that are meant
+    /// to pass need the whole time on a busy machine.
+    #[must_use]
+    pub fn deadline_scale(mut self, scale: f64) -> Suite {
+        self.deadline_scale = scale.to_string();
+        self
+    }
+
+    /// Kills a test that has not ended after `limit`. With a server that hangs, that is how long a whole
+    /// run takes, because a chapter has fewer tests than run at once.
+    #[must_use]
+    pub fn time_limit(mut self, limit: Duration) -> Suite {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// For a command that always listens on this address and takes no argument (`SERVER_ADDR`).
+    #[must_use]
+    pub fn server_address(mut self, address: SocketAddr) -> Suite {
+        self.server_address = Some(address);
+        self
+    }
+
+    /// The names of all tests.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.tests.iter().map(|test| test.name.clone()).collect()
+    }
+
+    /// Runs the wanted tests against a command line (`SERVER_CMD`), each in its own process and
+    /// several at once. Returns their results, sorted by name.
+    ///
+    /// # Panics
+    ///
+    /// If a test cannot be run at all.
+    #[must_use]
+    pub fn run(&self, server_command: &str, wanted: impl Fn(&str) -> bool) -> Vec<Outcome> {
+        self.run_counting(server_command, wanted, |_| {})
+    }
+
+    /// [`Suite::run`], which reports after each test how many have ended.
+    ///
+    /// # Panics
+    ///
+    /// If a test cannot be run at all.
+    #[must_use]
+    pub fn run_counting(
+        &self,
+        server_command: &str,
+        wanted: impl Fn(&str) -> bool,
+        report: impl Fn(usize) + Sync,
+    ) -> Vec<Outcome> {
+        let tests = self.tests.iter().filter(|test| wanted(&test.name));
+        let ended = AtomicUsize::new(0);
+        let run_one = |test| {
+            let outcome = self.run_one(test, server_command);
+            report(ended.fetch_add(1, Ordering::Relaxed) + 1);
+            outcome
+        };
+        let mut outcomes: Vec<_> = thread::scope(|scope| {
+            let run_one = |test| scope.spawn(move || run_one(test));
+            let running: Vec<_> = tests.map(run_one).collect();
+            let outcomes = running.into_iter().map(|thread| thread.join());
+            outcomes
+                .map(|outcome| outcome.expect("the test can be run"))
+                .collect()
+        });
+        outcomes.sort_by(|a, b| a.test.cmp(&b.test));
+        outcomes
+    }
+
+    fn run_one(&self, test: &Test, server_command: &str) -> Outcome {
+        let _place = Place::take();
+        let address = self.server_address.map(|address| address.to_string());
+        let mut command = Command::new(&test.binary);
+        command
+            .args(["--exact", &test.name, "--nocapture"])
+            .current_dir(&self.directory)
+            .env(SERVER_CMD, server_command)
+            .env_remove(SERVER_ADDR)
+            .envs(address.map(|address| (SERVER_ADDR, address)))
+            .env(DEADLINE_SCALE, &self.deadline_scale)
+            // It would show where the test is, and nobody looks for the fault there.
+            .env("RUST_BACKTRACE", "0")
+            .stdin(Stdio::null());
+        let mut command = assert_cmd::Command::from_std(command);
+        if let Some(limit) = self.limit {
+            command.timeout(limit);
+        }
+        let output = command
+            .output()
+            .unwrap_or_else(|e| panic!("cannot run {}: {e}", test.binary.display()));
+        let mut text = [output.stdout, output.stderr].concat();
+        if output.status.code().is_none() {
+            text.extend(b"the test did not end by itself\n");
+        }
+        Outcome {
+            test: test.name.clone(),
+            passed: output.status.success(),
+            output: String::from_utf8_lossy(&text).into_owned(),
+        }
+    }
+}
+
+/// One of the [`AT_ONCE`] places for a test that runs.
+struct Place;
+
+static TAKEN: Mutex<usize> = Mutex::new(0);
+static GIVEN_BACK: Condvar = Condvar::new();
+
+impl Place {
+    /// Waits until a place is free.
+    fn take() -> Place {
+        let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = GIVEN_BACK.wait_while(taken, |taken| *taken == AT_ONCE);
+        *taken.unwrap_or_else(PoisonError::into_inner) += 1;
+        Place
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        GIVEN_BACK.notify_one();
+    }
+}
+
+/// Builds a program of the workspace and returns its path.
+///
+/// # Panics
+///
+/// If it cannot be built.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    let arguments = ["build", "--package", name];
+    let programs = built_by_cargo(&arguments, &root(), "bin");
+    let mut programs = programs.unwrap_or_else(|e| panic!("{e}"));
+    programs.pop().expect("cargo reports what it has built")
+}
+
+/// A program as a command line for [`Suite::run`].
+///
+/// # Panics
+///
+/// If its path is not Unicode.
+#[must_use]
+pub fn command(program: &Path) -> String {
+    let path = program.to_str().expect("the path is Unicode");
+    shlex::try_quote(path)
+        .expect("a path has no NUL")
+        .into_owned()
+}
+
+fn tests_in(binary: PathBuf) -> Vec<Test> {
+    let listing = Command::new(&binary)
+        .args(["--list", "--format", "terse"])
+        .output()
+        .unwrap_or_else(|e| panic!("cannot run {}: {e}", binary.display()));
+    let listing = String::from_utf8_lossy(&listing.stdout).into_owned();
+    let names = listing
+        .lines()
+        .filter_map(|line| line.strip_suffix(": test"));
+    let tests = names.map(|name| Test {
+        binary: binary.clone(),
+        name: name.to_owned(),
+    });
+    tests.collect()
+}
+
+/// Runs cargo in this folder and returns the executables of a kind that it has built, as it reports
+/// them: a file in the target folder may be out of date.
+///
+/// # Errors
+///
+/// The compiler's messages if they cannot be built.
+pub fn built_by_cargo(
+    arguments: &[&str],
+    folder: &Path,
+    kind: &str,
+) -> Result<Vec<PathBuf>, String> {
+    let mut cargo = cargo();
+    cargo.args(arguments);
+    // The same profile as this test, so that what is built already can be used.
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    let output = cargo
+        .args(["--quiet", "--message-format", "json-render-diagnostics"])
+        .current_dir(folder)
+        .output()
+        .expect("cargo can be run");
+    if !output.status.success() {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("cargo failed:\n{errors}"));
+    }
+
+    let messages = String::from_utf8_lossy(&output.stdout).into_owned();
+    let messages = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok());
+    let built = messages.filter_map(|message: Value| {
+        let is_of_kind = message["target"]["kind"] == serde_json::json!([kind]);
+        let executable = message["executable"].as_str().filter(|_| is_of_kind)?;
+        Some(PathBuf::from(executable))
+    });
+    Ok(built.collect())
+}
+
+/// The cargo that runs this test.
+pub fn cargo() -> Command {
+    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}

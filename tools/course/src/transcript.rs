@@ -1,0 +1,246 @@
+//! Transcripts, played with the testkit's servers and clients.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::env;
+use std::panic::{self, AssertUnwindSafe};
+use std::process::{Child, Command, Stdio};
+
+use shared_testkit::lines::LISTENING;
+use shared_testkit::predicates::function::function;
+use shared_testkit::{Client, Server, skip};
+
+use crate::page::{Block, Page};
+use crate::test_runner;
+
+/// Where a milestone listens by default.
+pub const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
+
+/// The marks and verbs of what follows from an action.
+const RESULTS: [&str; 5] = ["|", "!", "<", "closed", "ends"];
+
+/// Replays a `transcript` block against the real servers, and skips it where a tool is missing that it
+/// needs. An error names the line that does not come true.
+///
+/// The steps are taken one after the other. Before each of them, the server has printed the lines
+/// of the transcript up to there (in any order since the last step) and no other. Clients have
+/// received what the transcript says, and at the end nothing else. `xxxxx` is any port. Servers
+/// listen on a port that the kernel chooses; it is compared as if it were the written one.
+///
+/// # Panics
+///
+/// If a milestone's program cannot be built.
+pub fn replay(page: &Page, block: &Block) -> Result<(), String> {
+    if let Some(tool) = block.values("needs").find(|tool| !is_installed(tool)) {
+        skip(&format!("there is no {tool}"));
+        return Ok(());
+    }
+    let mut at = &block.lines[0];
+    // An assertion of the testkit panics, and does not know the line of the page.
+    let result = panic::catch_unwind(AssertUnwindSafe(|| {
+        let mut cast = Cast::default();
+        for line in &block.lines {
+            // Before something new happens, the servers have printed what is due, and no more.
+            if !is_result(&line.text) {
+                cast.expect_no_more_lines();
+            }
+            at = line;
+            cast.act(&line.text);
+        }
+        cast.expect_no_more_lines();
+        for (name, client) in &cast.clients {
+            assert_eq!(client.unread_bytes(), 0, "bytes left for {name}");
+        }
+    }));
+    result.map_err(|panic| {
+        let what = format!("{:?}: {}", at.text, message_of(&*panic));
+        page.problem(at.line, &what)
+    })
+}
+
+/// What a panic says.
+#[must_use]
+pub fn message_of(panic: &(dyn Any + Send)) -> &str {
+    let message = panic.downcast_ref::<String>().map(String::as_str);
+    let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
+    message.unwrap_or("a panic")
+}
+
+fn is_installed(tool: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|folder| folder.join(tool).is_file())
+}
+
+/// Splits a line into a name, a verb or mark, and a text: `bob leaves`, `bob>> text`, `$ command`.
+#[must_use]
+pub fn split(line: &str) -> (&str, &str, &str) {
+    let end = line.find(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+    let (name, rest) = line.split_at(end.unwrap_or(line.len()));
+    let rest = rest.trim_start();
+    let (verb, text) = rest.split_once(' ').unwrap_or((rest, ""));
+    (name, verb, text)
+}
+
+/// Whether a line says what follows from the action before it.
+#[must_use]
+pub fn is_result(line: &str) -> bool {
+    RESULTS.contains(&split(line).1)
+}
+
+/// Everybody who takes part.
+#[derive(Default)]
+pub struct Cast<'a> {
+    servers: Vec<Actor<'a>>,
+    /// The clients that have not left, by name.
+    pub clients: BTreeMap<&'a str, Client>,
+    tools: Vec<Tool>,
+}
+
+/// A server that takes part.
+pub struct Actor<'a> {
+    name: &'a str,
+    /// The real one.
+    pub server: Server,
+    /// Its address in the book.
+    written: &'a str,
+    /// Whether the transcript has its first line, for which [`Server::start`] has waited.
+    is_announced: bool,
+}
+
+/// A tool that ends with the transcript.
+struct Tool(Child);
+
+impl Drop for Tool {
+    fn drop(&mut self) {
+        // Either fails only if the tool has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl<'a> Cast<'a> {
+    /// Does what a line says, or waits for what it expects.
+    ///
+    /// # Panics
+    ///
+    /// If the line cannot be read, or what it expects does not come.
+    pub fn act(&mut self, line: &'a str) {
+        let (name, verb, text) = split(line);
+        match verb {
+            "$" => self.run(text),
+            "connects" => {
+                let server = text.strip_prefix("to ").unwrap_or("server");
+                let client = self.actor(server).server.connect(name);
+                self.clients.insert(name, client);
+            }
+            "<" => self.client(name).expect_line(text),
+            ">" => self.client(name).send(format!("{text}\n")),
+            ">>" => self.client(name).send(text),
+            "closed" => self.client(name).expect_closed(),
+            "leaves" => {
+                let client = self.client(name);
+                // Before it closes its connection, it must have received everything.
+                assert_eq!(client.unread_bytes(), 0, "bytes left for {name}");
+                // Closing is not enough while another test starts a process, which has a copy of
+                // the descriptor for a moment.
+                client.half_close();
+                self.clients.remove(name);
+            }
+            _ => self.actor(name).act(verb, text),
+        }
+    }
+
+    /// Adds a server that runs already, and its address in the book.
+    pub fn enter(&mut self, name: &'a str, server: Server, written: &'a str) {
+        self.servers.push(Actor {
+            name,
+            server,
+            written,
+            is_announced: false,
+        });
+    }
+
+    /// Runs a server or a tool: `cargo run -p PACKAGE [-- ADDRESS] [# NAME]` or `TOOL …`.
+    fn run(&mut self, command: &'a str) {
+        let (command, name) = command.split_once('#').unwrap_or((command, "server"));
+        let words: Vec<_> = command.split_whitespace().collect();
+        let (package, written) = match words[..] {
+            ["cargo", "run", "-p", package] => (package, DEFAULT_ADDRESS),
+            ["cargo", "run", "-p", package, "--", address] => (package, address),
+            _ => return self.run_tool(command),
+        };
+        let (host, _) = written.rsplit_once(':').expect("an address has a port");
+        let builder = Server::builder(test_runner::program(package));
+        let server = builder.listen_on(format!("{host}:0")).start();
+        self.enter(name.trim(), server, written);
+    }
+
+    /// Runs a tool with the real addresses instead of the written ones.
+    fn run_tool(&mut self, command: &str) {
+        let mut command = command.to_owned();
+        for actor in &self.servers {
+            command = command.replace(actor.written, &actor.server.address().to_string());
+        }
+        let mut words = command.split_whitespace();
+        let mut tool = Command::new(words.next().unwrap_or_default());
+        let child = tool.args(words).stdin(Stdio::null()).spawn();
+        self.tools.push(Tool(child.expect("the tool can be run")));
+    }
+
+    /// The server of this name.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub fn actor(&mut self, name: &str) -> &mut Actor<'a> {
+        let actor = self.servers.iter_mut().find(|actor| actor.name == name);
+        actor.expect("there is a server of this name")
+    }
+
+    fn client(&mut self, name: &str) -> &mut Client {
+        let client = self.clients.get_mut(name);
+        client.expect("there is a client of this name")
+    }
+
+    fn expect_no_more_lines(&self) {
+        for actor in &self.servers {
+            let Actor { name, written, .. } = actor;
+            assert!(actor.is_announced, "no line `{name}! {LISTENING}{written}`");
+            actor.server.expect_no_more_lines();
+        }
+    }
+}
+
+impl Actor<'_> {
+    fn act(&mut self, verb: &str, text: &str) {
+        let real = self.server.address().to_string();
+        let wanted = text.replace(self.written, &real);
+        let is_wanted = function(|line: &str| is_like(&wanted, line));
+        match (verb, text) {
+            ("!", _) if text.starts_with(LISTENING) => {
+                assert_eq!(wanted, format!("{LISTENING}{real}"), "another address");
+                self.is_announced = true;
+            }
+            ("|", _) => drop(self.server.expect_match(is_wanted)),
+            ("!", _) => drop(self.server.expect_stderr(is_wanted)),
+            ("gets", "SIGINT") => self.server.interrupt(),
+            ("ends", _) => {
+                let status = self.server.expect_exit();
+                let status = status.map(|status| format!("with {status}"));
+                assert_eq!(status.as_deref(), Some(text), "the exit status");
+            }
+            _ => panic!("a transcript has no line like this"),
+        }
+    }
+}
+
+/// Whether a line is the wanted one, with any number in the place of `xxxxx`.
+#[must_use]
+pub fn is_like(wanted: &str, line: &str) -> bool {
+    let Some((before, after)) = wanted.split_once("xxxxx") else {
+        return line == wanted;
+    };
+    let rest = line.strip_prefix(before).unwrap_or_default();
+    let number = rest.strip_suffix(after).unwrap_or_default();
+    number.parse::<u16>().is_ok()
+}

@@ -1,0 +1,91 @@
+//! The command line. So few words need no crate.
+
+use std::ops::RangeInclusive;
+
+use crate::check::Check;
+use crate::tour::Tour;
+
+const CHAPTERS: RangeInclusive<usize> = 1..=5;
+
+/// The chapter of the finished chat, for a tour without a chapter.
+const CHAT: usize = 4;
+
+pub(crate) const USAGE: &str = "\
+Usage: cargo learn check CHAPTER [--watch] [--all] [-- COMMAND…]
+       cargo learn tour [CHAPTER] [-- COMMAND…]
+
+check  runs the tests of a chapter (1 to 5), and says what to fix first
+tour   plays a chapter's transcript in the terminal, step by step (chapter 4)
+
+check and tour use the server that COMMAND starts, or else the chapter's milestone.
+The address to listen on is appended to COMMAND, unless SERVER_ADDR is set.
+
+  --watch  check again whenever the server's file changes
+  --all    show every failure, not only the first one to fix
+
+Exit status: 0 if every promise holds or everything came that the transcript
+says, 1 if not, 2 if the server or its tests cannot be run.";
+
+pub(crate) enum Action {
+    Help,
+    Check(Check),
+    Tour(Tour),
+}
+
+pub(crate) fn parse(arguments: &[String]) -> Result<Action, String> {
+    let mut parts = arguments.splitn(2, |word| word == "--");
+    let words = parts.next().unwrap_or_default();
+    let command = parts.next();
+    if command.is_some_and(|command| command.first().is_none_or(String::is_empty)) {
+        return Err("no COMMAND follows --".to_owned());
+    }
+    let Some((action, words)) = words.split_first() else {
+        return Err("what is to be done?".to_owned());
+    };
+    let command = command.unwrap_or_default().to_vec();
+    match action.as_str() {
+        "check" => {
+            let (chapter, options) = parse_words(words, &["--watch", "--all"])?;
+            Ok(Action::Check(Check {
+                chapter: chapter.ok_or("which CHAPTER?")?,
+                command,
+                watch: options.contains(&"--watch"),
+                all: options.contains(&"--all"),
+            }))
+        }
+        "tour" => {
+            let (chapter, _) = parse_words(words, &[])?;
+            let chapter = chapter.unwrap_or(CHAT);
+            Ok(Action::Tour(Tour { chapter, command }))
+        }
+        "help" | "--help" | "-h" => Ok(Action::Help),
+        _ => Err(format!("there is no {action:?}")),
+    }
+}
+
+/// A chapter and these options, in any order.
+fn parse_words<'a>(
+    words: &'a [String],
+    options: &[&str],
+) -> Result<(Option<usize>, Vec<&'a str>), String> {
+    let mut chapter = None;
+    let mut given = Vec::new();
+    for word in words {
+        if options.contains(&word.as_str()) {
+            given.push(word.as_str());
+        } else if chapter.is_none() && !word.starts_with('-') {
+            chapter = Some(parse_chapter(word)?);
+        } else {
+            return Err(format!("{word:?} is unexpected; COMMAND comes after --"));
+        }
+    }
+    Ok((chapter, given))
+}
+
+fn parse_chapter(word: &str) -> Result<usize, String> {
+    let chapter = word
+        .parse()
+        .ok()
+        .filter(|chapter| CHAPTERS.contains(chapter));
+    chapter.ok_or_else(|| format!("CHAPTER is a number from 1 to 5, not {word:?}"))
+}

@@ -1,0 +1,202 @@
+//! `cargo learn check`, as a learner runs it.
+
+#![allow(clippy::unwrap_used, reason = "the helpers are part of the tests")]
+
+mod common;
+
+use std::fs::{self, File, Permissions};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{self, Child, Stdio};
+
+use assert_cmd::Command;
+use course::test_runner;
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::{contains, is_empty};
+use rustix::process::{Pid, Signal, kill_process};
+use shared_testkit::env::{DEADLINE_SCALE, SERVER_ADDR};
+use shared_testkit::wait_until;
+
+use crate::common::{MARK, marked};
+
+const LEARN: &str = env!("CARGO_BIN_EXE_learn");
+
+/// Tests that are meant to fail wait a tenth of the time.
+const SHORT: &str = "0.1";
+
+/// A chapter's check with these further words.
+fn check<'a>(words: impl IntoIterator<Item = &'a str>) -> Command {
+    let mut command = Command::new(LEARN);
+    command.arg("check").args(words).env_remove(SERVER_ADDR);
+    command
+}
+
+/// A folder of this name for one test.
+fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+#[test]
+fn bad_usage_is_a_clear_error() {
+    for (words, said) in [
+        (&["check"][..], "which CHAPTER?"),
+        (&["check", "6"], "a number from 1 to 5, not \"6\""),
+        (&["check", "one"], "a number from 1 to 5, not \"one\""),
+        (&["check", "1", "2"], "\"2\" is unexpected"),
+        (
+            &["check", "1", "./rat"],
+            "\"./rat\" is unexpected; COMMAND comes after --",
+        ),
+        (&["check", "1", "--wat"], "\"--wat\" is unexpected"),
+        (&["check", "1", "--"], "no COMMAND follows --"),
+        (
+            &["check", "1", "--", "./no/rat"],
+            "there is no program ./no/rat (have you built it?)",
+        ),
+        (
+            &["check", "1", "--", "no-such-rat"],
+            "there is no program no-such-rat",
+        ),
+        (
+            &["check", "1", "--watch", "--", "true"],
+            "--watch needs a COMMAND with a word that is a file",
+        ),
+        (&["chess", "1"], "there is no \"chess\""),
+        (&[], "what is to be done?"),
+    ] {
+        let assert = Command::new(LEARN).args(words).assert();
+        assert.code(2).stdout(is_empty()).stderr(contains(said));
+    }
+}
+
+/// The words of the command reach the server as they are, and the order is that of the chapter.
+#[test]
+fn a_server_that_is_right_keeps_all_promises() {
+    let program = test_runner::program("milestone-1-accept");
+    let program = program.to_str().unwrap();
+    let words = ["1", "--", "sh", "-c", "exec \"$0\" \"$@\"", program];
+    let assert = check(words).env(DEADLINE_SCALE, "1").assert().code(0);
+    let output = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
+    let marks: Vec<_> = output
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ✓ "))
+        .collect();
+    assert_eq!(marks.len(), 16, "{output}");
+    assert!(marks[0].starts_with("with port 0"), "{output}");
+    assert_eq!(
+        marks[11],
+        "one event for five pending connections: all are accepted"
+    );
+    assert!(output.ends_with("\n16 of 16 promises hold.\n"), "{output}");
+}
+
+#[test]
+fn a_known_mistake_is_what_to_fix_first() {
+    let mistaken = test_runner::program("mistaken");
+    let words = ["4", "--", mistaken.to_str().unwrap(), "accepts-once"];
+    let assert = check(words).env(DEADLINE_SCALE, SHORT).assert();
+    let shown = contains("✗ one event for five pending connections: all are accepted\n")
+        .and(contains(
+            " of 55 promises hold.
+Fix this first: ",
+        ))
+        .and(contains(
+            "\nRead: docs/src/1-accept.md, 'Accept until WouldBlock'\n",
+        ))
+        .and(contains("what happened, in milliseconds").count(1));
+    assert.code(1).stdout(shown);
+}
+
+#[test]
+fn a_server_that_hangs_keeps_no_promise() {
+    let words = ["1", "--all", "--", "sh", "-c", "exec sleep 1000"];
+    let assert = check(words).env(DEADLINE_SCALE, SHORT).assert();
+    let shown = contains("\n0 of 16 promises hold.\nFix this first: ")
+        .and(contains(" of the 16 failures)\nRead: "))
+        .and(contains("the server did not report where it listens").count(12));
+    assert.code(1).stdout(shown);
+}
+
+#[test]
+fn a_server_without_an_argument_has_an_address() {
+    let address = free_address();
+    let program = test_runner::program("milestone-1-accept");
+    let words = ["1", "--", program.to_str().unwrap(), &address];
+    let assert = check(words)
+        .env(SERVER_ADDR, &address)
+        .env(DEADLINE_SCALE, "1")
+        .assert();
+    let skipped = contains("  - a second argument is a clear error with exit status 1 (skipped: ")
+        .and(contains("\n10 of 16 promises hold, 6 are skipped.\n"));
+    assert.code(0).stdout(skipped);
+}
+
+#[test]
+fn it_runs_again_when_the_file_changes() {
+    let folder = folder("watch");
+    let server = folder.join("server");
+    let output = folder.join("output");
+    let other = folder.join("other");
+    write_program(&server, "#!/bin/sh\nexit 1\n");
+    let mut learn = start(&["1", "--watch", "--", server.to_str().unwrap()], &output);
+    let has_run = |times| {
+        let text = fs::read_to_string(&output).unwrap();
+        text.matches("\nWaiting for a change").count() == times
+    };
+    assert!(wait_until(|| has_run(1)));
+    // As a linker or an editor does it.
+    write_program(&other, "#!/bin/sh\nexit 2\n");
+    fs::rename(&other, &server).unwrap();
+    assert!(wait_until(|| has_run(2)));
+    interrupt(&mut learn);
+}
+
+#[test]
+fn ctrl_c_leaves_no_process_behind() {
+    let output = folder("ctrl-c").join("output");
+    // Everything that is started inherits the environment, with the path of this file in it.
+    let mark = output.to_str().unwrap();
+    let server = "exec sleep 1000";
+    let mut learn = start(&["1", "--", "sh", "-c", server], &output);
+    let servers = || {
+        marked(mark)
+            .iter()
+            .filter(|command| command.starts_with("sleep"))
+            .count()
+    };
+    assert!(wait_until(|| servers() > 5), "no servers were started");
+    interrupt(&mut learn);
+    let ended = wait_until(|| marked(mark).is_empty());
+    assert!(ended, "still running: {:?}", marked(mark));
+}
+
+fn start(words: &[&str], output: &Path) -> Child {
+    process::Command::new(LEARN)
+        .arg("check")
+        .args(words)
+        .env_remove(SERVER_ADDR)
+        .env(MARK, output)
+        .stdout(File::create(output).unwrap())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+fn interrupt(learn: &mut Child) {
+    kill_process(Pid::from_child(learn), Signal::INT).unwrap();
+    assert_eq!(learn.wait().unwrap().code(), Some(130));
+}
+
+fn write_program(path: &Path, script: &str) {
+    fs::write(path, script).unwrap();
+    fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+}
+
+/// The kernel does not hand out the same port again soon.
+fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}

@@ -1,0 +1,84 @@
+//! Compares the computed state with what proc(5) shows.
+
+use std::fs;
+
+use course::call::Flags;
+
+use crate::state::State;
+
+/// Where the state differs from the kernel's, for a server with this number that listens at this
+/// port. Otherwise the clients' receive buffers have been measured.
+pub(crate) fn compare(state: &mut State, pid: &str, port: u16) -> Result<(), String> {
+    let table = fs::read_to_string("/proc/net/tcp").expect("the kernel shows its sockets");
+    let pending = queues(&table, port, 0).map_or(0, |(_, pending)| pending);
+    if pending != state.pending.len() {
+        return Err(format!("{pending} connections are pending"));
+    }
+    let registered = registered(pid);
+    let clients = state.clients.iter_mut();
+    for (name, client) in clients.filter(|(_, client)| client.is_open()) {
+        let ends = [(port, client.port), (client.port, port)];
+        let [Some(here), Some(there)] = ends.map(|(from, to)| queues(&table, from, to)) else {
+            return Err(format!("{name} is not connected"));
+        };
+        let unread = client.socket.unread + usize::from(client.has_unread_end());
+        for (what, computed, sender, receiver) in [
+            ("unread", unread, there, here),
+            ("on the way", client.socket.unsent, here, there),
+        ] {
+            // A byte that the receiver has and has not acknowledged is in both queues.
+            let kernel = receiver.1..=receiver.1 + sender.0;
+            if !kernel.contains(&computed) {
+                return Err(format!(
+                    "{name}: {computed} bytes {what}, but the kernel has {kernel:?}"
+                ));
+            }
+        }
+        let mut registered = registered.iter();
+        let entry = registered.find(|(descriptor, _)| client.descriptor == Some(*descriptor));
+        let events = entry.map_or(0, |(_, events)| *events);
+        if !is_interest(&client.interest, events) {
+            let computed = &client.interest;
+            return Err(format!(
+                "{name}: {computed:?} is registered, but the kernel has {events:#x}"
+            ));
+        }
+        client.room_at_client = (there.1 < client.socket.unsent).then_some(there.1);
+    }
+    Ok(())
+}
+
+/// Whether these are the kernel's events. From Linux's eventpoll.h: EPOLLIN, EPOLLOUT, EPOLLET.
+fn is_interest(interest: &Flags, events: u32) -> bool {
+    let mut bits = [("READABLE", 0), ("WRITABLE", 2), ("edge", 31)].into_iter();
+    bits.all(|(flag, bit)| interest.contains(&flag) == (events >> bit & 1 == 1))
+}
+
+/// One end of a connection, or with 0 as the other port a listener, in `/proc/net/tcp`
+/// (proc_net_tcp(5)): bytes that were written and not acknowledged, and bytes that were not read, or of
+/// a listener the pending connections.
+fn queues(table: &str, local: u16, remote: u16) -> Option<(usize, usize)> {
+    // A line such as `0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 …`.
+    let (local, remote) = (format!(":{local:04X} "), format!(":{remote:04X} "));
+    let mut ours = table.lines().filter_map(|line| line.split_once(&remote));
+    let (_, rest) = ours.find(|(start, _)| start.contains(&local))?;
+    let (sent, received) = rest.split_whitespace().nth(1)?.split_once(':')?;
+    let number = |digits| usize::from_str_radix(digits, 16).ok();
+    Some((number(sent)?, number(received)?))
+}
+
+/// What is registered with epoll: descriptors and events (proc_pid_fdinfo(5)).
+fn registered(pid: &str) -> Vec<(usize, u32)> {
+    let folder = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("the server runs");
+    let infos = folder.filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
+    let entry = |line: &str| {
+        let words: Vec<_> = line.strip_prefix("tfd:")?.split_whitespace().collect();
+        let events = u32::from_str_radix(words.get(2)?, 16).ok()?;
+        Some((words[0].parse().ok()?, events))
+    };
+    infos
+        .collect::<String>()
+        .lines()
+        .filter_map(entry)
+        .collect()
+}

@@ -1,0 +1,192 @@
+//! Records what a real server does in a scene: the calls that it makes, and what the kernel and the
+//! program hold after each of them.
+//!
+//! The scenes are in `docs/src/loop/scenes.json`. A line of a script is either a client's action
+//! (`do`), after which the recorder waits until the server is at rest, or a caption or question for
+//! the next step that begins like `see`. The states between two actions follow from the recorded
+//! calls and their results (`state.rs`); at each point of rest they are compared with what proc(5)
+//! shows (`kernel_check.rs`), and at each `epoll_wait` with the events that it returned.
+//!
+//! Not recorded: calls before the first action, iterations of the loop in which nothing happened or
+//! that a signal interrupted, and calls that move nothing, such as `setsockopt`.
+//! Of milestone 5 also not: what it prints, from a thread of its own; calls that it repeats by the clock
+//! until they succeed; and events for room, or for more of a flood that it knows of.
+//!
+//! To make two recordings equal, scenes stop the server while clients act, so that one batch is the
+//! same batch each time; ports are `xxxxx`; and a long run of equal calls is one step. How many bytes
+//! fit into a socket is the kernel's choice: a trace names its kernel.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "panicking is how a check fails"
+)]
+
+mod kernel_check;
+mod lanes;
+mod picture;
+mod source;
+mod stage;
+mod state;
+mod trace;
+
+use course::Book;
+use course::quote::check_quote;
+use course::workspace::{files, read};
+use serde::Deserialize;
+
+pub use crate::lanes::{Lane, Lanes};
+pub use crate::picture::picture;
+pub use crate::stage::{calls, record};
+pub use crate::trace::{Ask, Kernel, Program, Socket, Step, Trace};
+
+use crate::source::Source;
+
+/// The folder of the committed traces.
+const TRACES: &str = "docs/src/loop/traces";
+
+/// The folder of their pictures.
+const PICTURES: &str = "docs/src/loop/pictures";
+
+/// The program that registers its clients and keeps none of them.
+const FORGETFUL: &str = "mistaken forgets-to-insert";
+
+/// Who does what, and what the reader is told about it.
+#[derive(Default, Deserialize)]
+pub struct Scene {
+    /// The name of the trace's file.
+    pub name: String,
+    /// The title that the reader sees.
+    pub title: String,
+    /// A milestone, or `mistaken` and the name of a mistake.
+    pub program: String,
+    /// The clients, in the order in which they are shown.
+    pub clients: Vec<String>,
+    script: Vec<Line>,
+}
+
+#[derive(Default, Deserialize)]
+struct Line {
+    /// An action, as in a transcript: `alice connects`.
+    #[serde(rename = "do")]
+    action: Option<String>,
+    /// The beginning of a step's [`Step::label`].
+    see: Option<String>,
+    say: Option<String>,
+    ask: Option<Ask>,
+}
+
+impl Scene {
+    /// All scenes.
+    ///
+    /// # Panics
+    ///
+    /// If the file of the scenes is not as expected.
+    #[must_use]
+    pub fn all() -> Vec<Scene> {
+        let scenes = read("docs/src/loop/scenes.json");
+        serde_json::from_str(&scenes).expect("the scenes can be read")
+    }
+
+    /// Where its trace is committed, relative to the workspace's root.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("{TRACES}/{}.json", self.name)
+    }
+
+    /// Where the picture of its trace is committed.
+    #[must_use]
+    pub fn picture_path(&self) -> String {
+        format!("{PICTURES}/{}.svg", self.name)
+    }
+
+    /// Its committed trace.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the file's JSON.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such file.
+    pub fn trace(&self) -> Result<Trace, String> {
+        Trace::parse(&read(&self.path()))
+    }
+
+    /// Two clients, one of which sends a line.
+    fn of_kernel_page(milestone: &str) -> Scene {
+        let actions = [
+            "alice connects",
+            "bob connects",
+            "alice sends Hello from A\\n",
+            "alice leaves",
+            "bob leaves",
+        ];
+        let line = |action: &str| Line {
+            action: Some(action.to_owned()),
+            ..Line::default()
+        };
+        Scene {
+            program: milestone.to_owned(),
+            script: actions.map(line).into(),
+            ..Scene::default()
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let trace = self.trace()?;
+        if trace.program != self.program {
+            return Err(format!("the program is {}", trace.program));
+        }
+        let source = Source::of(&self.program);
+        for step in trace.steps.iter().filter(|step| step.line.is_some()) {
+            let line = source.line(step)?;
+            if step.line != Some(line) {
+                return Err(format!("{:?} is line {line} by now", step.label()));
+            }
+        }
+        match picture(&trace) == read(&self.picture_path()) {
+            true => Ok(()),
+            false => Err("the picture is another trace's".to_owned()),
+        }
+    }
+}
+
+/// What is not true of the committed traces: without recording anything, checks that there is one
+/// for each scene and no other, that the lines that they name exist, and that the pictures show them.
+///
+/// # Panics
+///
+/// If a scene, a trace, a picture or a source cannot be read.
+#[must_use]
+pub fn check_traces() -> Vec<String> {
+    let scenes = Scene::all();
+    let mut expected: Vec<_> = scenes.iter().map(Scene::path).collect();
+    expected.sort();
+    if expected != files(TRACES, "json") {
+        return vec![format!("{TRACES} does not have one trace for each scene")];
+    }
+    let problems = scenes.iter().filter_map(|scene| {
+        let problem = scene.check().err()?;
+        Some(format!("{}: {problem}", scene.path()))
+    });
+    problems.collect()
+}
+
+/// Records the system calls that each `text,calls=MILESTONE` block quotes, as this package's program
+/// prints them, and returns what is not true: the lines of a block come one after the other.
+///
+/// # Panics
+///
+/// As [`calls`].
+#[must_use]
+pub fn check_calls(book: &Book) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (page, block) in book.blocks(&["text"]) {
+        let milestone = block.values("calls").next();
+        if let Some(calls) = milestone.and_then(|name| Some((name.to_owned(), calls(name)?))) {
+            problems.extend(check_quote(page, block, &[calls].into()).err());
+        }
+    }
+    problems
+}

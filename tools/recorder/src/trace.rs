@@ -1,0 +1,208 @@
+//! A recorded trace, as it is committed and as the page replays it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// How many bytes of a text are kept.
+const SHOWN: usize = 40;
+
+/// What happened in one scene.
+#[derive(Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Trace {
+    /// The scene's name.
+    pub scene: String,
+    /// Its title.
+    pub title: String,
+    /// A milestone, or `mistaken` and the name of a mistake.
+    pub program: String,
+    /// The file whose lines run, relative to the workspace's root.
+    pub source: String,
+    /// The kernel that it was recorded with: how much fits into a socket is its choice.
+    pub kernel: String,
+    /// The clients, in the order in which they are shown.
+    pub clients: Vec<String>,
+    /// What happened, in order.
+    pub steps: Vec<Step>,
+}
+
+/// One thing that happened.
+#[derive(Clone, Default, Serialize, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Step {
+    /// A client's name, or `server`.
+    pub actor: String,
+    /// What a client does, or is done to the server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub does: Option<String>,
+    /// The server's system call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call: Option<String>,
+    /// What the call is about: a client's name, or `listener`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on: Option<String>,
+    /// Its result: a number of bytes, or a text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<Value>,
+    /// What `epoll_wait` reports: on whom, and what.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<(String, String)>,
+    /// How many bytes a client sends or receives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<usize>,
+    /// The bytes, cut to 40.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// A line of the server's on stdout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stdout: Option<String>,
+    /// A line of the server's on stderr.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stderr: Option<String>,
+    /// How many such steps this one stands for, at least: `result` is their sum, and the states are
+    /// those after the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub times: Option<usize>,
+    /// The line of the source that runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// A sentence for the reader.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caption: Option<String>,
+    /// A question before the step is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ask: Option<Ask>,
+    /// What the kernel holds after the step.
+    pub kernel: Kernel,
+    /// What the program holds after the step.
+    pub server: Program,
+}
+
+/// A question about what comes next.
+#[derive(Clone, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Ask {
+    /// The question.
+    pub question: String,
+    /// The answers to choose from.
+    pub answers: Vec<String>,
+    /// Which of them is right, from 0.
+    pub right: usize,
+}
+
+/// What the kernel holds.
+#[derive(Clone, Default, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Kernel {
+    /// The connections that the server has not accepted.
+    pub pending: Vec<String>,
+    /// Whether an event on the listener is on the ready list.
+    pub listener_ready: bool,
+    /// The server's sockets, by client.
+    pub sockets: BTreeMap<String, Socket>,
+}
+
+/// One socket of the server's.
+#[derive(Clone, Default, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Socket {
+    /// Bytes that the client has sent and the server has not read.
+    pub unread: usize,
+    /// Bytes that the server has written and the client's socket has not taken.
+    pub unsent: usize,
+    /// Bytes in the client's receive buffer that it has not read.
+    pub at_client: usize,
+    /// What is registered in epoll, as mio calls it.
+    pub interest: String,
+    /// `edge` or `level`.
+    pub trigger: String,
+    /// Whether an event is on the ready list, not yet reported.
+    pub ready: bool,
+}
+
+/// What the program holds.
+#[derive(Clone, Default, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Program {
+    /// The clients, by token.
+    pub map: BTreeMap<String, Entry>,
+}
+
+/// One client in the map.
+#[derive(Clone, Default, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Its name in the scene.
+    pub name: String,
+    /// The beginning of a line, cut to 40 bytes.
+    pub read_buf: String,
+    /// How many bytes `read_buf` really has.
+    pub read_buf_bytes: usize,
+    /// How many bytes are queued for it.
+    pub write_buf: usize,
+}
+
+impl Trace {
+    /// Reads a trace.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the JSON.
+    pub fn parse(json: &str) -> Result<Trace, String> {
+        serde_json::from_str(json).map_err(|e| e.to_string())
+    }
+
+    /// The trace as JSON, one step a line.
+    ///
+    /// # Panics
+    ///
+    /// Never: everything in it can be written.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let json = serde_json::to_string(self).expect("a trace can be written");
+        // Quotes in a text are escaped, so this is in no text.
+        json.replace(r#"{"actor""#, "\n{\"actor\"") + "\n"
+    }
+}
+
+impl Step {
+    /// What happened, in short: `alice connects`, `read alice = 4096`, `| Broadcast …`.
+    #[must_use]
+    pub fn label(&self) -> String {
+        if let Some(does) = &self.does {
+            return format!("{} {does}", self.actor);
+        }
+        if let Some(line) = &self.stdout {
+            return format!("| {line}");
+        }
+        if let Some(line) = &self.stderr {
+            return format!("! {line}");
+        }
+        let result = match &self.result {
+            Some(Value::String(text)) => text.clone(),
+            result => result.as_ref().map_or(String::new(), Value::to_string),
+        };
+        let events = self
+            .events
+            .iter()
+            .map(|(on, what)| format!(", {on} {what}"));
+        let call = self.call.as_deref().unwrap_or_default();
+        let on = self
+            .on
+            .as_ref()
+            .map_or(String::new(), |on| format!(" {on}"));
+        format!("{call}{on} = {result}{}", events.collect::<String>())
+    }
+}
+
+/// The beginning of some bytes, for the reader.
+pub(crate) fn cut(bytes: &[u8]) -> String {
+    let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN)]).into_owned();
+    if bytes.len() > SHOWN {
+        shown + "…"
+    } else {
+        shown
+    }
+}
