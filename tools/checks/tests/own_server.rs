@@ -8,10 +8,9 @@
     reason = "the helpers are part of the tests"
 )]
 
-use std::net::{SocketAddr, TcpListener};
-use std::process;
+use std::net::TcpListener;
 
-use course::test_runner::{self, Suite};
+use course::test_runner::{self, Suite, free_address};
 
 const CHAPTER: &str = "milestone-1-accept";
 
@@ -149,13 +148,4 @@ fn a_port_in_use_is_a_clear_failure() {
     let output = failure_with(&suite, "true");
     let said = format!("no server can be started at {address}: Address already in use");
     assert!(output.contains(&said), "no {said:?} in:\n{output}");
-}
-
-/// Below the ports that the kernel chooses from (`ip_local_port_range`, ip(7)), so that no other test gets
-/// the same one by chance, and in another place each time, so that two runs do not meet.
-fn free_address() -> SocketAddr {
-    let first = 20_000 + (process::id() % 10_000) as u16;
-    let mut addresses = (first..first + 1_000).map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-    let address = addresses.find(|address| TcpListener::bind(address).is_ok());
-    address.expect("a port is free")
 }

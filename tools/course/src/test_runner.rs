@@ -1,9 +1,9 @@
 //! Runs a chapter's tests the way a learner does: against a command of their own (`SERVER_CMD`).
 
 use std::env;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{self, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
@@ -252,6 +252,22 @@ pub fn command(program: &Path) -> String {
     shlex::try_quote(path)
         .expect("a path has no NUL")
         .into_owned()
+}
+
+/// An address for a server that cannot be told port 0 ([`Suite::server_address`]).
+///
+/// It is below the ports that the kernel chooses from (`ip_local_port_range`, ip(7)), so that no other
+/// test's server gets the same one by chance, and in another place each time, so that two runs do not meet.
+///
+/// # Panics
+///
+/// If none of a thousand ports is free.
+#[must_use]
+pub fn free_address() -> SocketAddr {
+    let first = 20_000 + (process::id() % 10_000) as u16;
+    let mut addresses = (first..first + 1_000).map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    let address = addresses.find(|address| TcpListener::bind(address).is_ok());
+    address.expect("a port is free")
 }
 
 fn tests_in(binary: PathBuf) -> Vec<Test> {

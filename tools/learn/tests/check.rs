@@ -5,13 +5,12 @@
 mod common;
 
 use std::fs::{self, File, Permissions};
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Stdio};
 
 use assert_cmd::Command;
-use course::test_runner;
+use course::test_runner::{self, free_address};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::{contains, is_empty};
 use rustix::process::{Pid, Signal, kill_process};
@@ -122,7 +121,7 @@ fn a_server_that_hangs_keeps_no_promise() {
 
 #[test]
 fn a_server_without_an_argument_has_an_address() {
-    let address = free_address();
+    let address = free_address().to_string();
     let program = test_runner::program("milestone-1-accept");
     let words = ["1", "--", program.to_str().unwrap(), &address];
     let assert = check(words)
@@ -193,10 +192,4 @@ fn interrupt(learn: &mut Child) {
 fn write_program(path: &Path, script: &str) {
     fs::write(path, script).unwrap();
     fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
-}
-
-/// The kernel does not hand out the same port again soon.
-fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
 }
