@@ -78,7 +78,7 @@ fn milestone_3_starts_red_with_milestone_2() {
             // Nothing is read, so the socket fills up.
             (
                 "row_5_a_long_line_costs_linear_time",
-                "client could not send\n",
+                " could not send\n",
             ),
         ],
     );
