@@ -417,6 +417,81 @@ fn clients_come_and_go_while_others_chat() {
     server.expect_running();
 }
 
+/// A line and a reset by another client in one batch of events: whatever fails for the client that
+/// is gone, the others get the line, and the chat goes on.
+#[test]
+fn a_reset_in_the_same_batch_as_a_line_costs_nobody_else() {
+    let mut server = Server::start(program!());
+    let [mut alice, bob, mut carol] = ["alice", "bob", "carol"].map(|name| server.client(name));
+
+    server.stop();
+    alice.send_line("goodbye, bob");
+    bob.reset();
+    server.resume();
+
+    carol.expect_line("goodbye, bob");
+    server.expect_line("Client Token(2) disconnected");
+    alice.send_line("still here");
+    carol.expect_line("still here");
+    server.expect_running();
+}
+
+/// The same with an end of file between two lines. The first write to a closed socket is answered by
+/// a reset, and the second fails; without other provision it raises SIGPIPE, which ends a process.
+#[test]
+fn a_client_that_closes_between_two_lines_costs_nobody_else() {
+    let mut server = Server::start(program!());
+    let [mut alice, bob, mut carol] = ["alice", "bob", "carol"].map(|name| server.client(name));
+
+    server.stop();
+    alice.send_line("one");
+    carol.send_line("two");
+    bob.leave();
+    server.resume();
+
+    carol.expect_line("one");
+    alice.expect_line("two");
+    server.expect_line("Client Token(2) disconnected");
+    alice.send_line("still here");
+    carol.expect_line("still here");
+    server.expect_running();
+}
+
+/// A line and a reset in one event: the line was sent, so the others get it.
+#[test]
+fn takes_a_line_before_a_reset_in_one_event() {
+    let server = Server::start(program!());
+    let [mut alice, mut bob] = ["alice", "bob"].map(|name| server.client(name));
+
+    server.stop();
+    alice.send_line("goodbye");
+    alice.reset();
+    server.resume();
+
+    bob.expect_line("goodbye");
+    server.expect_line("Client Token(1) disconnected");
+}
+
+/// A server that was ended while a client was connected can be started again on its port at once.
+#[test]
+fn starts_again_on_its_port() {
+    if !program!().takes_an_address() {
+        return;
+    }
+    let server = Server::start(program!());
+    let address = server.address();
+    // As long as alice does not close, the kernel keeps the old server's end of her connection.
+    let mut alice = server.client("alice");
+    drop(server);
+    alice.expect_closed();
+
+    let server = Server::builder(program!())
+        .listen_on(address.to_string())
+        .start();
+    assert_eq!(server.address(), address);
+    let _bob = server.client("bob");
+}
+
 /// On IPv6 as on IPv4.
 #[test]
 fn two_clients_chat_on_ipv6() {

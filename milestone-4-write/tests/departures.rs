@@ -227,6 +227,26 @@ fn a_stalled_reader_that_resets_closes_only_itself() {
     carol.expect_line("still here");
 }
 
+/// A client with a queue that closes after it has received what was in flight: the write half of the
+/// event finds a socket that is closed at the other end (in C, the signal SIGPIPE).
+#[test]
+fn a_client_with_a_queue_that_closes_costs_nobody_else() {
+    let Staged {
+        mut server,
+        mut alice,
+        mut carol,
+        bob,
+        ..
+    } = stop_when_bob_is_writable();
+    bob.leave();
+    server.resume();
+
+    server.expect_line("Client Token(2) disconnected");
+    alice.send_line("still here");
+    carol.expect_line("still here");
+    server.expect_running();
+}
+
 /// Row 9: a client for which WRITABLE is on already is not registered again for every line.
 ///
 /// Checks the system calls, because nothing else shows it: without `strace` the test is skipped.

@@ -168,10 +168,11 @@ pub fn survives_every_kind_of_disconnect(program: Program) {
     server.expect_running();
 }
 
-/// Row 8: a reset closes the client at once, not at some later event.
+/// Row 8: a reset closes the client at once, not at some later event, and the others chat on.
 pub fn row_8_an_error_closes_the_client_at_once(program: Program) {
     let server = Server::start(program);
     let alice = server.client("alice");
+    let mut bob = server.client("bob");
     let before = server.descriptors();
 
     alice.reset();
@@ -179,6 +180,8 @@ pub fn row_8_an_error_closes_the_client_at_once(program: Program) {
     server.wait_until_asleep();
     assert_eq!(server.descriptors(), before - 1, "descriptors in use");
     server.expect_stderr(starts_with("Read error from Token(1): "));
+    bob.send_line("still here");
+    server.expect_line("Broadcast 11 bytes from Token(2)");
 }
 
 /// Row 4: connections left pending at the descriptor limit are accepted as soon as other clients

@@ -17,9 +17,10 @@ pub fn retries_an_interrupted_write(program: Program) {
     }
 }
 
-/// Row 8: an error of `write` closes the client at once. A reset would make `read` fail first.
+/// Row 8: an error of `write` closes the client at once, and the others chat on. A reset would make
+/// `read` fail first.
 pub fn row_8_a_write_error_closes_the_client_at_once(program: Program) {
-    let Some((server, _alice, mut bob)) = chat_whose_first_write_fails(program, "ECONNRESET")
+    let Some((server, mut alice, mut bob)) = chat_whose_first_write_fails(program, "ECONNRESET")
     else {
         return;
     };
@@ -28,6 +29,9 @@ pub fn row_8_a_write_error_closes_the_client_at_once(program: Program) {
         server.expect_stderr(starts_with("Write error for Token(2): "));
         server.expect_line("Client Token(2) disconnected");
         bob.expect_closed();
+        let mut carol = server.client("carol");
+        alice.send_line("still here");
+        carol.expect_line("still here");
     }
 }
 

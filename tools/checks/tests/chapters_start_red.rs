@@ -76,10 +76,7 @@ fn milestone_3_starts_red_with_milestone_2() {
             ),
             ("retries_an_interrupted_read", "expected: | Broadcast 13 "),
             // Nothing is read, so the socket fills up.
-            (
-                "row_5_a_long_line_costs_linear_time",
-                " could not send\n",
-            ),
+            ("row_5_a_long_line_costs_linear_time", " could not send\n"),
         ],
     );
 }
