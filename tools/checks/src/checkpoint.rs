@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use course::milestones;
 use course::test_runner::{self, Outcome, Suite};
+use course::typed_crate::{manifest, write_crate};
 use course::typing::Checkpoint;
-use course::workspace::{milestones, read};
 
 /// The number of the next crate: each has a name of its own, because tests run at the same time.
 static NEXT: AtomicUsize = AtomicUsize::new(0);
@@ -64,32 +65,11 @@ fn build(checkpoint: &Checkpoint<'_>, milestone: &str) -> Result<PathBuf, String
     // What an earlier run has left.
     let _ = fs::remove_dir_all(&folder);
 
-    let manifest = format!(
-        "[package]\nname = \"{name}\"\nedition = \"2024\"\n[lints.rust]\nwarnings = \"deny\"\n\
-         [workspace]\n[workspace.dependencies]{}\n[dependencies]{}\n",
-        section("workspace.dependencies", "Cargo.toml"),
-        section("dependencies", &format!("{milestone}/Cargo.toml")),
-    );
-    write(&folder.join("Cargo.toml"), &manifest);
-    write(&folder.join("Cargo.lock"), &read("Cargo.lock"));
-    for (path, lines) in &checkpoint.program {
-        write(&folder.join(path), &(lines.join("\n") + "\n"));
-    }
+    let manifest = manifest(&name, milestone) + "\n[lints.rust]\nwarnings = \"deny\"\n";
+    write_crate(&folder, &manifest, &checkpoint.program)
+        .map_err(|e| format!("cannot write {}: {e}", folder.display()))?;
     let target = target.to_str().expect("the path is Unicode");
     let arguments = ["build", "--bins", "--target-dir", target];
     let mut programs = test_runner::built_by_cargo(&arguments, &folder, "bin")?;
     Ok(programs.pop().expect("the crate has a binary"))
-}
-
-/// What follows the head of a section, up to the next one.
-fn section(head: &str, manifest: &str) -> String {
-    let text = read(manifest);
-    let (_, rest) = text.split_once(&format!("[{head}]")).unwrap_or_default();
-    rest.split("\n[").next().unwrap_or_default().to_owned()
-}
-
-fn write(path: &Path, text: &str) {
-    let folder = path.parent().expect("a file is in a folder");
-    let written = fs::create_dir_all(folder).and_then(|()| fs::write(path, text));
-    written.unwrap_or_else(|e| panic!("cannot write {}: {e}", path.display()));
 }

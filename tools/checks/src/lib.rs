@@ -20,7 +20,7 @@ use course::{Block, Book, Page, transcript, typing};
 /// and `go` blocks are in the example servers.
 #[must_use]
 pub fn check_typing(book: &Book) -> Vec<String> {
-    let (mut problems, _) = typing::type_book(&book.pages);
+    let mut problems = typing::type_book(&book.pages).problems;
     let files = source_files().into_iter();
     let sources = files.map(|path| (path.clone(), lines(&path))).collect();
     let blocks = book.blocks(&["rust", "diff", "c", "go"]);
@@ -55,7 +55,7 @@ fn check_source(page: &Page, block: &Block, sources: &Program) -> Result<(), Str
 /// and tested anyway.
 #[must_use]
 pub fn check_checkpoints(book: &Book) -> Vec<String> {
-    checkpoint::check(&typing::type_book(&book.pages).1)
+    checkpoint::check(&typing::type_book(&book.pages).checkpoints)
 }
 
 /// Checks that links lead somewhere, that their anchors exist, and that the table of contents

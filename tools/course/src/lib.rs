@@ -18,6 +18,7 @@ pub mod quote;
 pub mod strace;
 pub mod test_runner;
 pub mod transcript;
+pub mod typed_crate;
 pub mod typing;
 pub mod workspace;
 
@@ -45,7 +46,9 @@ impl Book {
         paths.push("docs/README.md".to_owned());
         paths.extend(files(PAGES, "md"));
         let pages = paths.iter().map(|path| Page::new(path, &read(path)));
-        Book::of_pages(pages.collect())
+        let mut pages: Vec<_> = pages.collect();
+        pages.sort_by_key(Page::place);
+        Book::of_pages(pages)
     }
 
     /// A book of these pages about this workspace: the tests of the checks make such books.

@@ -85,7 +85,16 @@ impl Page {
     /// The milestone whose chapter this page is: 3 for `3-broadcast.md`.
     #[must_use]
     pub fn milestone(&self) -> Option<usize> {
-        self.name().split_once('-')?.0.parse().ok()
+        Some(self.place()?.0)
+    }
+
+    /// The chapter, and the stop if the chapter has several pages, else 0: 5 and 3 for
+    /// `5-3-write-first.md`.
+    #[must_use]
+    pub fn place(&self) -> Option<(usize, usize)> {
+        let mut numbers = self.name().split('-').map(str::parse);
+        let chapter = numbers.next()?.ok()?;
+        Some((chapter, numbers.next()?.unwrap_or(0)))
     }
 
     /// The file's name.

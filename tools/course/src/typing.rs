@@ -1,6 +1,8 @@
 //! Types the program of each chapter from the blocks of its pages.
 
 use crate::page::{Block, Page, Text};
+use std::collections::BTreeMap;
+
 use crate::quote::{Program, check_quote, lines, lost, pieces, places};
 use crate::workspace::{files, milestones};
 
@@ -22,22 +24,35 @@ pub struct Checkpoint<'a> {
     pub program: Program,
 }
 
-/// Returns what is wrong (of each chapter, what is wrong first), and the checkpoints.
-pub fn type_book(pages: &[Page]) -> (Vec<String>, Vec<Checkpoint<'_>>) {
-    let mut problems = Vec::new();
-    let mut checkpoints = Vec::new();
-    for page in pages {
-        if let Some(chapter) = page.milestone() {
-            problems.extend(type_chapter(chapter, page, &mut checkpoints).err());
+/// What came of typing the chapters.
+#[derive(Default)]
+pub struct Typed<'a> {
+    /// What is wrong: of each chapter, what is wrong first.
+    pub problems: Vec<String>,
+    /// In the order of the text.
+    pub checkpoints: Vec<Checkpoint<'a>>,
+    /// The program as it stands where a page begins, by the page's [`Page::place`].
+    pub starts: BTreeMap<(usize, usize), Program>,
+}
+
+/// Types the program of each chapter. A chapter of several pages goes on where the page before ended.
+#[must_use]
+pub fn type_book(pages: &[Page]) -> Typed<'_> {
+    let mut typed = Typed::default();
+    let chapters = pages.chunk_by(|a, b| a.milestone() == b.milestone());
+    for pages in chapters {
+        if let Some(chapter) = pages[0].milestone() {
+            let result = type_chapter(chapter, pages, &mut typed);
+            typed.problems.extend(result.err());
         }
     }
-    (problems, checkpoints)
+    typed
 }
 
 fn type_chapter<'a>(
     chapter: usize,
-    page: &'a Page,
-    checkpoints: &mut Vec<Checkpoint<'a>>,
+    pages: &'a [Page],
+    typed: &mut Typed<'a>,
 ) -> Result<(), String> {
     // What the chapter before has left is its milestone, or that is reported there.
     let mut program = match chapter {
@@ -45,23 +60,39 @@ fn type_chapter<'a>(
         _ => milestone(chapter - 1),
     };
     let source = milestone(chapter);
-    for block in &page.blocks {
-        match block.language.as_str() {
-            "diff" => patch(&mut program, page, block)?,
-            "rust" if block.has_flag("sketch") => {}
-            "rust" if block.has_flag("wrong") => check_quote(page, block, &source)?,
-            "rust" if block.has_flag("shown") => check_quote(page, block, &program)?,
-            "rust" => add(&mut program, page, block)?,
-            _ if block.has_flag("checkpoint") => checkpoints.push(Checkpoint {
-                page,
-                block,
-                chapter,
-                program: program.clone(),
-            }),
-            _ => {}
+    for page in pages {
+        typed
+            .starts
+            .extend(page.place().map(|place| (place, program.clone())));
+        for block in &page.blocks {
+            type_block(&mut program, &source, page, block)?;
+            if block.has_flag("checkpoint") {
+                typed.checkpoints.push(Checkpoint {
+                    page,
+                    block,
+                    chapter,
+                    program: program.clone(),
+                });
+            }
         }
     }
-    compare(&program, &source, page)
+    compare(&program, &source, pages)
+}
+
+fn type_block(
+    program: &mut Program,
+    source: &Program,
+    page: &Page,
+    block: &Block,
+) -> Result<(), String> {
+    match block.language.as_str() {
+        "diff" => patch(program, page, block),
+        "rust" if block.has_flag("sketch") => Ok(()),
+        "rust" if block.has_flag("wrong") => check_quote(page, block, source),
+        "rust" if block.has_flag("shown") => check_quote(page, block, program),
+        "rust" => add(program, page, block),
+        _ => Ok(()),
+    }
 }
 
 fn milestone(number: usize) -> Program {
@@ -155,8 +186,8 @@ fn declares(line: &str, item: &str) -> bool {
     !is_comment && pairs.any(|pair| KEYWORDS.contains(&pair[0]) && pair[1] == item)
 }
 
-/// The program typed from this page must be the milestone's.
-fn compare(program: &Program, source: &Program, page: &Page) -> Result<(), String> {
+/// The program typed from a chapter's pages must be the milestone's.
+fn compare(program: &Program, source: &Program, pages: &[Page]) -> Result<(), String> {
     let nothing = Vec::new();
     for name in source.keys().chain(program.keys()) {
         let typed = program.get(name).unwrap_or(&nothing);
@@ -170,17 +201,21 @@ fn compare(program: &Program, source: &Program, page: &Page) -> Result<(), Strin
         let (typed, wanted) = (line_of(typed), line_of(wanted));
         let index = same + 1;
         let what = format!("typed: {typed}\nin line {index} of the milestone's {name}: {wanted}");
-        return Err(page.problem(origin(&typed, page), &what));
+        let (page, line) = origin(&typed, pages);
+        return Err(page.problem(line, &what));
     }
     Ok(())
 }
 
-/// Where a line was typed, or the top of the page if nowhere, or in several places.
-fn origin(typed: &str, page: &Page) -> usize {
-    let is_it = |line: &&Text| line.text == typed || line.text.strip_prefix('+') == Some(typed);
-    let lines = page.blocks.iter().flat_map(|block| &block.lines);
-    match lines.filter(is_it).collect::<Vec<_>>()[..] {
-        [line] => line.line,
-        _ => 1,
+/// Where a line was typed, or the top of the last page if nowhere, or in several places.
+fn origin<'a>(typed: &str, pages: &'a [Page]) -> (&'a Page, usize) {
+    let is_it = |line: &Text| line.text == typed || line.text.strip_prefix('+') == Some(typed);
+    let lines = pages.iter().flat_map(|page| {
+        let lines = page.blocks.iter().flat_map(|block| &block.lines);
+        lines.map(move |line| (page, line))
+    });
+    match lines.filter(|(_, line)| is_it(line)).collect::<Vec<_>>()[..] {
+        [(page, line)] => (page, line.line),
+        _ => (&pages[pages.len() - 1], 1),
     }
 }

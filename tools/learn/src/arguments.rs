@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use crate::check::Check;
+use crate::start::Start;
 use crate::tour::Tour;
 
 const CHAPTERS: RangeInclusive<usize> = 1..=5;
@@ -13,9 +14,13 @@ const CHAT: usize = 4;
 pub(crate) const USAGE: &str = "\
 Usage: cargo learn check CHAPTER [--watch] [--all] [-- COMMAND…]
        cargo learn tour [CHAPTER] [-- COMMAND…]
+       cargo learn start CHAPTER[.STOP] DIR
 
 check  runs the tests of a chapter (1 to 5), and says what to fix first
 tour   plays a chapter's transcript in the terminal, step by step (chapter 4)
+
+start  writes the program as it stands where a chapter or a stop of it begins, as a
+       crate in the new folder DIR, for whoever is lost
 
 check and tour use the server that COMMAND starts, or else the chapter's milestone.
 The address to listen on is appended to COMMAND, unless SERVER_ADDR is set.
@@ -30,6 +35,7 @@ pub(crate) enum Action {
     Help,
     Check(Check),
     Tour(Tour),
+    Start(Start),
 }
 
 pub(crate) fn parse(arguments: &[String]) -> Result<Action, String> {
@@ -57,6 +63,17 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Action, String> {
             let (chapter, _) = parse_words(words, &[])?;
             let chapter = chapter.unwrap_or(CHAT);
             Ok(Action::Tour(Tour { chapter, command }))
+        }
+        "start" => {
+            let [place, folder] = words else {
+                return Err("start needs CHAPTER[.STOP] and DIR".to_owned());
+            };
+            let (chapter, stop) = place.split_once('.').unwrap_or((place, "0"));
+            let stop = stop.parse();
+            let stop = stop.map_err(|_| format!("STOP is a number, as in 5.3, not {place:?}"))?;
+            let place = (parse_chapter(chapter)?, stop);
+            let folder = folder.into();
+            Ok(Action::Start(Start { place, folder }))
         }
         "help" | "--help" | "-h" => Ok(Action::Help),
         _ => Err(format!("there is no {action:?}")),

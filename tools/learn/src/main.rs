@@ -6,6 +6,7 @@ mod failure;
 mod group;
 mod screen;
 mod stage;
+mod start;
 mod tour;
 mod watch;
 
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Action::Check(check) if group::is_leader() => check.run(),
         Action::Check(_) => group::run_again_as_leader(),
         Action::Tour(tour) => tour.run(),
+        Action::Start(start) => start.run(),
     };
     result.unwrap_or_else(|e| {
         eprintln!("Error: {e:#}");

@@ -1,0 +1,46 @@
+//! `cargo learn start`, as a learner runs it.
+
+#![allow(clippy::unwrap_used, reason = "panicking is how a test fails")]
+
+use std::fs;
+use std::path::Path;
+
+use assert_cmd::Command;
+use course::root;
+use predicates::str::contains;
+
+fn start(place: &str, folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_learn"));
+    command.args(["start", place]).arg(folder);
+    command
+}
+
+/// What chapter 1 has left, in a crate that needs nothing but its own dependencies.
+#[test]
+fn writes_what_the_chapter_before_has_left() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rat");
+    let _ = fs::remove_dir_all(&folder);
+    start("2", &folder).assert().success();
+    let written = |path: &str| fs::read_to_string(folder.join(path)).unwrap();
+    let source = root().join("milestone-1-accept/src/main.rs");
+    assert_eq!(written("src/main.rs"), fs::read_to_string(source).unwrap());
+    let dependencies = "\n[dependencies]\nanyhow = \"1";
+    assert!(written("Cargo.toml").contains(dependencies));
+
+    let refused = start("2", &folder).assert().code(2);
+    refused.stderr(contains("rat exists, and nothing in it is overwritten"));
+}
+
+#[test]
+fn bad_usage_is_a_clear_error() {
+    let nowhere = Path::new("/nonexistent/rat");
+    for (place, said) in [
+        ("6", "a number from 1 to 5, not \"6\""),
+        ("2.x", "STOP is a number, as in 5.3, not \"2.x\""),
+        ("2.9", "chapter 2 has no stop 9"),
+        ("2", "cannot write to /nonexistent/rat"),
+    ] {
+        let refused = start(place, nowhere).assert().code(2);
+        refused.stderr(contains(said));
+    }
+}
