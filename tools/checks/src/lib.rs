@@ -17,7 +17,7 @@ use course::{Block, Book, Page, transcript, typing};
 
 /// Types each chapter's program and compares it with the milestone's source files, byte for byte.
 /// On the other pages, checks that `rust` blocks are in the sources. On all pages, checks that `c`
-/// and `go` blocks are in the example servers.
+/// and `go` blocks, and `rust,example` ones, are in the example servers.
 #[must_use]
 pub fn check_typing(book: &Book) -> Vec<String> {
     let mut problems = typing::type_book(&book.pages).problems;
@@ -28,15 +28,12 @@ pub fn check_typing(book: &Book) -> Vec<String> {
     problems
 }
 
-/// Checks a block in C or Go, or on a page that is not typed in Rust. There is no `diff` block on such a
+/// Checks a block from an example, or on a page that is not typed in Rust. There is no `diff` block on such a
 /// page, and its marks would not be found.
 fn check_source(page: &Page, block: &Block, sources: &Program) -> Result<(), String> {
     match block.language.as_str() {
-        "c" | "go" => {
-            let path = format!("{EXAMPLES}/chat.{}", block.language);
-            let example = lines(&path);
-            check_quote(page, block, &[(path, example)].into())
-        }
+        "c" | "go" => check_example(page, block, &format!("chat.{}", block.language)),
+        _ if block.has_flag("example") => check_example(page, block, "blocking.rs"),
         _ if page.milestone().is_some() || block.has_flag("sketch") => Ok(()),
         _ if block.has_flag("wrong") => {
             let mut servers = sources.clone();
@@ -45,6 +42,12 @@ fn check_source(page: &Page, block: &Block, sources: &Program) -> Result<(), Str
         }
         _ => check_quote(page, block, sources),
     }
+}
+
+fn check_example(page: &Page, block: &Block, file: &str) -> Result<(), String> {
+    let path = format!("{EXAMPLES}/{file}");
+    let example = lines(&path);
+    check_quote(page, block, &[(path, example)].into())
 }
 
 /// Builds the program at each checkpoint, where a warning is an error, and runs the tests that

@@ -1,14 +1,15 @@
 //! Servers in other languages pass every chapter's tests: they require only what the chapter
-//! describes.
+//! describes. And the blocking server does what chapter 1 begins with.
 
 #![allow(clippy::expect_used, reason = "the helpers are part of the tests")]
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use course::test_runner::{self, Suite};
 use course::{milestones, root};
-use shared_testkit::{env::is_strict, skip};
+use shared_testkit::{Server, env::is_strict, skip};
 
 /// The chapters that the examples implement.
 const CHAPTERS: usize = 4;
@@ -40,6 +41,34 @@ fn the_server_in_python_passes_every_chapter() {
     if let Some(server) = python() {
         passes(&server, 1);
     }
+}
+
+/// The program listens on a port of the kernel's choice here, and reports it.
+#[test]
+fn the_blocking_server_hears_nobody_but_alice() {
+    let examples = root().join("docs/examples");
+    let source = fs::read_to_string(examples.join("blocking.rs")).expect("it can be read");
+    let bind = r#"TcpListener::bind("127.0.0.1:8080")?;"#;
+    let report = r#"TcpListener::bind("127.0.0.1:0")?; eprintln!("Listening on {}", listener.local_addr()?);"#;
+    assert!(source.contains(bind), "no {bind} in:\n{source}");
+    let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("blocking.rs");
+    fs::write(&copy, source.replace(bind, report)).expect("it can be written");
+    let program = copy.with_extension("");
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--edition", "2024", "-D", "warnings", "-o"]);
+    let status = rustc.args([&program, &copy]).status();
+    assert!(status.expect("rustc can be run").success());
+
+    let server = Server::start(&program);
+    let mut alice = server.connect("alice");
+    let mut bob = server.connect("bob");
+    bob.send_line("pizza or curry?");
+    alice.send_line("putting the kettle on");
+    server.expect_line("putting the kettle on");
+    server.expect_no_more_lines();
+    alice.leave();
+    server.expect_line("pizza or curry?");
+    server.expect_no_more_lines();
 }
 
 /// Whether to run only the server that does so in the shortest time. If so, reports the calling test as

@@ -209,6 +209,16 @@ fn a_block_on_another_page_is_in_some_source() {
 }
 
 #[test]
+fn an_example_is_in_its_file() {
+    let block = "```rust,example\n        for line in BufReader::new(client).lines() {\n```\n";
+    assert_none(&problems_of("a.md", block));
+    assert_one(
+        &problems_of("1-accept.md", &block.replace("client", "alice"))[1..],
+        &["docs/src/1-accept.md:2: ", "not in the source"],
+    );
+}
+
+#[test]
 fn a_block_in_c_or_go_is_in_the_example_server() {
     let c = "```c\n    setvbuf(stdout, NULL, _IOLBF, 0);\n```\n";
     assert_none(&problems_of("a.md", c));
@@ -261,7 +271,7 @@ fn a_checkpoint_that_does_not_hold_is_a_problem() {
     }
 }
 
-/// Blocks of every kind, which change chapter 1's program and do not change what it does.
+/// Blocks of every kind, which change chapter 2's program and do not change what it does.
 const EVERY_KIND: &str = "\
 ```rust,new=src/first.rs
 //! What is printed first.
@@ -307,6 +317,6 @@ fn nothing() {}
 /// A program of several files builds and is the one that is tested.
 #[test]
 fn every_kind_of_block_is_typed() {
-    let (book, _) = changed("1-accept.md", "## Experiments", EVERY_KIND);
+    let (book, _) = changed("2-register.md", "## Experiments", EVERY_KIND);
     assert_none(&check_checkpoints(&book));
 }

@@ -87,7 +87,7 @@ fn type_block(
 ) -> Result<(), String> {
     match block.language.as_str() {
         "diff" => patch(program, page, block),
-        "rust" if block.has_flag("sketch") => Ok(()),
+        "rust" if block.has_flag("sketch") || block.has_flag("example") => Ok(()),
         "rust" if block.has_flag("wrong") => check_quote(page, block, source),
         "rust" if block.has_flag("shown") => check_quote(page, block, program),
         "rust" => add(program, page, block),
