@@ -15,6 +15,12 @@ fn listens_on_ipv6() {
     start::listens_on_ipv6(program!());
 }
 
+/// A server that was ended can be started again on its port at once.
+#[test]
+fn starts_again_on_its_port() {
+    start::starts_again_on_its_port(program!());
+}
+
 /// Without an argument the server listens on 127.0.0.1:8080.
 #[test]
 fn listens_on_port_8080_by_default() {

@@ -19,6 +19,12 @@ fn listens_on_ipv6() {
     start::listens_on_ipv6(program!());
 }
 
+/// A server that was ended can be started again on its port at once.
+#[test]
+fn starts_again_on_its_port() {
+    start::starts_again_on_its_port(program!());
+}
+
 /// Without an argument the server listens on 127.0.0.1:8080.
 #[test]
 fn listens_on_port_8080_by_default() {
@@ -470,26 +476,6 @@ fn takes_a_line_before_a_reset_in_one_event() {
 
     bob.expect_line("goodbye");
     server.expect_line("Client Token(1) disconnected");
-}
-
-/// A server that was ended while a client was connected can be started again on its port at once.
-#[test]
-fn starts_again_on_its_port() {
-    if !program!().takes_an_address() {
-        return;
-    }
-    let server = Server::start(program!());
-    let address = server.address();
-    // As long as alice does not close, the kernel keeps the old server's end of her connection.
-    let mut alice = server.client("alice");
-    drop(server);
-    alice.expect_closed();
-
-    let server = Server::builder(program!())
-        .listen_on(address.to_string())
-        .start();
-    assert_eq!(server.address(), address);
-    let _bob = server.client("bob");
 }
 
 /// On IPv6 as on IPv4.

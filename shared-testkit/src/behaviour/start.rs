@@ -37,6 +37,25 @@ pub fn listens_on_ipv6(program: Program) {
     server.expect_match(starts_with("Accepted connection from [::1]:"));
 }
 
+/// A server that was ended can be started again on its port at once, although the kernel still keeps
+/// its end of a connection (`SO_REUSEADDR`, socket(7)).
+pub fn starts_again_on_its_port(program: Program) {
+    if !program.takes_an_address() {
+        return;
+    }
+    let server = Server::start(program.clone());
+    let address = server.address();
+    let mut alice = server.connect("alice");
+    server.expect_match(starts_with("Accepted connection from "));
+    drop(server);
+    alice.expect_closed();
+
+    let server = Server::builder(program)
+        .listen_on(address.to_string())
+        .start();
+    assert_eq!(server.address(), address);
+}
+
 /// Without an argument it is 127.0.0.1:8080. Another program may have that port, or just be giving
 /// it up: the first line names it in either case.
 pub fn listens_on_port_8080_by_default(program: Program) {

@@ -136,6 +136,7 @@ fn a_program_with_an_address_of_its_own() {
             "refuses_a_malformed_address",
             "refuses_a_second_argument",
             "reports_the_port_that_the_kernel_chose",
+            "starts_again_on_its_port",
         ]
     );
 }

@@ -83,13 +83,13 @@ fn a_server_that_is_right_keeps_all_promises() {
         .lines()
         .filter_map(|line| line.strip_prefix("  ✓ "))
         .collect();
-    assert_eq!(marks.len(), 16, "{output}");
+    assert_eq!(marks.len(), 17, "{output}");
     assert!(marks[0].starts_with("with port 0"), "{output}");
     assert_eq!(
-        marks[11],
+        marks[12],
         "one event for five pending connections: all are accepted"
     );
-    assert!(output.ends_with("\n16 of 16 promises hold.\n"), "{output}");
+    assert!(output.ends_with("\n17 of 17 promises hold.\n"), "{output}");
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_known_mistake_is_what_to_fix_first() {
     let assert = check(words).env(DEADLINE_SCALE, SHORT).assert();
     let shown = contains("✗ one event for five pending connections: all are accepted\n")
         .and(contains(
-            " of 55 promises hold.
+            " of 60 promises hold.
 Fix this first: ",
         ))
         .and(contains(
@@ -113,9 +113,9 @@ Fix this first: ",
 fn a_server_that_hangs_keeps_no_promise() {
     let words = ["1", "--all", "--", "sh", "-c", "exec sleep 1000"];
     let assert = check(words).env(DEADLINE_SCALE, SHORT).assert();
-    let shown = contains("\n0 of 16 promises hold.\nFix this first: ")
-        .and(contains(" of the 16 failures)\nRead: "))
-        .and(contains("the server did not report where it listens").count(12));
+    let shown = contains("\n0 of 17 promises hold.\nFix this first: ")
+        .and(contains(" of the 17 failures)\nRead: "))
+        .and(contains("the server did not report where it listens").count(13));
     assert.code(1).stdout(shown);
 }
 
@@ -129,7 +129,7 @@ fn a_server_without_an_argument_has_an_address() {
         .env(DEADLINE_SCALE, "1")
         .assert();
     let skipped = contains("  - a second argument is a clear error with exit status 1 (skipped: ")
-        .and(contains("\n10 of 16 promises hold, 6 are skipped.\n"));
+        .and(contains("\n10 of 17 promises hold, 7 are skipped.\n"));
     assert.code(0).stdout(skipped);
 }
 
