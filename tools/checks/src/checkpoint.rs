@@ -1,58 +1,100 @@
 //! Builds and tests the program at the checkpoints of a chapter.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use course::milestones;
-use course::test_runner::{self, Outcome, Suite};
+use course::test_runner::{self, Suite};
 use course::typed_crate::{manifest, write_crate};
 use course::typing::Checkpoint;
 
 /// The number of the next crate: each has a name of its own, because tests run at the same time.
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
+/// How many tests run at once: most wait more than they work, and an attack may need the machine.
+const AT_ONCE: usize = 16;
+
+/// A test that a checkpoint names.
+struct Job<'a> {
+    checkpoint: &'a Checkpoint<'a>,
+    suite: Suite,
+    program: PathBuf,
+    test: &'a str,
+    /// Whether it fails with this program.
+    is_red: bool,
+}
+
 pub(crate) fn check(checkpoints: &[Checkpoint<'_>]) -> Vec<String> {
     let mut problems = Vec::new();
+    let mut jobs = Vec::new();
     for chapter in checkpoints.chunk_by(|a, b| a.chapter == b.chapter) {
         let number = chapter[0].chapter;
+        let suite = Suite::of(&milestones()[number - 1]);
         let mut before = (number > 1).then(|| test_runner::program(&milestones()[number - 2]));
         for checkpoint in chapter {
-            match check_one(checkpoint, before.as_deref()) {
-                Ok(program) => before = Some(program),
-                Err(what) => problems.push(checkpoint.page.problem(checkpoint.block.line, &what)),
+            match jobs_of(checkpoint, &suite, &mut before) {
+                Ok(new) => jobs.extend(new),
+                Err(what) => problems.push(problem(checkpoint, &what)),
             }
         }
+    }
+    for jobs in jobs.chunks(AT_ONCE) {
+        thread::scope(|scope| {
+            let running = jobs.iter().map(|job| scope.spawn(|| job.run()));
+            let running: Vec<_> = running.collect();
+            let results = running.into_iter().map(|thread| thread.join());
+            let found = results.filter_map(|result| result.expect("the test can be run").err());
+            problems.extend(found);
+        });
     }
     problems
 }
 
-/// Returns the program.
-fn check_one(checkpoint: &Checkpoint<'_>, before: Option<&Path>) -> Result<PathBuf, String> {
-    let milestone = &milestones()[checkpoint.chapter - 1];
-    let program = build(checkpoint, milestone)?;
-    let suite = Suite::of(milestone);
-    for test in checkpoint.block.values("red") {
-        let before = before.ok_or("there is no program before this one")?;
-        if run(&suite, before, test)?.passed {
-            return Err(format!("{test} passes before this already"));
-        }
-    }
-    // The machine may be busy.
-    let suite = suite.deadline_scale(1.0);
-    for test in checkpoint.block.values("green") {
-        let outcome = run(&suite, &program, test)?;
-        if !outcome.passed {
-            return Err(format!("{test} fails here:\n{}", outcome.output));
-        }
-    }
-    Ok(program)
+fn problem(checkpoint: &Checkpoint<'_>, what: &str) -> String {
+    checkpoint.page.problem(checkpoint.block.line, what)
 }
 
-fn run(suite: &Suite, program: &Path, test: &str) -> Result<Outcome, String> {
-    let outcomes = suite.run(&test_runner::command(program), |name| name == test);
-    let what = format!("the chapter has no test {test}");
-    outcomes.into_iter().next().ok_or(what)
+/// Builds the program of a checkpoint, which takes the place of the one before.
+fn jobs_of<'a>(
+    checkpoint: &'a Checkpoint<'_>,
+    suite: &Suite,
+    program: &mut Option<PathBuf>,
+) -> Result<Vec<Job<'a>>, String> {
+    let before = program.replace(build(checkpoint, &milestones()[checkpoint.chapter - 1])?);
+    let mut jobs = Vec::new();
+    for (key, program) in [("red", before), ("green", program.clone())] {
+        for test in checkpoint.block.values(key) {
+            let is_red = key == "red";
+            // One that is meant to pass has the whole time: the machine may be busy.
+            let scale = if is_red { 0.1 } else { 1.0 };
+            let program = program.clone();
+            jobs.push(Job {
+                checkpoint,
+                suite: suite.clone().deadline_scale(scale),
+                program: program.ok_or("there is no program before this one")?,
+                test,
+                is_red,
+            });
+        }
+    }
+    Ok(jobs)
+}
+
+impl Job<'_> {
+    fn run(&self) -> Result<(), String> {
+        let command = test_runner::command(&self.program);
+        let outcomes = self.suite.run(&command, |name| name == self.test);
+        let test = self.test;
+        let what = match &outcomes[..] {
+            [] => format!("the chapter has no test {test}"),
+            [outcome] if outcome.passed != self.is_red => return Ok(()),
+            [_] if self.is_red => format!("{test} passes before this already"),
+            [outcome, ..] => format!("{test} fails here:\n{}", outcome.output),
+        };
+        Err(problem(self.checkpoint, &what))
+    }
 }
 
 /// Builds a crate of the program, with the milestone's dependencies and in the same target folder,
