@@ -1,5 +1,5 @@
-//! The chat server that most Tokio tutorials build: two tasks for each client, one to read and one to
-//! write, and a broadcast channel between them.
+//! Tokio used in the plainest way: two tasks for each client, one to read and one to write, and a
+//! broadcast channel between them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
