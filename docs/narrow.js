@@ -15,3 +15,16 @@ for (const table of document.querySelectorAll('main table')) {
         [...row.cells].forEach((cell, i) => { cell.dataset.title = titles[i]; });
     }
 }
+
+// What scrolls sideways can be scrolled with the keyboard.
+for (const wide of document.querySelectorAll('main pre > code, main .table-wrapper')) {
+    if (wide.scrollWidth > wide.clientWidth) wide.tabIndex = 0;
+}
+
+// On paper, nothing can be unfolded.
+addEventListener('beforeprint', () => {
+    for (const details of document.querySelectorAll('main details:not([open])')) {
+        details.open = true;
+        addEventListener('afterprint', () => { details.open = false; }, { once: true });
+    }
+});

@@ -59,9 +59,13 @@ class LoopFreePlay {
   drawRows() {
     this.signal.textContent = this.state.stopped ? "Continue the server" : "Stop the server";
     const typed = new Map([...this.rows.querySelectorAll("input")].map((input) => [input.name, input.value]));
-    const focused = document.activeElement?.dataset.key;
+    const focused = document.activeElement;
     this.rows.replaceChildren(...LoopFreePlay.NAMES.map((name) => this.row(name, typed.get(name))));
-    if (focused) this.rows.querySelector(`[data-key="${focused}"]`)?.focus();
+    if (focused.isConnected) return;
+    // The same button, or the next that the client has: without a focus, an arrow key turns the page.
+    const { key } = focused.dataset;
+    const row = this.rows.children[LoopFreePlay.NAMES.indexOf(key.split(" ")[0])];
+    (row.querySelector(`[data-key="${key}"]`) ?? row.querySelector("[data-key]") ?? this.signal).focus();
   }
 
   row(name, typed = "hello") {
@@ -73,8 +77,8 @@ class LoopFreePlay {
       click: () => this.act({ actor: name, ...action() }),
     }, label);
     const does = (what) => () => ({ does: what });
-    if (!client) return h("div", {}, h("strong", {}, name), button("connects", does("connects")));
-    if (client.gone) return h("div", {}, h("strong", {}, name), " is disconnected");
+    if (!client) return h("div", { class: name }, h("strong", {}, name), button("connects", does("connects")));
+    if (client.gone) return h("div", { class: name }, h("strong", {}, name), " is disconnected");
 
     const label = `${name} types`;
     const input = h("input", { name, value: typed, maxlength: 40, "aria-label": label, "data-key": label });
@@ -86,7 +90,7 @@ class LoopFreePlay {
       button("sends it without a newline", sends(() => input.value)),
       button("sends 60,000 bytes", sends(bulk)),
     ];
-    return h("div", {}, h("strong", {}, name), client.halfClosed ? [] : sending,
+    return h("div", { class: name }, h("strong", {}, name), client.halfClosed ? [] : sending,
       client.reads ? button("stops reading", does("stops reading")) : button("reads", does("reads")),
       client.halfClosed ? [] : button("half-closes", does("half-closes")), button("leaves", does("leaves")));
   }

@@ -20,30 +20,33 @@ class LoopPlayer {
     this.title = h("strong");
     this.parts = {};
     const columns = ["Clients", "Kernel", "Server"].map((name) => {
-      const parts = h("div", { class: "loop-parts" });
-      this.parts[name.toLowerCase()] = parts;
-      return h("section", { class: "loop-column", "aria-label": name }, h("h4", {}, name), parts);
+      const key = name.toLowerCase();
+      this.parts[key] = h("div", { class: "loop-parts" });
+      const heading = h("p", {}, h("strong", {}, name));
+      return h("div", { class: `loop-column ${key}`, role: "group", "aria-label": name }, heading, this.parts[key]);
     });
     this.pane = h("div");
     this.parts.server.before(this.pane);
-    this.call = h("pre", { class: "loop-call", "aria-label": "This step" });
-    this.caption = h("p", { class: "loop-caption", "aria-live": "polite" });
-    this.ask = h("div", { class: "loop-ask", role: "group", tabindex: -1, hidden: "" });
     this.back = button("Back", () => this.go(this.index - 1));
     this.playing = button("Play", () => this.play(this.timer === undefined));
     this.forward = button("Forward", () => this.next());
     const scrub = () => this.go(Number(this.scrubber.value));
     this.scrubber = h("input", { type: "range", min: 0, "aria-label": "Step", input: scrub });
     this.position = h("span", { class: "loop-position" });
-    this.speed = h("select", { "aria-label": "Speed" },
+    const pace = () => this.play(this.timer !== undefined);
+    this.speed = h("select", { "aria-label": "Speed", change: pace },
       [["slow", 3000], ["normal", 1500], ["fast", 500]].map(([name, wait]) => h("option", { value: wait }, name)));
     this.speed.value = "1500";
-    this.controls = h("div", { class: "loop-controls" },
+    const controls = h("div", { class: "loop-controls" },
       this.back, this.playing, this.forward, this.scrubber, this.position, this.speed);
+    this.call = h("pre", { class: "loop-call" });
+    this.caption = h("p", { class: "loop-caption", "aria-live": "polite" });
+    this.ask = h("div", { class: "loop-ask", role: "group", "aria-label": "Question", tabindex: -1, hidden: "" });
+    this.told = h("div", { class: "loop-told" }, this.call, this.caption, this.ask);
     const head = h("div", { class: "loop-head" }, this.kind, this.title, traces.length > 1 ? this.variants : undefined);
-    const step = h("div", { class: "loop-step" }, this.call, this.caption, this.ask, this.controls);
-    this.element = h("div", { class: "loop", tabindex: 0, role: "group", keydown: (event) => this.key(event) },
-      head, h("div", { class: "loop-columns" }, columns), step);
+    this.element = h("div", { class: "loop", tabindex: -1, role: "group", keydown: (event) => this.key(event) },
+      head, h("div", { class: "loop-step" }, controls, this.told), h("div", { class: "loop-columns" }, columns));
+    this.picture = host.querySelector("details img");
     host.prepend(this.element);
   }
 
@@ -60,7 +63,13 @@ class LoopPlayer {
     for (const variant of this.variants) {
       variant.setAttribute("aria-pressed", String(variant.textContent === trace.program));
     }
+    this.picture?.setAttribute("src", `loop/pictures/${trace.scene}.svg`);
+    this.picture?.setAttribute("alt", `${trace.title}: every step of the run`);
     this.go(0);
+  }
+
+  isAtEnd() {
+    return this.index >= this.trace.steps.length - 1;
   }
 
   /** Shows a step without asking anything. */
@@ -68,29 +77,29 @@ class LoopPlayer {
     const { steps } = this.trace;
     this.index = Math.max(0, Math.min(index, steps.length - 1));
     const step = steps[this.index];
-    if (this.ask.contains(document.activeElement)) this.element.focus({ preventScroll: true });
-    this.ask.hidden = true;
+    if (this.ask.contains(document.activeElement)) this.forward.focus({ preventScroll: true });
+    this.showQuestion(false);
     const shown = LoopView.columns(this.trace, this.index);
     for (const [name, part] of Object.entries(this.parts)) part.replaceChildren(...shown[name]);
     this.parts.server.parentNode.classList.toggle("loop-now", step?.actor === "server");
     LoopView.markLine(this.source, step?.line);
+    this.told.className = `loop-told ${step?.actor ?? ""}`;
     this.call.textContent = step ? LoopView.callText(step) : "";
-    this.caption.replaceChildren(...LoopView.sentence(step ? LoopView.caption(step) : "Nothing has happened yet."));
+    this.caption.replaceChildren(...LoopView.told(step));
     this.scrubber.max = Math.max(0, steps.length - 1);
     this.scrubber.value = this.index;
     this.position.textContent = `${steps.length && this.index + 1} of ${steps.length}`;
-    const isLast = this.index >= steps.length - 1;
+    this.scrubber.setAttribute("aria-valuetext", `${this.position.textContent}: ${this.caption.textContent}`);
     // Not `disabled`: the button would lose the focus, and the next arrow key would turn the page.
     this.back.setAttribute("aria-disabled", String(this.index === 0));
-    this.forward.setAttribute("aria-disabled", String(isLast));
-    if (isLast) this.play(false);
+    this.forward.setAttribute("aria-disabled", String(this.isAtEnd()));
+    if (this.isAtEnd()) this.play(false);
   }
 
   /** Shows the next step. If it has a question, that comes first, once. */
   next() {
     const next = this.trace.steps[this.index + 1];
-    if (!next) return;
-    if (!next.ask || this.asked.has(this.index + 1)) {
+    if (!next?.ask || this.asked.has(this.index + 1)) {
       this.go(this.index + 1);
       return;
     }
@@ -99,23 +108,40 @@ class LoopPlayer {
     this.question(next.ask);
   }
 
+  /** The first answer counts: it is marked, and so is the right one. */
   question({ question, answers, right }) {
     const { h, sentence } = LoopView;
     const verdict = h("p", { "aria-live": "polite" });
     const answer = (chosen) => {
+      const mark = (i, sign) => buttons[i].setAttribute("data-mark", sign);
+      if (verdict.textContent) return;
+      mark(chosen, "✗");
+      mark(right, "✓");
+      for (const button of buttons) button.setAttribute("aria-disabled", "true");
       const outcome = chosen === right ? "Right" : `No: “${answers[right]}”`;
       verdict.replaceChildren(...sentence(`${outcome}. Go on to see it.`));
-      this.forward.focus();
+      this.forward.focus({ preventScroll: true });
     };
     const buttons = answers.map((text, i) => h("button", { type: "button", click: () => answer(i) }, sentence(text)));
     const lead = h("strong", {}, "What happens next? ");
     this.ask.replaceChildren(h("p", {}, lead, sentence(question)), h("div", {}, buttons), verdict);
-    this.ask.hidden = false;
+    this.showQuestion(true);
     this.ask.focus({ preventScroll: true });
+    this.told.parentNode.scrollIntoView({ block: "nearest" });
   }
 
+  /** In place of what the last step did, and at least as high, so that nothing moves. */
+  showQuestion(isOn) {
+    if (isOn) this.told.style.minHeight = `${this.told.offsetHeight}px`;
+    this.ask.hidden = !isOn;
+    this.call.hidden = isOn;
+    this.caption.hidden = isOn;
+  }
+
+  /** At the end, playing begins again. */
   play(isOn) {
     clearInterval(this.timer);
+    if (isOn && this.isAtEnd()) this.go(0);
     this.timer = isOn ? setInterval(() => this.next(), Number(this.speed.value)) : undefined;
     this.playing.textContent = isOn ? "Pause" : "Play";
   }
@@ -149,21 +175,25 @@ function loopIncludes() {
 /** The picture gives the answers away: it is for readers without scripts. The others can unfold it. */
 function loopFoldPicture(figure) {
   const picture = figure.querySelector("img");
-  if (!picture) return;
-  const { h } = LoopView;
-  const details = h("details", {}, h("summary", {}, "The whole run as a picture"));
+  const details = LoopView.h("details", {}, LoopView.h("summary", {}, "The whole run as a picture"));
   picture.replaceWith(details);
   details.append(picture);
 }
 
-/** In a chapter, the player opens when the reader asks for it. */
-function loopOpener(open) {
+/** Of a run that nobody has started, the beginning of its picture. */
+function loopPoster(figure, trace, open) {
+  const { h } = LoopView;
   const click = () => {
-    opener.remove();
-    open().element.focus();
+    const player = open();
+    poster.remove();
+    player.playing.focus({ preventScroll: true });
+    player.element.scrollIntoView({ block: "nearest" });
+    player.play(!matchMedia("(prefers-reduced-motion: reduce)").matches);
   };
-  const opener = LoopView.h("button", { type: "button", class: "loop-open", click }, "Step through it");
-  return opener;
+  const picture = Object.assign(figure.querySelector("img").cloneNode(), { alt: "" });
+  const about = h("span", {}, h("strong", {}, `Play: ${trace.title}`), ` ${trace.steps.length} steps`);
+  const poster = h("button", { type: "button", class: "loop-poster", click }, picture, about);
+  return poster;
 }
 
 document.addEventListener("DOMContentLoaded", () => {
@@ -171,10 +201,12 @@ document.addEventListener("DOMContentLoaded", () => {
   if (location.pathname.endsWith("/print.html")) return;
   const { traces, sources } = loopIncludes();
   for (const figure of document.querySelectorAll("figure[data-scene]")) {
+    if (figure.dataset.scene === "model") {
+      new LoopFreePlay(figure, sources);
+      continue;
+    }
+    const runs = figure.dataset.scene.split(" ").map((scene) => traces[scene]);
     loopFoldPicture(figure);
-    const open = () => new LoopPlayer(figure, figure.dataset.scene.split(" ").map((scene) => traces[scene]), sources);
-    if (figure.dataset.scene === "model") new LoopFreePlay(figure, sources);
-    else if (figure.classList.contains("small")) figure.prepend(loopOpener(open));
-    else open();
+    figure.prepend(loopPoster(figure, runs[0], () => new LoopPlayer(figure, runs, sources)));
   }
 });

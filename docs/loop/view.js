@@ -80,6 +80,13 @@ const LoopView = (() => {
     return text[0].toUpperCase() + text.slice(1);
   }
 
+  /** What is said about a step: first, if it is the decisive one, what makes it that. */
+  function told(step) {
+    if (!step) return ["Nothing has happened yet."];
+    const mark = step.mark && h("strong", { class: "loop-mark" }, step.mark);
+    return [mark, mark && " ", ...sentence(caption(step))].filter(Boolean);
+  }
+
   // Clients
 
   const STATES = { connects: "connected", reads: "connected", leaves: "gone", "stops reading": "not reading" };
@@ -104,7 +111,7 @@ const LoopView = (() => {
       const what = text.length < 28 && size === text.length ? JSON.stringify(text).slice(1, -1) : bytes(size);
       return h("li", {}, `${does === "sends" ? ">" : "<"} ${what}`);
     });
-    return h("div", { class: isNow ? "loop-card loop-now" : "loop-card", "data-client": name },
+    return h("div", { class: `loop-card ${name}${isNow ? " loop-now" : ""}`, "data-client": name },
       h("p", {}, h("strong", {}, name), ` ${clientState(name, own, steps)}`), h("ul", { class: "loop-said" }, lines));
   }
 
@@ -112,26 +119,26 @@ const LoopView = (() => {
 
   const BUFFERS = { unread: "to be read", unsent: "to be sent", at_client: "at the client" };
 
-  /** A buffer's bar. Its length is on a logarithmic scale, so that six bytes can be seen next to a million. */
+  /** A buffer, filled with what a client has sent, or what the server has. Its level is on a logarithmic scale, so that six bytes can be seen next to a million. */
   function buffer(label, key, now, before) {
     const width = now === 0 ? 0 : 100 * Math.min(1, Math.log2(now + 1) / 22);
     const isChanged = before !== undefined && before !== now;
     return h("div", { class: isChanged ? "loop-buffer loop-changed" : "loop-buffer" },
       h("span", {}, label), h("span", { "data-value": key }, number(now)),
-      h("span", { class: "loop-bar", style: `--full: ${width}%` }));
+      h("span", { class: `loop-bar ${key === "unread" ? "" : "server"}`, style: `--full: ${width}%` }));
   }
 
   function socketCard(name, socket, before) {
     const interest = `${socket.interest || "none"}${socket.trigger ? `, ${socket.trigger}` : ""}`;
     const isChanged = before && before.interest !== socket.interest;
-    return h("div", { class: "loop-card", "data-socket": name },
+    return h("div", { class: `loop-card ${name}`, "data-socket": name },
       h("p", {}, h("strong", {}, name), " interest: ",
         h("span", { class: isChanged ? "loop-changed" : "", "data-value": "interest" }, interest)),
       Object.entries(BUFFERS).map(([key, label]) => buffer(label, key, socket[key], before?.[key])));
   }
 
   function list(label, key, names) {
-    const items = names.length ? names.map((name) => h("li", {}, name)) : h("li", { class: "loop-empty" }, "empty");
+    const items = names.length ? names.map((name) => h("li", { class: name }, name)) : h("li", { class: "loop-empty" }, "empty");
     return h("div", { class: "loop-list" }, h("span", {}, label), h("ul", { "data-value": key }, items));
   }
 
@@ -148,7 +155,7 @@ const LoopView = (() => {
     const rows = Object.entries(map).map(([token, entry]) => {
       const held = entry.read_buf_bytes > 12 ? bytes(entry.read_buf_bytes) : JSON.stringify(entry.read_buf);
       const cells = [token, entry.name, held, number(entry.write_buf)];
-      return h("tr", { "data-token": token }, cells.map((cell) => h("td", {}, cell)));
+      return h("tr", { "data-token": token, class: entry.name }, cells.map((cell) => h("td", {}, cell)));
     });
     const titles = ["map", "client", "read_buf", "write_buf"];
     // Not `th`: how the book fits its tables to a phone is not for this small one.
@@ -158,16 +165,23 @@ const LoopView = (() => {
 
   function printed(steps) {
     const lines = steps.map(({ stdout, stderr }) => stdout ?? stderr).filter((line) => line !== undefined);
-    return h("pre", { class: "loop-printed", "aria-label": "What the server has printed" }, lines.slice(-4).join("\n"));
+    return h("pre", { class: "loop-printed" }, lines.slice(-4).join("\n"));
   }
 
   /** The lines of a source file. They are made once; `markLine` marks the one that runs. */
   function sourcePane(path, text) {
-    const lines = text.split("\n").map((line) => {
-      const indent = line.length - line.trimStart().length;
-      return h("div", { style: `--indent: ${indent / 2}ch` }, line.trim() || "\u00a0");
+    const open = [];
+    const colored = hljs.highlight(path.split(".").at(-1), text).value;
+    const lines = colored.split("\n").map((html) => {
+      const indent = html.length - html.trimStart().length;
+      const line = h("div", { style: `--indent: ${indent / 2}ch` });
+      const before = open.join("");
+      for (const tag of html.match(/<[^>]*>/g) ?? []) tag === "</span>" ? open.pop() : open.push(tag);
+      line.innerHTML = `${before}${html.trim() || "\u00a0"}`;
+      return line;
     });
-    const pane = h("div", { class: "loop-source", tabindex: 0, role: "region", "aria-label": `Source ${path}` }, lines);
+    const label = `Source ${path}`;
+    const pane = h("div", { class: "loop-source hljs", tabindex: 0, role: "group", "aria-label": label }, lines);
     return { path, pane, lines };
   }
 
@@ -199,5 +213,5 @@ const LoopView = (() => {
     };
   }
 
-  return { h, sentence, callText, caption, columns, sourcePane, markLine };
+  return { h, sentence, callText, told, columns, sourcePane, markLine };
 })();
