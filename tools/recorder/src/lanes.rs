@@ -8,7 +8,7 @@ const WIDTH: usize = 390;
 /// From one client's lane to the next, and twice from the edge to the first.
 const CLIENT: usize = 58;
 
-/// The same if there are many, in a picture without times: a name of five letters has room.
+/// The same if there are many: a name of five letters has room.
 const NARROW: usize = 39;
 
 /// The places of these two lanes next to those of two clients.
@@ -19,36 +19,33 @@ const SERVER: usize = 340;
 const MARGIN: usize = 6;
 
 /// From one line of text to the next.
-const LINE: usize = 14;
+const LINE: usize = 16;
 
 /// About the width of a letter.
-const LETTER: usize = 6;
+const LETTER: usize = 7;
 
-/// The width of the column for times.
-const TIMES: usize = 60;
+/// The width of a buffer.
+const BUFFER: usize = 184;
 
-const STYLE: &str = "\
-text { font: 11px system-ui, sans-serif; fill: #1f2328; paint-order: stroke; stroke: #fff; stroke-width: 3px; }
-.head { font-weight: bold; }
-.state { fill: #57606a; }
-.page { fill: #fff; }
-path { stroke: #0b57a4; fill: none; }
-.lane { stroke: #c5ccd3; }
-.none { stroke-dasharray: 3 3; }
-marker path { fill: #0b57a4; }
-@media (prefers-color-scheme: dark) {
-text { fill: #e6e6e6; stroke: #1d1f21; }
-.state { fill: #a9b1ba; }
-.page { fill: #1d1f21; }
-path { stroke: #7ab7ff; }
-.lane { stroke: #4a5058; }
-marker path { fill: #7ab7ff; }
-}
-";
+/// The book's colours (`docs/book.css`), in light and dark: of a line or word, and of an area.
+const OWNERS: [(&str, [&str; 2], [&str; 2]); 6] = [
+    ("alice", ["#1257d8", "#6aa5ff"], ["#e3ecfc", "#21324f"]),
+    ("bob", ["#0a6b46", "#63e6b5"], ["#dcf0e6", "#1c4036"]),
+    ("carol", ["#b8278f", "#fbb4f2"], ["#fae4f3", "#433048"]),
+    ("kernel", ["#2f3847", "#a3acb8"], ["#e7eaef", "#2d3541"]),
+    ("server", ["#7d5a00", "#f2ae4e"], ["#f8edd0", "#43361f"]),
+    ("mark", ["#8f0e12", "#ff8577"], ["#fbe3e2", "#4a2a2b"]),
+];
+
+/// What is nobody's: words, side notes, thin lines, and what is behind all.
+const NOBODYS: [[&str; 4]; 2] = [
+    ["#1a1f27", "#58616e", "#c9d0d9", "#fff"],
+    ["#e6eaf0", "#a9b2be", "#434c59", "#1b2028"],
+];
 
 /// Where something happens.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Lane<'a> {
+pub(crate) enum Lane<'a> {
     /// At the client of this name.
     Client(&'a str),
     /// In the kernel.
@@ -58,136 +55,135 @@ pub enum Lane<'a> {
 }
 
 /// A picture in the making. What is added comes below everything before it.
-pub struct Lanes<'a> {
+pub(crate) struct Lanes<'a> {
     clients: &'a [String],
-    /// From the edge to the part that a picture without times has.
-    left: usize,
     /// The width of all clients' lanes.
     span: usize,
     /// Where the next line of text goes.
     y: usize,
+    /// Where the last step begins: in the picture, and in `body`.
+    last: (usize, usize),
     body: String,
 }
 
 impl<'a> Lanes<'a> {
     /// A picture that fits a phone, if there are at most three clients.
-    #[must_use]
-    pub fn new(clients: &'a [String]) -> Lanes<'a> {
+    pub(crate) fn new(clients: &'a [String]) -> Lanes<'a> {
         Lanes {
             clients,
-            left: 0,
             span: (clients.len() * NARROW).max(2 * CLIENT),
             y: 4 * LINE,
+            last: (3 * LINE, 0),
             body: String::new(),
         }
     }
 
-    /// A picture with a column for times. The more clients there are, the wider it is.
-    #[must_use]
-    pub fn with_times(clients: &'a [String]) -> Lanes<'a> {
-        Lanes {
-            left: TIMES,
-            span: clients.len().max(2) * CLIENT,
-            ..Lanes::new(clients)
-        }
-    }
-
-    /// An arrow with a label above it, dashed if the call has failed. Within one lane, only the label.
-    pub fn step(&mut self, from: Lane, to: Lane, label: &str, has_failed: bool) {
+    /// An arrow with a label above it, in its owner's colour. If the call has failed, it does not arrive.
+    /// Within one lane, only the label.
+    pub(crate) fn step(
+        &mut self,
+        from: Lane,
+        to: Lane,
+        owner: Lane,
+        label: &str,
+        has_failed: bool,
+    ) {
+        self.last = (self.y - LINE, self.body.len());
         let (from, to) = (self.x(from), self.x(to));
         let middle = (from + to) / 2;
         // Next to the server's lane, a long label needs all the room up to the edge.
         let is_at_the_edge = middle > self.x(Lane::Kernel) && from != to;
         self.text(middle, is_at_the_edge, "", label);
         if from != to {
-            let class = if has_failed { "none" } else { "" };
-            let y = self.y - LINE / 2 - 2;
-            self.add(&format!(
-                r#"<path class="{class}" d="M{from} {y}H{to}" marker-end="url(#head)"/>"#
-            ));
+            self.arrow(from, to, owner.class(), has_failed);
         }
         self.y += LINE / 2;
     }
 
-    /// What a side holds now: in grey, two facts on a line.
-    pub fn state(&mut self, lane: Lane, facts: &[String]) {
-        for line in facts.chunks(2) {
-            self.text(
-                self.x(lane),
-                lane == Lane::Server,
-                "state",
-                &line.join(", "),
-            );
-        }
-        if !facts.is_empty() {
-            self.y += LINE / 4;
-        }
+    fn arrow(&mut self, from: usize, to: usize, class: &str, has_failed: bool) {
+        let y = self.y - LINE / 2 - 2;
+        let back = |by| if to > from { to - by } else { to + by };
+        let (neck, bar) = (back(8), back(14));
+        self.add(&match has_failed {
+            true => format!(
+                r#"<path class="{class} line none" d="M{from} {y}H{bar}"/><path class="{class} line" d="M{bar} {}v10"/>"#,
+                y - 5
+            ),
+            false => format!(
+                r#"<path class="{class} line" d="M{from} {y}H{neck}"/><path class="{class} head" d="M{to} {y}L{neck} {}v8z"/>"#,
+                y - 4
+            ),
+        });
     }
 
-    /// When the next step happens.
-    pub fn time(&mut self, text: &str) {
-        self.put(self.left - MARGIN, "state", "end", text);
+    /// How full a buffer of a side's is now, in hundredths, and with whose bytes.
+    pub(crate) fn level(&mut self, holder: Lane, owner: Lane, fact: &str, full: usize) {
+        let edge = self.width() - MARGIN - BUFFER;
+        let (x, y) = ((self.x(holder) - BUFFER / 2).min(edge), self.y - LINE + 2);
+        let (holder, owner) = (holder.class(), owner.class());
+        let width = (BUFFER * full / 100).max(3);
+        self.add(&format!(
+            r#"<rect class="page" x="{x}" y="{y}" width="{BUFFER}" height="18" rx="4"/><rect class="{owner} flat" x="{x}" y="{y}" width="{width}" height="18" rx="4"/><path class="{owner} line" d="M{} {y}v18"/><rect class="{holder} hollow" x="{x}" y="{y}" width="{BUFFER}" height="18" rx="4"/>"#,
+            x + width - 1
+        ));
+        self.y -= 1;
+        self.put(x + BUFFER / 2, "plain", "middle", fact);
+        self.y += LINE + 6;
     }
 
-    /// A line across all lanes, above what it is about.
-    pub fn heading(&mut self, text: &str) {
-        self.y += LINE / 2;
-        self.put(MARGIN, "head", "start", text);
+    /// The last step is the decisive one, and why.
+    pub(crate) fn mark(&mut self, text: &str) {
+        let (width, (top, place)) = (self.width(), self.last);
+        let region = format!(
+            "<rect class=\"mark flat\" x=\"1\" y=\"{top}\" width=\"{}\" height=\"{}\"/>\n",
+            width - 2,
+            self.y + LINE / 2 - top
+        );
+        self.body.insert_str(place, &region);
+        self.add(&badge((width - MARGIN, self.y), text));
         self.y += LINE + LINE / 2;
     }
 
-    /// The whole SVG. Its text is text, and its colours follow the reader's (light or dark).
-    #[must_use]
-    pub fn finish(mut self, title: &str) -> String {
-        let (width, height) = (self.width(), self.y);
+    /// What is true of the kernel now.
+    pub(crate) fn state(&mut self, text: &str) {
+        self.text(self.x(Lane::Kernel), false, "quiet", text);
+        self.y += LINE / 4;
+    }
+
+    /// The whole SVG.
+    pub(crate) fn finish(mut self, title: &str) -> String {
+        let (width, height) = (self.width(), self.y + LINE / 2);
         let steps = std::mem::take(&mut self.body);
-        let clients = self
-            .clients
-            .iter()
-            .map(|name| (Lane::Client(name), name.as_str()));
-        let lanes: Vec<_> = clients
-            .chain([(Lane::Kernel, "kernel"), (Lane::Server, "server")])
-            .collect();
-        for (lane, name) in lanes {
-            let (x, y) = (self.x(lane), 2 * LINE);
-            self.y = y;
-            self.put(x, "head", "middle", name);
+        let clients = self.clients.iter().map(|name| Lane::Client(name));
+        let lanes: Vec<_> = clients.chain([Lane::Kernel, Lane::Server]).collect();
+        for lane in lanes {
+            let (x, y, class) = (self.x(lane), 2 * LINE, lane.class());
             self.add(&format!(
-                "<path class=\"lane\" d=\"M{x} {}V{height}\"/>",
-                y + LINE - LINE / 2
+                r#"<path class="{class} lane" d="M{x} {}V{height}"/>"#,
+                y + LINE / 2
             ));
+            self.y = y;
+            self.put(x, &format!("{class} head"), "middle", lane.name());
         }
-        let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
-             role=\"img\">\n<title>{}</title>\n<style>\n{STYLE}</style>\n",
-            escape(title)
-        );
-        svg += "<marker id=\"head\" viewBox=\"0 0 6 6\" refX=\"6\" refY=\"3\" markerWidth=\"6\" \
-                markerHeight=\"6\" orient=\"auto\"><path d=\"M0 0L6 3L0 6z\"/></marker>\n";
-        let _ = writeln!(
-            svg,
-            "<rect class=\"page\" width=\"{width}\" height=\"{height}\"/>"
-        );
-        svg + &self.body + &steps + "</svg>\n"
+        svg(title, (width, height), &(self.body + &steps))
     }
 
     fn width(&self) -> usize {
-        self.left + WIDTH + self.span - 2 * CLIENT
+        WIDTH + self.span - 2 * CLIENT
     }
 
     fn x(&self, lane: Lane) -> usize {
         let beyond_two = self.span - 2 * CLIENT;
-        self.left
-            + match lane {
-                Lane::Kernel => KERNEL + beyond_two,
-                Lane::Server => SERVER + beyond_two,
-                Lane::Client(name) => {
-                    // One that is not listed is drawn at the edge.
-                    let place = self.clients.iter().position(|client| client == name);
-                    let place = place.unwrap_or_default();
-                    CLIENT / 2 + place * self.span / self.clients.len().max(2)
-                }
+        match lane {
+            Lane::Kernel => KERNEL + beyond_two,
+            Lane::Server => SERVER + beyond_two,
+            Lane::Client(name) => {
+                // One that is not listed is drawn at the edge.
+                let place = self.clients.iter().position(|client| client == name);
+                let place = place.unwrap_or_default();
+                CLIENT / 2 + place * self.span / self.clients.len().max(2)
             }
+        }
     }
 
     /// A line of text around `x`, or against an edge that it would cross.
@@ -196,7 +192,7 @@ impl<'a> Lanes<'a> {
         let edge = self.width() - MARGIN;
         let (x, anchor) = match x {
             _ if is_at_the_edge || x + half > edge => (edge, "end"),
-            x if x < self.left + half => (self.left + MARGIN, "start"),
+            x if x < half => (MARGIN, "start"),
             x => (x, "middle"),
         };
         self.put(x, class, anchor, text);
@@ -204,16 +200,78 @@ impl<'a> Lanes<'a> {
     }
 
     fn put(&mut self, x: usize, class: &str, anchor: &str, text: &str) {
-        let (y, text) = (self.y, escape(text));
-        self.add(&format!(
-            "<text x=\"{x}\" y=\"{y}\" class=\"{class}\" text-anchor=\"{anchor}\">{text}</text>"
-        ));
+        self.add(&words((x, self.y), class, anchor, text));
     }
 
     fn add(&mut self, element: &str) {
         self.body += element;
         self.body.push('\n');
     }
+}
+
+impl<'a> Lane<'a> {
+    fn name(self) -> &'a str {
+        match self {
+            Lane::Client(name) => name,
+            Lane::Kernel => "kernel",
+            Lane::Server => "server",
+        }
+    }
+
+    /// The class of what is its own. Three clients have a colour each, all others the kernel's.
+    pub(crate) fn class(self) -> &'a str {
+        let is_known = OWNERS.iter().any(|(owner, ..)| *owner == self.name());
+        if is_known { self.name() } else { "kernel" }
+    }
+}
+
+/// A line of text.
+pub(crate) fn words((x, y): (usize, usize), class: &str, anchor: &str, text: &str) -> String {
+    let text = escape(text);
+    format!(r#"<text x="{x}" y="{y}" class="{class}" text-anchor="{anchor}">{text}</text>"#)
+}
+
+/// What makes a step the decisive one, on a sign that ends at `x`.
+pub(crate) fn badge((x, y): (usize, usize), text: &str) -> String {
+    let width = (text.chars().count() + 3) * LETTER;
+    let (left, top) = (x - width, y + 3 - LINE);
+    format!(
+        r#"<rect class="mark head" x="{left}" y="{top}" width="{width}" height="18" rx="9"/>{}"#,
+        words((x - width / 2, y), "badge", "middle", text)
+    )
+}
+
+/// An SVG of this size. Its text is text, and its colours follow the reader's (light or dark).
+pub(crate) fn svg(title: &str, (width, height): (usize, usize), body: &str) -> String {
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" role=\"img\">\n\
+         <title>{}</title>\n<style>\n{}@media (prefers-color-scheme: dark) {{\n{}}}\n\
+         text {{ font: 12px system-ui, 'DejaVu Sans', sans-serif; paint-order: stroke; stroke-width: 3px }}\n\
+         .head {{ font-weight: bold }}\n.line {{ stroke-width: 2 }}\n.lane {{ opacity: 0.6 }}\n\
+         .lane, .line, .hollow {{ fill: none }}\n.flat, .plain {{ stroke: none }}\n.none {{ stroke-dasharray: 4 3 }}\n\
+         </style>\n<rect class=\"page\" x=\"0.5\" y=\"0.5\" width=\"{}\" height=\"{}\" rx=\"8\"/>\n{body}</svg>\n",
+        escape(title),
+        colors(0),
+        colors(1),
+        width - 1,
+        height - 1,
+    )
+}
+
+/// The rules for colours, in light (0) or dark (1).
+fn colors(theme: usize) -> String {
+    let [ink, quiet, hair, page] = NOBODYS[theme];
+    let mut rules = format!(
+        "text {{ fill: {ink}; stroke: {page} }}\ntext.quiet {{ fill: {quiet} }}\n.page {{ fill: {page}; stroke: {hair} }}\n"
+    );
+    for (owner, line, area) in OWNERS {
+        let (line, area) = (line[theme], area[theme]);
+        let _ = writeln!(
+            rules,
+            ".{owner} {{ fill: {area}; stroke: {line} }}\n.head.{owner} {{ fill: {line}; stroke: none }}"
+        );
+    }
+    rules + &format!("text.badge {{ fill: {page}; stroke: none; font-weight: bold }}\n")
 }
 
 /// Text of an XML document, which cannot have every character (XML 1.0, section 2.2).

@@ -24,6 +24,7 @@
 
 mod kernel_check;
 mod lanes;
+mod levels;
 mod picture;
 mod source;
 mod stage;
@@ -35,7 +36,6 @@ use course::quote::check_quote;
 use course::workspace::{files, read};
 use serde::Deserialize;
 
-pub use crate::lanes::{Lane, Lanes};
 pub use crate::picture::picture;
 pub use crate::stage::{calls, record};
 pub use crate::trace::{Ask, Kernel, Program, Socket, Step, Trace};
@@ -73,6 +73,7 @@ struct Line {
     /// The beginning of a step's [`Step::label`].
     see: Option<String>,
     say: Option<String>,
+    mark: Option<String>,
     ask: Option<Ask>,
 }
 

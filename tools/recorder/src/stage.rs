@@ -290,7 +290,7 @@ impl Stage {
         kernel_check::compare(&mut self.state, &self.strace.pid, port)
     }
 
-    /// Gives the next step that is meant its caption and its question.
+    /// Gives the next step that is meant its caption, its mark and its question.
     fn annotate(&mut self, line: &Line) -> Result<(), String> {
         let wanted = line.see.as_deref().unwrap_or_default();
         let mut steps = self.steps.iter_mut().skip(self.cursor);
@@ -301,6 +301,7 @@ impl Stage {
         let step = &mut self.steps[self.cursor + offset];
         self.cursor += offset + 1;
         step.caption = line.say.clone().or(step.caption.take());
+        step.mark = line.mark.clone().or(step.mark.take());
         step.ask = line.ask.clone().or(step.ask.take());
         Ok(())
     }

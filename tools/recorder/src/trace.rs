@@ -71,6 +71,9 @@ pub struct Step {
     /// A sentence for the reader.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caption: Option<String>,
+    /// If it is the decisive step, what makes it that: `✗` and a fault, or `▸` and an idea.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mark: Option<String>,
     /// A question before the step is shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ask: Option<Ask>,
