@@ -1,33 +1,42 @@
 #!/usr/bin/python3
-"""Opens every page of the built book in a browser, plays every scene and compares what is shown with the traces.
+"""Opens the built book in a browser, plays every scene and compares what is shown with the traces.
 
-Usage: loop_page.py BOOK SOURCE, the folders of the built book and of the workspace. Prints what is wrong.
+Usage: loop_page.py BROWSER BOOK SOURCE AXE: `chromium` or `firefox`, the folders of the built book and of the
+workspace, and the script of axe-core. Prints what is wrong. In Chromium, it looks at every page on a desk and
+a phone, in three themes, and asks axe-core about each. Firefox plays the scenes, and turns the pages at its
+narrowest.
 The interpreter is Debian's own, because `python3-selenium` is installed for that one. Selenium drives
-Debian's `chromium` through `chromium-driver`.
+Debian's `chromium` through `chromium-driver`, and `firefox-esr` through `geckodriver`.
 """
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
 try:
     from selenium import webdriver
     from selenium.common.exceptions import WebDriverException
-    from selenium.webdriver.chrome.service import Service
+    from selenium.webdriver.chrome.service import Service as ChromeService
+    from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.firefox.service import Service as FirefoxService
     from selenium.webdriver.support.wait import WebDriverWait
 except ImportError as error:
     print(f"missing: {error}")
     sys.exit(2)
 
 PAGE = "loop.html"
-DESK, PHONE = 1280, 390
+DESK, PHONE = (1280, 768), (390, 844)
 THEMES = ("light", "navy", "coal")
 LEAST_CONTRAST = 4.5
 # Seconds. Everything waits for facts; this only ends a test that hangs.
 DEADLINE = 30
+
+# More than a page has before its first player.
+MANY_TABS = 150
 
 # What a client is after it has done this.
 STATES = {
@@ -69,7 +78,8 @@ const press = (player, label) =>
 const isAtEnd = (player, label) => press(player, label).ariaDisabled === 'true';
 """
 
-# To the end by Forward, with every question answered, and back to the beginning if that is asked for.
+# To the end by Forward, with every question answered by its first answer, and back to the beginning if that is
+# asked for.
 PLAY = FRAME + """
 const player = document.querySelectorAll('.loop')[arguments[0]];
 const variant = player.querySelectorAll('.loop-head button')[arguments[1]];
@@ -79,9 +89,13 @@ while (!isAtEnd(player, 'Forward')) {
   press(player, 'Forward').click();
   const ask = player.querySelector('.loop-ask');
   if (!ask.hidden) {
-    const answers = text(ask, 'button');
-    for (const button of ask.querySelectorAll('button')) button.click();
-    asked[there.length] = { question: one(ask, 'p'), answers, last: text(ask, 'p').at(-1) };
+    const { top, bottom } = ask.getBoundingClientRect();
+    const [answers, buttons] = [text(ask, 'button'), [...ask.querySelectorAll('button')]];
+    for (const button of buttons) button.click();
+    asked[there.length] = {
+      question: one(ask, 'p'), answers, marks: buttons.map((b) => b.dataset.mark ?? ''),
+      last: text(ask, 'p').at(-1), isSeen: top >= 0 && bottom <= innerHeight, name: ask.ariaLabel,
+    };
     press(player, 'Forward').click();
   }
   there.push(frame(player));
@@ -91,8 +105,19 @@ while (arguments[2] && !isAtEnd(player, 'Back')) {
   press(player, 'Back').click();
 }
 back.unshift(frame(player));
-return { there, back, asked };
+const picture = player.parentNode.querySelector('details img').getAttribute('src');
+return { there, back, asked, picture };
 """
+
+# What a page finds wrong with itself (axe-core, all of its rules). The toolbar is mdBook's own.
+AXE = """
+const exclude = [['#mdbook-menu-bar'], ['#mdbook-help-container'], ['#mdbook-sidebar-toggle-anchor']];
+const report = ({ violations }) => violations.flatMap(({ id, nodes }) => nodes.map((n) => `${id}: ${n.target}`));
+axe.run({ exclude }, { preload: false, resultTypes: ['violations'] }).then(report).then(arguments[0]);
+"""
+
+# Starts every player.
+START = "for (const poster of document.querySelectorAll('.loop-poster')) poster.click();"
 
 # Unfolds what is folded. Each player shows a step in its middle, and no colour is on its way to another.
 SETTLE = """
@@ -123,8 +148,8 @@ for (const table of document.querySelectorAll('main .table-wrapper table')) {
     const { width, left, right } = cell.getBoundingClientRect();
     if (width === 0 || left < 0 || right > innerWidth) problems.push(`the cell ${start(cell)} is cut`);
     const title = titles[cell.cellIndex];
-    const isNamed = title.checkVisibility()
-      || getComputedStyle(cell, '::before').content.includes(title.textContent);
+    const before = getComputedStyle(cell, '::before').content;
+    const isNamed = title.checkVisibility() || (before !== 'none' && cell.dataset.title === title.textContent);
     if (!isNamed) problems.push(`the cell ${start(cell)} has no title`);
   }
 }
@@ -273,29 +298,52 @@ def expected_frame(trace, index, source):
         "ready": ready or ["empty"],
         "sockets": expected_sockets(kernel),
         "map": expected_map(step["server"]),
-        **({"caption": plain(step["caption"])} if "caption" in step else {}),
+        **({"caption": told(step)} if "caption" in step else {}),
     }
 
 
+def told(step):
+    mark = f"{step['mark']} " if "mark" in step else ""
+    return mark + plain(step["caption"])
+
+
+def chromium():
+    options = webdriver.ChromeOptions()
+    # Without a sandbox, because CI may be root; the pages are our own.
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--force-prefers-reduced-motion",
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    return webdriver.Chrome(service=ChromeService("/usr/bin/chromedriver"), options=options)
+
+
+def firefox():
+    options = webdriver.FirefoxOptions()
+    options.add_argument("-headless")
+    options.set_preference("ui.prefersReducedMotion", 1)
+    path = shutil.which("geckodriver")
+    if path is None:
+        raise WebDriverException("geckodriver")
+    return webdriver.Firefox(
+        service=FirefoxService(path, log_path="/dev/null"), options=options
+    )
+
+
 class Check:
-    def __init__(self, book, workspace):
-        self.book, self.workspace = book, workspace
+    """What is the same in both browsers. Nothing moves by itself, as a reader may wish."""
+
+    def __init__(self, driver, book, workspace):
+        self.driver, self.book, self.workspace = driver, book, workspace
         self.problems = []
         self.traces = {}
         for path in sorted((workspace / "docs/src/loop/traces").glob("*.json")):
             trace = json.loads(path.read_text())
             self.traces[trace["scene"]] = trace
-        options = webdriver.ChromeOptions()
-        # Without a sandbox, because CI may be root; the pages are our own.
-        for argument in (
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-        ):
-            options.add_argument(argument)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        self.driver = webdriver.Chrome(service=Service("/usr/bin/chromedriver"), options=options)
         self.driver.set_script_timeout(DEADLINE)
 
     def expect(self, is_so, problem):
@@ -305,9 +353,10 @@ class Check:
     def source(self, path):
         return (self.workspace / path).read_text().split("\n")
 
-    def open(self, page=PAGE, width=DESK):
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    def open(self, page=PAGE, size=DESK):
+        # Firefox is never narrower than 500 px, and has its own bar.
+        width, height = size
+        self.driver.set_window_rect(width=width, height=height + 86)
         self.driver.get((self.book / page).as_uri())
 
     def figures(self):
@@ -315,27 +364,24 @@ class Check:
         scenes = "return [...document.querySelectorAll('figure[data-scene]')].map((f) => f.dataset.scene)"
         return [scene.split(" ") for scene in self.driver.execute_script(scenes)]
 
-    def play_all(self, page, width):
-        self.open(page, width)
-        self.driver.execute_script(
-            "for (const opener of document.querySelectorAll('.loop-open')) opener.click()"
-        )
+    def play_all(self, page, size):
+        self.open(page, size)
+        self.driver.execute_script(START)
         for index, scenes in enumerate(self.figures()):
             if scenes == ["model"]:
                 continue
             for variant, scene in enumerate(scenes):
-                self.compare(
-                    scene, self.driver.execute_script(PLAY, index, variant, width == DESK), width
-                )
+                shown = self.driver.execute_script(PLAY, index, variant, size == DESK)
+                self.compare(scene, shown, size)
 
-    def compare(self, scene, shown, width):
+    def compare(self, scene, shown, size):
         trace = self.traces[scene]
         source = self.source(trace["source"])
         self.expect(
             len(shown["there"]) == len(trace["steps"]),
             f"{scene}: {len(shown['there'])} steps are shown",
         )
-        is_back = shown["back"] == (shown["there"] if width == DESK else shown["there"][-1:])
+        is_back = shown["back"] == (shown["there"] if size == DESK else shown["there"][-1:])
         self.expect(is_back, f"{scene}: going back shows something else")
         for index, frame in enumerate(shown["there"]):
             for key, value in expected_frame(trace, index, source).items():
@@ -346,8 +392,11 @@ class Check:
             self.expect(frame["caption"], f"{scene}, step {index + 1} has no caption")
             self.expect(
                 not frame["wide"],
-                f"{scene}, step {index + 1}: {frame['wide']} must be scrolled at {width} px",
+                f"{scene}, step {index + 1}: {frame['wide']} must be scrolled at {size[0]} px",
             )
+        self.expect(
+            shown["picture"].endswith(f"/{scene}.svg"), f"{scene}: its picture is {shown['picture']}"
+        )
         asks = {
             str(i): step["ask"] for i, step in enumerate(trace["steps"]) if "ask" in step and i > 0
         }
@@ -362,14 +411,15 @@ class Check:
                 asked["question"].endswith(question), f"{scene}: asks {asked['question']!r}"
             )
             self.expect(asked["answers"] == answers, f"{scene}: answers {asked['answers']}")
-            verdict = (
-                "Right."
-                if ask["right"] == len(ask["answers"]) - 1
-                else f"No: “{answers[ask['right']]}”."
-            )
+            is_right = ask["right"] == 0
+            verdict = "Right." if is_right else f"No: “{answers[ask['right']]}”."
             self.expect(
                 asked["last"].startswith(verdict), f"{scene}: {asked['last']!r}, not {verdict!r}"
             )
+            marks = ["✓" if i == ask["right"] else "✗" if i == 0 else "" for i in range(len(answers))]
+            self.expect(asked["marks"] == marks, f"{scene}: the answers are marked {asked['marks']}")
+            self.expect(asked["isSeen"], f"{scene}: the question is out of sight at {size} px")
+            self.expect(asked["name"], f"{scene}: the question has no name")
 
     def model_all(self):
         self.open()
@@ -405,6 +455,7 @@ class Check:
 
     def keys_and_play(self):
         self.open()
+        self.driver.execute_script(START)
         url = self.driver.current_url
         for key, position in (
             (Keys.ARROW_RIGHT, "2 of"),
@@ -422,14 +473,62 @@ class Check:
         )
         self.driver.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
         self.expect(self.driver.current_url == url, "an arrow key in the player turns the page")
-        self.player().send_keys(Keys.ARROW_LEFT)
+        # At the end, it begins again. A change of the speed is not put off.
         self.driver.execute_script(
-            "const s = document.querySelector('.loop input[type=range]');"
-            "s.value = 0; s.dispatchEvent(new Event('input'));"
+            "const real = setInterval; window.paces = [];"
+            "window.setInterval = (f, pace) => { paces.push(pace); return real(f, pace); };"
         )
         self.button("Play").click()
+        self.expect(self.shown(".loop-position").startswith("1 of"), "Play does not begin again")
+        self.driver.find_element(By.CSS_SELECTOR, ".loop select").send_keys("fast")
+        paces = self.driver.execute_script("return paces")
+        self.expect(paces == [1500, 500], f"Play and a change of its speed: {paces}")
         self.wait(lambda _: not self.shown(".loop-position").startswith("1 of"))
         self.button("Pause").click()
+        told = "const s = document.querySelector('.loop input'); return s.getAttribute('aria-valuetext')"
+        told = self.driver.execute_script(told)
+        self.expect(" of 16: " in told, f"the slider says {told!r}")
+
+    def press(self, key):
+        """A key alone, wherever the focus is."""
+        ActionChains(self.driver).send_keys(key).perform()
+
+    def focused(self):
+        return self.driver.switch_to.active_element
+
+    def tab_to(self, is_it):
+        for _ in range(MANY_TABS):
+            self.press(Keys.TAB)
+            if is_it(self.focused()):
+                return
+        self.problems.append(f"the Tab key stops at {self.focused().get_attribute('outerHTML')[:80]}")
+
+    def by_keyboard_alone(self):
+        """The first scene from its poster to its end, and in free play a client that connects and speaks."""
+        self.open()
+        url = self.driver.current_url
+        self.tab_to(lambda element: "loop-poster" in element.get_attribute("class"))
+        self.press(Keys.ENTER)
+        self.wait(lambda _: self.focused().text == "Play")
+        while not self.shown(".loop-ask"):
+            self.press(Keys.ARROW_RIGHT)
+        self.press(Keys.TAB)
+        self.expect(self.focused().text == "one", f"after the question: {self.focused().text!r}")
+        self.press(Keys.ENTER)
+        verdict = self.shown(".loop-ask")
+        self.expect("Right." in verdict, f"after an answer: {verdict!r}")
+        for _ in range(20):
+            self.press(Keys.ENTER)
+        position = self.shown(".loop-position")
+        self.expect(position == "16 of 16", f"Enter leads to {position}")
+        self.driver.get(f"{url}#free-play")
+        for name in ("alice connects", "alice sends the line", "alice leaves"):
+            self.tab_to(lambda element: element.get_attribute("data-key") == name)
+            self.press(Keys.ENTER)
+            self.press(Keys.ARROW_RIGHT)
+        self.expect(self.driver.current_url.startswith(url), "by keyboard: an arrow key turns the page")
+        rows = self.driver.find_element(By.CSS_SELECTOR, ".loop-rows").text
+        self.expect("alice is disconnected" in rows.replace("\n", " "), f"by keyboard: {rows}")
 
     def wait(self, is_so):
         WebDriverWait(self.driver, DEADLINE, poll_frequency=0.1).until(is_so)
@@ -440,9 +539,6 @@ class Check:
         )
 
     def free_play(self):
-        """Under reduced motion, nothing moves by itself."""
-        reduced = {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", reduced)
         self.open()
         row = "document.querySelector('[data-key=\"{}\"]').click();"
         self.driver.execute_script(row.format("alice connects") + row.format("bob connects"))
@@ -475,11 +571,10 @@ class Check:
         self.driver.execute_script(row.format("bob half-closes"))
         rows = self.driver.find_element(By.CSS_SELECTOR, ".loop-rows").text
         self.expect("bob\nis disconnected" in rows, f"after a half-close: {rows}")
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
-    def look(self, page, width):
-        self.open(page, width)
-        self.driver.execute_script(SETTLE)
+    def look(self, page, size):
+        self.open(page, size)
+        self.driver.execute_script(START + SETTLE)
         for theme in THEMES:
             self.driver.execute_script(f"document.getElementById('mdbook-theme-{theme}').click()")
             self.wait(lambda driver: driver.execute_script(IS_STYLED))
@@ -489,7 +584,47 @@ class Check:
                 found.append(f"{text!r} has a contrast of {ratio:.2f}")
             if count <= 50:
                 found.append(f"only {count} texts are visible")
-            self.problems += [f"{page}, {theme}, {width} px: {problem}" for problem in found]
+            # The other themes differ in colours only.
+            if theme == THEMES[0] or size == DESK:
+                found += self.asked_itself()
+            self.problems += [f"{page}, {theme}, {size[0]} px: {problem}" for problem in found]
+
+    def asked_itself(self):
+        return []
+
+    def run(self, pages):
+        for page in pages:
+            self.look(page, PHONE)
+        self.play_all(PAGE, DESK)
+        self.keys_and_play()
+        self.by_keyboard_alone()
+        self.free_play()
+
+
+class InChromium(Check):
+    """What only Chromium's driver can do, or need not be done twice."""
+
+    def __init__(self, axe, *rest):
+        super().__init__(*rest)
+        self.axe = axe
+
+    def open(self, page=PAGE, size=DESK):
+        width, height = size
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        self.driver.get((self.book / page).as_uri())
+
+    def asked_itself(self):
+        self.driver.execute_script(f"window.axe ?? (() => {{ {self.axe} }})()")
+        return self.driver.execute_async_script(AXE)
+
+    def poster_plays(self):
+        moves = {"features": [{"name": "prefers-reduced-motion", "value": "no-preference"}]}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", moves)
+        self.open()
+        self.driver.find_element(By.CSS_SELECTOR, ".loop-poster").click()
+        self.expect(self.focused().text == "Pause", f"a poster leads to {self.focused().text!r}")
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
     def pictures_without_scripts(self, page):
         self.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
@@ -500,6 +635,18 @@ class Check:
     def console(self):
         for entry in self.driver.get_log("browser"):
             self.expect(entry["level"] != "SEVERE", f"console: {entry['message']}")
+
+    def run(self, pages):
+        for page in pages:
+            self.look(page, DESK)
+            self.pictures_without_scripts(page)
+        super().run(pages)
+        for page in pages:
+            # The chapters have the same players, only smaller.
+            self.play_all(page, PHONE)
+        self.poster_plays()
+        self.model_all()
+        self.console()
 
 
 def model_options(trace):
@@ -568,28 +715,20 @@ def state(step):
 
 
 def main():
-    book, workspace = map(Path, sys.argv[1:])
+    browser, book, workspace, axe = sys.argv[1:]
+    book, workspace = Path(book).resolve(), Path(workspace)
     try:
-        check = Check(book.resolve(), workspace)
-    except WebDriverException as error:
+        if browser == "firefox":
+            check = Check(firefox(), book, workspace)
+        else:
+            check = InChromium(Path(axe).read_text(), chromium(), book, workspace)
+    except (OSError, WebDriverException) as error:
         print(f"missing: {error}")
         sys.exit(2)
     try:
         # Without mdBook's page for printing, which opens a dialogue.
         summary = (workspace / "docs/src/SUMMARY.md").read_text()
-        pages = [f"{name}.html" for name in re.findall(r"\((\S+)\.md\)", summary)]
-        for page in pages:
-            for width in (DESK, PHONE):
-                check.look(page, width)
-            check.pictures_without_scripts(page)
-        for page in pages:
-            # The chapters have the same players, only smaller.
-            for width in (DESK, PHONE) if page == PAGE else (PHONE,):
-                check.play_all(page, width)
-        check.keys_and_play()
-        check.free_play()
-        check.model_all()
-        check.console()
+        check.run([f"{name}.html" for name in re.findall(r"\((\S+)\.md\)", summary)])
     finally:
         check.driver.quit()
     print("\n".join(check.problems))

@@ -7,7 +7,7 @@
 )]
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use course::root;
 use recorder::Scene;
@@ -36,13 +36,14 @@ fn each_player_has_what_it_needs() {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
-/// In a browser, with `TESTKIT_STRICT` set, as in CI. `loop_page.py` describes what it does.
+/// In two browsers at once, with `TESTKIT_STRICT` set, as in CI. `loop_page.py` describes what it does.
 #[test]
-fn the_book_is_right_in_a_browser() {
+fn the_book_is_right_in_browsers() {
     if !is_strict() {
         return;
     }
-    let book = Path::new(env!("CARGO_TARGET_TMPDIR")).join("book");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let book = target.join("book");
     let build = Command::new("mdbook")
         .args(["build", "docs", "--dest-dir"])
         .arg(&book)
@@ -52,17 +53,25 @@ fn the_book_is_right_in_a_browser() {
         Err(e) => return skip(&format!("mdbook cannot be run: {e}")),
         Ok(output) => assert!(output.status.success(), "{output:?}"),
     }
-    let output = Command::new(root().join("tools/recorder/tests/loop_page.py"))
-        .arg(&book)
-        .arg(root())
-        .output()
-        .expect("the script can be run");
-    let found = String::from_utf8_lossy(&output.stdout);
-    match output.status.code() {
-        Some(0) => {}
-        // Selenium or the browser.
-        Some(2) => skip(&found),
-        _ => panic!("{found}\n{}", String::from_utf8_lossy(&output.stderr)),
+    // `.ci/run` has installed it there.
+    let axe = target.join("../npm/node_modules/axe-core/axe.min.js");
+    let browsers = ["chromium", "firefox"].map(|browser| {
+        let check = Command::new(root().join("tools/recorder/tests/loop_page.py"))
+            .arg(browser)
+            .args([&book, &root(), &axe])
+            .stdout(Stdio::piped())
+            .spawn();
+        (browser, check.expect("the script can be run"))
+    });
+    for (browser, check) in browsers {
+        let output = check.wait_with_output().expect("it ends by itself");
+        let found = String::from_utf8_lossy(&output.stdout);
+        match output.status.code() {
+            Some(0) => {}
+            // Selenium, the browser, its driver or axe-core.
+            Some(2) => skip(&found),
+            _ => panic!("{browser}: {found}"),
+        }
     }
 }
 
