@@ -52,6 +52,7 @@ class LoopFreePlay {
     this.trace.steps.push(...LoopModel.locate(steps, this.sources[this.trace.source]));
     this.player.go(before);
     this.player.play(steps.length > 1 && !matchMedia("(prefers-reduced-motion: reduce)").matches);
+    this.player.come();
     this.drawRows();
   }
 

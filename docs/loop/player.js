@@ -85,7 +85,7 @@ class LoopPlayer {
     LoopView.markLine(this.source, step?.line);
     this.told.className = `loop-told ${step?.actor ?? ""}`;
     this.call.textContent = step ? LoopView.callText(step) : "";
-    this.caption.replaceChildren(...LoopView.told(step));
+    this.caption.replaceChildren(...LoopView.caption(step));
     this.scrubber.max = Math.max(0, steps.length - 1);
     this.scrubber.value = this.index;
     this.position.textContent = `${steps.length && this.index + 1} of ${steps.length}`;
@@ -127,6 +127,10 @@ class LoopPlayer {
     this.ask.replaceChildren(h("p", {}, lead, sentence(question)), h("div", {}, buttons), verdict);
     this.showQuestion(true);
     this.ask.focus({ preventScroll: true });
+    this.come();
+  }
+
+  come() {
     this.told.parentNode.scrollIntoView({ block: "nearest" });
   }
 
@@ -172,15 +176,10 @@ function loopIncludes() {
   return found;
 }
 
-/** The picture gives the answers away: it is for readers without scripts. The others can unfold it. */
-function loopFoldPicture(figure) {
-  const picture = figure.querySelector("img");
-  const details = LoopView.h("details", {}, LoopView.h("summary", {}, "The whole run as a picture"));
-  picture.replaceWith(details);
-  details.append(picture);
-}
-
-/** Of a run that nobody has started, the beginning of its picture. */
+/**
+ * The picture gives the answers away: it is for readers without scripts. The others see its beginning, with what
+ * starts the player, and can unfold it.
+ */
 function loopPoster(figure, trace, open) {
   const { h } = LoopView;
   const click = () => {
@@ -190,10 +189,13 @@ function loopPoster(figure, trace, open) {
     player.element.scrollIntoView({ block: "nearest" });
     player.play(!matchMedia("(prefers-reduced-motion: reduce)").matches);
   };
-  const picture = Object.assign(figure.querySelector("img").cloneNode(), { alt: "" });
+  const picture = figure.querySelector("img");
   const about = h("span", {}, h("strong", {}, `Play: ${trace.title}`), ` ${trace.steps.length} steps`);
-  const poster = h("button", { type: "button", class: "loop-poster", click }, picture, about);
-  return poster;
+  const beginning = Object.assign(picture.cloneNode(), { alt: "" });
+  const poster = h("button", { type: "button", class: "loop-poster", click }, beginning, about);
+  const details = h("details", {}, h("summary", {}, "The whole run as a picture"));
+  picture.replaceWith(poster, details);
+  details.append(picture);
 }
 
 document.addEventListener("DOMContentLoaded", () => {
@@ -206,7 +208,6 @@ document.addEventListener("DOMContentLoaded", () => {
       continue;
     }
     const runs = figure.dataset.scene.split(" ").map((scene) => traces[scene]);
-    loopFoldPicture(figure);
-    figure.prepend(loopPoster(figure, runs[0], () => new LoopPlayer(figure, runs, sources)));
+    loopPoster(figure, runs[0], () => new LoopPlayer(figure, runs, sources));
   }
 });

@@ -73,18 +73,13 @@ const LoopView = (() => {
     print: () => "The server prints a line.",
   };
 
-  /** One sentence about the step: its own, or one that fits every such step. */
+  /** About the step: if it is the decisive one, why; and a sentence, its own or one that fits every such step. */
   function caption(step) {
-    if (step.caption) return step.caption;
-    const text = step.does ? CLIENT_STEPS[step.does](step.actor, step) : CALLS[step.call ?? "print"](step);
-    return text[0].toUpperCase() + text.slice(1);
-  }
-
-  /** What is said about a step: first, if it is the decisive one, what makes it that. */
-  function told(step) {
     if (!step) return ["Nothing has happened yet."];
-    const mark = step.mark && h("strong", { class: "loop-mark" }, step.mark);
-    return [mark, mark && " ", ...sentence(caption(step))].filter(Boolean);
+    const mark = step.mark ? [h("strong", { class: "loop-mark" }, step.mark), " "] : [];
+    if (step.caption) return [...mark, ...sentence(step.caption)];
+    const text = step.does ? CLIENT_STEPS[step.does](step.actor, step) : CALLS[step.call ?? "print"](step);
+    return [text[0].toUpperCase() + text.slice(1)];
   }
 
   // Clients
@@ -119,7 +114,7 @@ const LoopView = (() => {
 
   const BUFFERS = { unread: "to be read", unsent: "to be sent", at_client: "at the client" };
 
-  /** A buffer, filled with what a client has sent, or what the server has. Its level is on a logarithmic scale, so that six bytes can be seen next to a million. */
+  /** A buffer, filled by its client or the server. The scale is logarithmic: six bytes are seen next to a million. */
   function buffer(label, key, now, before) {
     const width = now === 0 ? 0 : 100 * Math.min(1, Math.log2(now + 1) / 22);
     const isChanged = before !== undefined && before !== now;
@@ -138,7 +133,8 @@ const LoopView = (() => {
   }
 
   function list(label, key, names) {
-    const items = names.length ? names.map((name) => h("li", { class: name }, name)) : h("li", { class: "loop-empty" }, "empty");
+    const items = names.map((name) => h("li", { class: name }, name));
+    if (!items.length) items.push(h("li", { class: "loop-empty" }, "empty"));
     return h("div", { class: "loop-list" }, h("span", {}, label), h("ul", { "data-value": key }, items));
   }
 
@@ -170,15 +166,15 @@ const LoopView = (() => {
 
   /** The lines of a source file. They are made once; `markLine` marks the one that runs. */
   function sourcePane(path, text) {
-    const open = [];
-    const colored = hljs.highlight(path.split(".").at(-1), text).value;
-    const lines = colored.split("\n").map((html) => {
-      const indent = html.length - html.trimStart().length;
-      const line = h("div", { style: `--indent: ${indent / 2}ch` });
-      const before = open.join("");
-      for (const tag of html.match(/<[^>]*>/g) ?? []) tag === "</span>" ? open.pop() : open.push(tag);
-      line.innerHTML = `${before}${html.trim() || "\u00a0"}`;
-      return line;
+    const language = path.split(".").at(-1);
+    let state;
+    const lines = text.split("\n").map((line) => {
+      const { value, top } = hljs.highlight(language, `${line.trim()}\n`, true, state);
+      state = top;
+      const indent = line.length - line.trimStart().length;
+      const element = h("div", { style: `--indent: ${indent / 2}ch` });
+      element.innerHTML = value.trim() || "\u00a0";
+      return element;
     });
     const label = `Source ${path}`;
     const pane = h("div", { class: "loop-source hljs", tabindex: 0, role: "group", "aria-label": label }, lines);
@@ -213,5 +209,5 @@ const LoopView = (() => {
     };
   }
 
-  return { h, sentence, callText, told, columns, sourcePane, markLine };
+  return { h, sentence, callText, caption, columns, sourcePane, markLine };
 })();
