@@ -2,17 +2,17 @@
 //! binary, [`Client`]s that talk to it, and assertions that show what they saw when they fail.
 //!
 //! Everything here is ordinary blocking code over [`std::net`] and [`std::process`]. Nothing sleeps
-//! and hopes: every wait is for a fact (a line in the server's log, bytes at a client) and ends at
-//! a deadline of 20 seconds. On a machine so slow that this is not enough, set the environment
-//! variable `TESTKIT_DEADLINE_SCALE` to the factor by which to wait longer.
+//! and hopes for the best: every wait is for a fact (a line in the server's log, bytes at a client),
+//! and gives up after 20 seconds. If your machine is so slow that this isn't enough, set the
+//! environment variable `TESTKIT_DEADLINE_SCALE` to the factor by which to wait longer.
 //!
-//! A test that a machine does not allow (no IPv6, no `strace`, too few file descriptors) is skipped,
-//! and reports that on stderr. With `TESTKIT_STRICT` set, it fails instead.
+//! A test that can't run on this machine (no IPv6, no `strace`, too few file descriptors) is skipped,
+//! and says so on stderr. With `TESTKIT_STRICT` set, it fails instead.
 //!
 //! # A whole example
 //!
-//! In a milestone's `tests/` folder the program is [`program!()`](program), the milestone's own
-//! binary. Here a server of a few lines stands in for it: this example runs itself once more.
+//! In a milestone's `tests/` folder, the program is [`program!()`](program), the milestone's own
+//! binary. Here, a server of a few lines takes its place: the example runs itself once more.
 //!
 //! ```standalone_crate
 //! use shared_testkit::Server;
@@ -65,10 +65,10 @@
 //!
 //! # Reading a failure
 //!
-//! A failed assertion panics with what was expected, what came instead (bytes escaped as in a Rust
-//! string, and a mark at the first difference), the last events of both sides with their time in
-//! milliseconds, and the state of the server. Between them stand what the test checks, the cause if a
-//! rule fits what was seen, otherwise what it often is, and the heading to read ([`Lesson`]):
+//! A failed assertion panics with what was expected and what came instead (bytes escaped as in a Rust
+//! string, and a mark at the first difference). Then come what the test checks, the cause if a rule
+//! fits what was seen, or else what it often is, and the heading to read ([`Lesson`]). Last are the
+//! events of both sides, with their time in milliseconds, and how the server is:
 //!
 //! ```text
 //! bob did not receive what was expected
@@ -92,12 +92,12 @@
 //! the server: still runs
 //! ```
 //!
-//! `|` is the server's stdout, `!` its stderr, `>` what a client sent, `<` what it received and `.`
-//! anything else that was done.
+//! `|` is the server's stdout, `!` its stderr, `>` what a client sent, `<` what it received, and `.`
+//! anything else that happened.
 //!
 //! # Another server
 //!
-//! With the environment variable `SERVER_CMD` the milestones' tests run against any command: see
+//! With the environment variable `SERVER_CMD`, the milestones' tests run against any command; see
 //! [`Program::under_test`].
 
 #![allow(

@@ -27,9 +27,9 @@ pub use crate::workspace::{milestones, root};
 
 use crate::workspace::{PAGES, files, names_in, read};
 
-/// The pages, the chapters in their order.
+/// The pages of the book.
 pub struct Book {
-    /// All of them.
+    /// The chapters are in their order, after all other pages.
     pub pages: Vec<Page>,
 }
 
@@ -51,7 +51,7 @@ impl Book {
         Book::of_pages(pages)
     }
 
-    /// A book of these pages about this workspace: the tests of the checks make such books.
+    /// A book of these pages, about this workspace. The checks' own tests use it.
     #[must_use]
     pub fn of_pages(pages: Vec<Page>) -> Book {
         Book { pages }
@@ -66,7 +66,7 @@ impl Book {
         lines.map(|line| line.text.as_str()).collect()
     }
 
-    /// The blocks in these languages, each with its page.
+    /// The blocks in any of these languages, each with its page.
     pub fn blocks(&self, languages: &[&str]) -> impl Iterator<Item = (&Page, &Block)> {
         let pages = self.pages.iter();
         let blocks = pages.flat_map(|page| page.blocks.iter().map(move |block| (page, block)));
