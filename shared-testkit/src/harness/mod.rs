@@ -6,6 +6,8 @@ pub(crate) mod port_lock;
 mod program;
 mod received;
 mod server;
+mod server_facts;
+mod server_lines;
 
 pub use crate::harness::builder::{Builder, run_to_exit};
 pub use crate::harness::client::Client;

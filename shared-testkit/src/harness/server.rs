@@ -3,10 +3,9 @@
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, ChildStdout};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use predicates::Predicate;
 use predicates::ord::eq;
 use predicates::str::starts_with;
 use rustix::process::{Pid, Signal, kill_process};
@@ -16,15 +15,8 @@ use crate::harness::client::Client;
 use crate::harness::port_lock::PortLock;
 use crate::lines::{ACCEPTED, LISTENING, REGISTERED};
 use crate::log::{INDENT, Kind, Log, SERVER};
-use crate::proc::{Interest, epoll, process, socket};
-use crate::skip::skip;
-use crate::wait::{patience, wait_at_most, wait_until};
-
-/// How often [`Server::expect_idle`] looks.
-const LOOKS: u32 = 50;
-
-/// How long it waits before each look.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
+use crate::proc::{process, socket};
+use crate::wait::{wait_at_most, wait_until};
 
 /// How long the pipes of a killed server may stay open. The kernel has closed its own ends.
 const LAST_PATIENCE: Duration = Duration::from_secs(5);
@@ -34,12 +26,12 @@ const LAST_PATIENCE: Duration = Duration::from_secs(5);
 /// An assertion on the server's lines takes the first matching line that no assertion has asked for
 /// before, wherever it is in the log: between two actions the order of a server's lines is free.
 pub struct Server {
-    child: Child,
-    pid: Pid,
-    address: SocketAddr,
-    log: Arc<Log>,
+    pub(super) child: Child,
+    pub(super) pid: Pid,
+    pub(super) address: SocketAddr,
+    pub(super) log: Arc<Log>,
     readers: Vec<JoinHandle<()>>,
-    unread_stdout: Option<ChildStdout>,
+    pub(super) unread_stdout: Option<ChildStdout>,
     unread_stderr: Option<ChildStderr>,
     _lock: Option<PortLock>,
 }
@@ -198,178 +190,7 @@ impl Server {
         client
     }
 
-    // What it prints.
-
-    /// Waits for exactly this line on stdout.
-    ///
-    /// # Panics
-    ///
-    /// If it does not come until the deadline.
-    #[track_caller]
-    pub fn expect_line(&self, line: &str) {
-        self.take(Kind::Stdout, &eq(line), line);
-    }
-
-    /// Waits for these lines on stdout, in any order.
-    ///
-    /// # Panics
-    ///
-    /// If one of them does not come until the deadline.
-    #[track_caller]
-    pub fn expect_lines<L: AsRef<str>>(&self, lines: impl IntoIterator<Item = L>) {
-        for line in lines {
-            self.expect_line(line.as_ref());
-        }
-    }
-
-    /// Waits for a line on stdout that matches the predicate, and returns it.
-    ///
-    /// # Panics
-    ///
-    /// If none comes until the deadline.
-    #[track_caller]
-    pub fn expect_match(&self, wanted: impl Predicate<str>) -> String {
-        self.take_match(Kind::Stdout, &wanted)
-    }
-
-    /// Waits for a line on stderr that matches the predicate, and returns it.
-    ///
-    /// # Panics
-    ///
-    /// If none comes until the deadline.
-    #[track_caller]
-    pub fn expect_stderr(&self, wanted: impl Predicate<str>) -> String {
-        self.take_match(Kind::Stderr, &wanted)
-    }
-
-    #[track_caller]
-    fn take_match(&self, kind: Kind, wanted: &impl Predicate<str>) -> String {
-        // A predicate shows itself as a condition on `var`.
-        let condition = wanted.to_string().replace("var", "line");
-        self.take(kind, wanted, &format!("a line, where {condition}"))
-    }
-
-    #[track_caller]
-    fn take(&self, kind: Kind, wanted: &impl Predicate<str>, expected: &str) -> String {
-        self.log.take_line(&[kind], wanted).unwrap_or_else(|| {
-            let title = "the server did not print what was expected";
-            self.fail(title, &format!("{} {expected}", kind.mark()))
-        })
-    }
-
-    /// Waits until the server is at rest: every line that it has printed by then, on stdout and
-    /// stderr, must have been expected.
-    ///
-    /// # Panics
-    ///
-    /// If one was not, or if the server is busy until the deadline.
-    #[track_caller]
-    pub fn expect_no_more_lines(&self) {
-        self.wait_until_asleep();
-        if !self.log.unexpected_lines().is_empty() {
-            self.fail("the server printed more than was expected", "nothing more");
-        }
-    }
-
-    /// The same for stderr alone.
-    ///
-    /// # Panics
-    ///
-    /// As [`Server::expect_no_more_lines`].
-    #[track_caller]
-    pub fn expect_no_errors(&self) {
-        self.wait_until_asleep();
-        let mut lines = self.log.unexpected_lines().into_iter();
-        if let Some(error) = lines.find(|line| line.starts_with(Kind::Stderr.mark())) {
-            let title = "the server printed an error";
-            failure::fail(&self.log, title, "nothing more on stderr", &error);
-        }
-    }
-
-    /// Everything that the server has printed on stdout, asked for or not.
-    #[must_use]
-    pub fn stdout_lines(&self) -> Vec<String> {
-        self.log.lines(Kind::Stdout)
-    }
-
-    /// Everything that the server has printed on stderr, asked for or not.
-    #[must_use]
-    pub fn stderr_lines(&self) -> Vec<String> {
-        self.log.lines(Kind::Stderr)
-    }
-
-    /// How many bytes the server has reported as written to a client so far.
-    #[must_use]
-    pub fn bytes_written_to(&self, token: &str) -> usize {
-        let after = format!(" bytes to {token}");
-        let lines = self.stdout_lines();
-        let counts = lines
-            .iter()
-            .filter_map(|line| line.strip_prefix("Wrote ")?.strip_suffix(&after));
-        counts.filter_map(|count| count.parse::<usize>().ok()).sum()
-    }
-
-    // What it does.
-
-    /// Waits until the server is at rest: every thread of it sleeps until something comes, and
-    /// everything that it has printed is logged. Or until it has ended.
-    ///
-    /// # Panics
-    ///
-    /// If the server is busy until the deadline.
-    #[track_caller]
-    pub fn wait_until_asleep(&self) {
-        if !wait_until(|| {
-            self.log.is_flooding()
-                || !self.log.is_open()
-                || self.log.is_at_rest(|| process::is_asleep(self.pid))
-        }) || self.log.is_flooding()
-        {
-            let received = format!("it was busy for {} s", patience().as_secs_f32());
-            let expected = "that it sleeps until something comes";
-            failure::fail(
-                &self.log,
-                "the server does not come to rest",
-                expected,
-                &received,
-            );
-        }
-    }
-
-    /// The server has nothing to do, and must sleep instead of looking for work all the time.
-    ///
-    /// Looks fifty times in half a second. A loop that spins is never asleep, whether it gets the
-    /// CPU or has to wait for it, and uses all that it gets; one that sleeps wakes up now and then.
-    /// The bounds are wide: asleep half of the times, and using less than half the time.
-    ///
-    /// # Panics
-    ///
-    /// If it does not sleep, or has ended.
-    #[track_caller]
-    pub fn expect_idle(&self) {
-        let before = self.cpu_time();
-        let mut asleep = 0;
-        for _ in 0..LOOKS {
-            // The one place with a clock: that nothing happens is no fact that can be waited for.
-            thread::sleep(BETWEEN_LOOKS);
-            asleep += u32::from(process::is_asleep(self.pid));
-        }
-        let used = self.cpu_time() - before;
-        // On a busy machine one that wants to sleep may wait for the CPU first, and uses none.
-        let is_awake = asleep < LOOKS / 2 && !used.is_zero();
-        if is_awake || used > BETWEEN_LOOKS * LOOKS / 2 {
-            let received = format!(
-                "asleep {asleep} times of {LOOKS}, {} ms of CPU time",
-                used.as_millis()
-            );
-            failure::fail(
-                &self.log,
-                "the server does not sleep",
-                "a server at rest",
-                &received,
-            );
-        }
-    }
+    // Ending.
 
     /// The server must still run.
     ///
@@ -418,38 +239,6 @@ impl Server {
         let are_finished = || self.readers.iter().all(JoinHandle::is_finished);
         if !wait_at_most(LAST_PATIENCE, are_finished) {
             eprintln!("a process that the server has started still holds its stdout or stderr");
-        }
-    }
-
-    /// Whether strace has made a system call of the server fail by now, as `--inject` asked it to. If
-    /// not, because the server uses another call, reports the calling test as skipped.
-    ///
-    /// # Panics
-    ///
-    /// As [`Server::wait_until_asleep`] and [`skip`].
-    #[must_use]
-    #[track_caller]
-    pub fn was_injected(&self) -> bool {
-        self.wait_until_asleep();
-        let was_injected = self
-            .stderr_lines()
-            .iter()
-            .any(|call| call.contains("(INJECTED)"));
-        if !was_injected {
-            skip("this server uses another system call for that");
-        }
-        was_injected
-    }
-
-    /// Waits for a fact that nothing announces.
-    ///
-    /// # Panics
-    ///
-    /// If it does not hold until the deadline.
-    #[track_caller]
-    pub fn wait_until(&self, what: &str, condition: impl FnMut() -> bool) {
-        if !wait_until(condition) {
-            self.fail("what was waited for did not happen", what);
         }
     }
 
@@ -530,93 +319,8 @@ impl Server {
         self.wait_for_readers();
     }
 
-    // What the kernel knows about it.
-
-    /// The CPU time that the server has used so far, in steps of a clock tick (10 ms on Linux).
-    ///
-    /// # Panics
-    ///
-    /// If the server has ended.
-    #[must_use]
-    pub fn cpu_time(&self) -> Duration {
-        process::cpu_time(self.pid).expect("the server runs")
-    }
-
-    /// The server's resident memory, in bytes.
-    ///
-    /// # Panics
-    ///
-    /// If the server has ended.
-    #[must_use]
-    pub fn memory(&self) -> u64 {
-        process::memory(self.pid).expect("the server runs")
-    }
-
-    /// How many descriptors the server has open.
-    ///
-    /// # Panics
-    ///
-    /// If the server has ended.
-    #[must_use]
-    pub fn descriptors(&self) -> usize {
-        let descriptors = process::descriptors(self.pid).len();
-        assert!(descriptors > 0, "the server runs");
-        descriptors
-    }
-
-    /// The interest registered for a client, as the kernel has it, whatever library the server uses.
-    /// `None` if the client's socket is closed or not registered.
-    ///
-    /// # Panics
-    ///
-    /// If the server has ended, or has no epoll instance.
-    #[must_use]
-    pub fn interest(&self, client: &Client) -> Option<Interest> {
-        epoll::interest(self.pid, client.server_socket()?)
-    }
-
-    /// How many bytes are in the server's socket for a client and have not been read.
-    ///
-    /// # Panics
-    ///
-    /// If there is no such socket.
-    #[must_use]
-    pub fn unread_bytes(&self, client: &Client) -> usize {
-        let connection = socket::connection(self.address, client.address());
-        connection.expect("the connection is open").rx_queue as usize
-    }
-
-    // Failures.
-
-    fn note(&self, text: &str) {
+    pub(super) fn note(&self, text: &str) {
         self.log.add(SERVER, Kind::Done, text);
-    }
-
-    /// Fails with the server's lines that no assertion has asked for as what came instead.
-    #[track_caller]
-    fn fail(&self, title: &str, expected: &str) -> ! {
-        let unexpected = self.log.unexpected_lines();
-        let mut received = unexpected.iter().take(3).cloned().collect::<Vec<_>>();
-        if unexpected.len() > received.len() {
-            received.push(format!("(and {} more)", unexpected.len() - received.len()));
-        }
-        if received.is_empty() {
-            received.push(self.silence());
-        }
-        let received = received.join(&format!("\n{INDENT}"));
-        failure::fail(&self.log, title, expected, &received);
-    }
-
-    fn silence(&self) -> String {
-        if !self.log.is_open() {
-            return "nothing more: it has ended".to_owned();
-        }
-        let silence = format!("nothing more in {} s", patience().as_secs_f32());
-        let is_read = self.unread_stdout.is_none();
-        if is_read && self.stdout_lines().is_empty() {
-            return format!("{silence}, and no line on stdout yet: does it flush them?");
-        }
-        silence
     }
 }
 

@@ -1,0 +1,165 @@
+//! What only the kernel knows about a running server, and waiting for it.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::failure;
+use crate::harness::client::Client;
+use crate::harness::server::Server;
+use crate::proc::{Interest, epoll, process, socket};
+use crate::skip::skip;
+use crate::wait::{patience, wait_until};
+
+/// How often [`Server::expect_idle`] looks.
+const LOOKS: u32 = 50;
+
+/// How long it waits before each look.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
+
+impl Server {
+    /// Waits until the server is at rest: every thread of it sleeps until something comes, and
+    /// everything that it has printed is logged. Or until it has ended.
+    ///
+    /// # Panics
+    ///
+    /// If the server is busy until the deadline.
+    #[track_caller]
+    pub fn wait_until_asleep(&self) {
+        if !wait_until(|| {
+            self.log.is_flooding()
+                || !self.log.is_open()
+                || self.log.is_at_rest(|| process::is_asleep(self.pid))
+        }) || self.log.is_flooding()
+        {
+            let received = format!("it was busy for {} s", patience().as_secs_f32());
+            let expected = "that it sleeps until something comes";
+            failure::fail(
+                &self.log,
+                "the server does not come to rest",
+                expected,
+                &received,
+            );
+        }
+    }
+
+    /// The server has nothing to do, and must sleep instead of looking for work all the time.
+    ///
+    /// Looks fifty times in half a second. A loop that spins is never asleep, whether it gets the
+    /// CPU or has to wait for it, and uses all that it gets; one that sleeps wakes up now and then.
+    /// The bounds are wide: asleep half of the times, and using less than half the time.
+    ///
+    /// # Panics
+    ///
+    /// If it does not sleep, or has ended.
+    #[track_caller]
+    pub fn expect_idle(&self) {
+        let before = self.cpu_time();
+        let mut asleep = 0;
+        for _ in 0..LOOKS {
+            // The one place with a clock: that nothing happens is no fact that can be waited for.
+            thread::sleep(BETWEEN_LOOKS);
+            asleep += u32::from(process::is_asleep(self.pid));
+        }
+        let used = self.cpu_time() - before;
+        // On a busy machine one that wants to sleep may wait for the CPU first, and uses none.
+        let is_awake = asleep < LOOKS / 2 && !used.is_zero();
+        if is_awake || used > BETWEEN_LOOKS * LOOKS / 2 {
+            let received = format!(
+                "asleep {asleep} times of {LOOKS}, {} ms of CPU time",
+                used.as_millis()
+            );
+            failure::fail(
+                &self.log,
+                "the server does not sleep",
+                "a server at rest",
+                &received,
+            );
+        }
+    }
+
+    /// Whether strace has made a system call of the server fail by now, as `--inject` asked it to. If
+    /// not, because the server uses another call, reports the calling test as skipped.
+    ///
+    /// # Panics
+    ///
+    /// As [`Server::wait_until_asleep`] and [`skip`].
+    #[must_use]
+    #[track_caller]
+    pub fn was_injected(&self) -> bool {
+        self.wait_until_asleep();
+        let was_injected = self
+            .stderr_lines()
+            .iter()
+            .any(|call| call.contains("(INJECTED)"));
+        if !was_injected {
+            skip("this server uses another system call for that");
+        }
+        was_injected
+    }
+
+    /// Waits for a fact that nothing announces.
+    ///
+    /// # Panics
+    ///
+    /// If it does not hold until the deadline.
+    #[track_caller]
+    pub fn wait_until(&self, what: &str, condition: impl FnMut() -> bool) {
+        if !wait_until(condition) {
+            self.fail("what was waited for did not happen", what);
+        }
+    }
+
+    /// The CPU time that the server has used so far, in steps of a clock tick (10 ms on Linux).
+    ///
+    /// # Panics
+    ///
+    /// If the server has ended.
+    #[must_use]
+    pub fn cpu_time(&self) -> Duration {
+        process::cpu_time(self.pid).expect("the server runs")
+    }
+
+    /// The server's resident memory, in bytes.
+    ///
+    /// # Panics
+    ///
+    /// If the server has ended.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        process::memory(self.pid).expect("the server runs")
+    }
+
+    /// How many descriptors the server has open.
+    ///
+    /// # Panics
+    ///
+    /// If the server has ended.
+    #[must_use]
+    pub fn descriptors(&self) -> usize {
+        let descriptors = process::descriptors(self.pid).len();
+        assert!(descriptors > 0, "the server runs");
+        descriptors
+    }
+
+    /// The interest registered for a client, as the kernel has it, whatever library the server uses.
+    /// `None` if the client's socket is closed or not registered.
+    ///
+    /// # Panics
+    ///
+    /// If the server has ended, or has no epoll instance.
+    #[must_use]
+    pub fn interest(&self, client: &Client) -> Option<Interest> {
+        epoll::interest(self.pid, client.server_socket()?)
+    }
+
+    /// How many bytes are in the server's socket for a client and have not been read.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such socket.
+    #[must_use]
+    pub fn unread_bytes(&self, client: &Client) -> usize {
+        let connection = socket::connection(self.address, client.address());
+        connection.expect("the connection is open").rx_queue as usize
+    }
+}

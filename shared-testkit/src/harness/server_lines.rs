@@ -1,0 +1,147 @@
+//! What a server prints: assertions on its lines.
+
+use predicates::Predicate;
+use predicates::ord::eq;
+
+use crate::failure;
+use crate::harness::server::Server;
+use crate::log::{INDENT, Kind};
+use crate::wait::patience;
+
+impl Server {
+    /// Waits for exactly this line on stdout.
+    ///
+    /// # Panics
+    ///
+    /// If it does not come until the deadline.
+    #[track_caller]
+    pub fn expect_line(&self, line: &str) {
+        self.take(Kind::Stdout, &eq(line), line);
+    }
+
+    /// Waits for these lines on stdout, in any order.
+    ///
+    /// # Panics
+    ///
+    /// If one of them does not come until the deadline.
+    #[track_caller]
+    pub fn expect_lines<L: AsRef<str>>(&self, lines: impl IntoIterator<Item = L>) {
+        for line in lines {
+            self.expect_line(line.as_ref());
+        }
+    }
+
+    /// Waits for a line on stdout that matches the predicate, and returns it.
+    ///
+    /// # Panics
+    ///
+    /// If none comes until the deadline.
+    #[track_caller]
+    pub fn expect_match(&self, wanted: impl Predicate<str>) -> String {
+        self.take_match(Kind::Stdout, &wanted)
+    }
+
+    /// Waits for a line on stderr that matches the predicate, and returns it.
+    ///
+    /// # Panics
+    ///
+    /// If none comes until the deadline.
+    #[track_caller]
+    pub fn expect_stderr(&self, wanted: impl Predicate<str>) -> String {
+        self.take_match(Kind::Stderr, &wanted)
+    }
+
+    #[track_caller]
+    fn take_match(&self, kind: Kind, wanted: &impl Predicate<str>) -> String {
+        // A predicate shows itself as a condition on `var`.
+        let condition = wanted.to_string().replace("var", "line");
+        self.take(kind, wanted, &format!("a line, where {condition}"))
+    }
+
+    #[track_caller]
+    fn take(&self, kind: Kind, wanted: &impl Predicate<str>, expected: &str) -> String {
+        self.log.take_line(&[kind], wanted).unwrap_or_else(|| {
+            let title = "the server did not print what was expected";
+            self.fail(title, &format!("{} {expected}", kind.mark()))
+        })
+    }
+
+    /// Waits until the server is at rest: every line that it has printed by then, on stdout and
+    /// stderr, must have been expected.
+    ///
+    /// # Panics
+    ///
+    /// If one was not, or if the server is busy until the deadline.
+    #[track_caller]
+    pub fn expect_no_more_lines(&self) {
+        self.wait_until_asleep();
+        if !self.log.unexpected_lines().is_empty() {
+            self.fail("the server printed more than was expected", "nothing more");
+        }
+    }
+
+    /// The same for stderr alone.
+    ///
+    /// # Panics
+    ///
+    /// As [`Server::expect_no_more_lines`].
+    #[track_caller]
+    pub fn expect_no_errors(&self) {
+        self.wait_until_asleep();
+        let mut lines = self.log.unexpected_lines().into_iter();
+        if let Some(error) = lines.find(|line| line.starts_with(Kind::Stderr.mark())) {
+            let title = "the server printed an error";
+            failure::fail(&self.log, title, "nothing more on stderr", &error);
+        }
+    }
+
+    /// Everything that the server has printed on stdout, asked for or not.
+    #[must_use]
+    pub fn stdout_lines(&self) -> Vec<String> {
+        self.log.lines(Kind::Stdout)
+    }
+
+    /// Everything that the server has printed on stderr, asked for or not.
+    #[must_use]
+    pub fn stderr_lines(&self) -> Vec<String> {
+        self.log.lines(Kind::Stderr)
+    }
+
+    /// How many bytes the server has reported as written to a client so far.
+    #[must_use]
+    pub fn bytes_written_to(&self, token: &str) -> usize {
+        let after = format!(" bytes to {token}");
+        let lines = self.stdout_lines();
+        let counts = lines
+            .iter()
+            .filter_map(|line| line.strip_prefix("Wrote ")?.strip_suffix(&after));
+        counts.filter_map(|count| count.parse::<usize>().ok()).sum()
+    }
+
+    /// Fails with the server's lines that no assertion has asked for as what came instead.
+    #[track_caller]
+    pub(super) fn fail(&self, title: &str, expected: &str) -> ! {
+        let unexpected = self.log.unexpected_lines();
+        let mut received = unexpected.iter().take(3).cloned().collect::<Vec<_>>();
+        if unexpected.len() > received.len() {
+            received.push(format!("(and {} more)", unexpected.len() - received.len()));
+        }
+        if received.is_empty() {
+            received.push(self.silence());
+        }
+        let received = received.join(&format!("\n{INDENT}"));
+        failure::fail(&self.log, title, expected, &received);
+    }
+
+    fn silence(&self) -> String {
+        if !self.log.is_open() {
+            return "nothing more: it has ended".to_owned();
+        }
+        let silence = format!("nothing more in {} s", patience().as_secs_f32());
+        let is_read = self.unread_stdout.is_none();
+        if is_read && self.stdout_lines().is_empty() {
+            return format!("{silence}, and no line on stdout yet: does it flush them?");
+        }
+        silence
+    }
+}
