@@ -13,6 +13,9 @@ pub const SERVER_ADDR: &str = "SERVER_ADDR";
 /// The factor by which every deadline is longer or shorter: `3` or `0.5`, for example.
 pub const DEADLINE_SCALE: &str = "TESTKIT_DEADLINE_SCALE";
 
+/// The file to which a test appends what it has to report, as lines of JSON. `cargo learn` sets it.
+pub const REPORT: &str = "TESTKIT_REPORT";
+
 /// If set, a test fails that would otherwise be skipped, and tests that take long run in full.
 pub const STRICT: &str = "TESTKIT_STRICT";
 

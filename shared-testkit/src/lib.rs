@@ -107,7 +107,7 @@
     reason = "panicking is how an assertion fails"
 )]
 
-// Each uses only those before it in this order: env, lines, wait, skip, proc, log, failure,
+// Each uses only those before it in this order: env, lines, wait, report, skip, proc, log, failure,
 // harness, behaviour.
 pub mod behaviour;
 pub mod env;
@@ -116,6 +116,7 @@ mod harness;
 pub mod lines;
 mod log;
 mod proc;
+mod report;
 mod skip;
 mod wait;
 

@@ -1,20 +1,22 @@
 //! The log of a test: the server's lines and the clients' actions, in order, with their times.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use predicates::Predicate;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{ioctl_fionread, retry_on_intr};
+use rustix::net::{RecvFlags, recv};
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus, waitid};
 
 use crate::lines::LISTENING;
+use crate::proc::process;
 use crate::wait::{patience, wait_at_most};
 
 /// The name of the server in the log.
@@ -36,8 +38,11 @@ const SHOWN_BYTES: usize = 36;
 /// How many of its last lines on stderr a failure shows for a server that has ended.
 const LAST_WORDS: usize = 3;
 
-/// How long a failure waits for the end of a server whose connections may have closed just now.
+/// How long a failure waits for the end of a server that sleeps: its connections may have closed just now.
 const MOMENT: Duration = Duration::from_millis(100);
+
+/// The same for the end of a server that works.
+const WORK: Duration = Duration::from_secs(2);
 
 /// How long it waits if the server has closed its pipes: then the end is near, even on a busy machine.
 const LAST_MOMENT: Duration = Duration::from_secs(5);
@@ -51,11 +56,8 @@ const FLOOD: usize = 100_000;
 /// How many lines one action explains. One after which megabytes flow may cause more.
 const EXPLAINED: usize = 100;
 
-/// How a failure describes a server that has not ended.
-pub(crate) const RUNS: &str = "still runs";
-
 /// What kind of event this is, by its mark in the log.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kind {
     Stdout = b'|' as isize,
     Stderr = b'!' as isize,
@@ -90,41 +92,64 @@ struct State {
     shown: bool,
     /// Where the server listens, once it is known.
     address: Option<SocketAddr>,
-    /// Each client with its address and what it has sent.
-    peers: Vec<(String, SocketAddr, Vec<u8>)>,
+    conversations: Vec<Conversation>,
     /// How many lines the server has printed that no action of the test's explains.
     unexplained: usize,
     /// Whether a client's actions are not logged: then any number of lines may have a cause.
     has_bare_client: bool,
+    /// Whether the test has asked the server to end.
+    is_asked_to_end: bool,
+}
+
+/// What a client has sent and received.
+#[derive(Clone)]
+pub(crate) struct Conversation {
+    pub name: String,
+    pub address: SocketAddr,
+    pub sent: Vec<u8>,
+    pub received: Vec<u8>,
+    /// How much each of the others had sent when it connected.
+    pub before: Vec<(SocketAddr, usize)>,
+    /// Whether it has sent end of file.
+    pub has_half_closed: bool,
+    /// Gone when the client is dropped.
+    pub stream: Weak<TcpStream>,
 }
 
 /// One log for a server and all its clients.
 pub(crate) struct Log {
     start: Instant,
     server: Pid,
-    /// Whether the server's argument has port 0.
-    wants_free_port: bool,
+    /// Where the server was to listen.
+    pub wanted: Option<SocketAddr>,
+    /// The system calls that strace makes fail, and with which error.
+    pub injection: Option<(String, String)>,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 impl Log {
-    /// An empty log for this server, whose stdout and stderr are pipes. It may have been asked to listen
-    /// on port 0.
-    pub(crate) fn new(server: Pid, wants_free_port: bool) -> Log {
+    /// An empty log for this server, whose stdout and stderr are pipes.
+    pub(crate) fn new(
+        server: Pid,
+        wanted: Option<SocketAddr>,
+        injection: Option<(String, String)>,
+    ) -> Log {
         Log {
+            injection,
             start: Instant::now(),
             server,
-            wants_free_port,
+            wanted,
             state: Mutex::new(State {
                 events: Vec::new(),
                 open_pipes: 2,
                 pipes: Vec::new(),
                 shown: false,
                 address: None,
-                peers: Vec::new(),
+                conversations: Vec::new(),
                 unexplained: 0,
                 has_bare_client: false,
+                is_asked_to_end: false,
             }),
             changed: Condvar::new(),
         }
@@ -152,35 +177,80 @@ impl Log {
         self.server
     }
 
-    /// Whether the server was to choose a free port.
-    pub(crate) fn wants_free_port(&self) -> bool {
-        self.wants_free_port
-    }
-
     /// Notes a new client.
-    pub(crate) fn add_peer(&self, name: &str, address: SocketAddr) {
-        self.lock()
-            .peers
-            .push((name.to_owned(), address, Vec::new()));
+    pub(crate) fn add_client(&self, name: &str, address: SocketAddr, stream: &Arc<TcpStream>) {
+        let mut state = self.lock();
+        let others = state.conversations.iter();
+        let before = others.map(|other| (other.address, other.sent.len()));
+        let conversation = Conversation {
+            name: name.to_owned(),
+            address,
+            sent: Vec::new(),
+            received: Vec::new(),
+            before: before.collect(),
+            has_half_closed: false,
+            stream: Arc::downgrade(stream),
+        };
+        state.conversations.push(conversation);
     }
 
-    /// Notes what a client has sent.
-    pub(crate) fn add_sent(&self, address: SocketAddr, bytes: &[u8]) {
+    /// Changes what is noted of a client.
+    pub(crate) fn with_client(&self, address: SocketAddr, change: impl FnOnce(&mut Conversation)) {
         let mut state = self.lock();
-        if let Some(peer) = state.peers.iter_mut().find(|peer| peer.1 == address) {
-            peer.2.extend(bytes);
+        let mut all = state.conversations.iter_mut();
+        if let Some(conversation) = all.find(|c| c.address == address) {
+            change(conversation);
         }
     }
 
-    /// Forgets a client whose bytes are not logged any more.
-    pub(crate) fn forget_peer(&self, address: SocketAddr) {
+    /// Receives what has arrived, and notes it: in one step, so that the order is known.
+    pub(crate) fn receive(
+        &self,
+        address: SocketAddr,
+        stream: &TcpStream,
+        buffer: &mut [u8],
+    ) -> io::Result<usize> {
         let mut state = self.lock();
-        state.peers.retain(|peer| peer.1 != address);
+        let (n, _) = recv(stream, &mut *buffer, RecvFlags::DONTWAIT)?;
+        let mut all = state.conversations.iter_mut();
+        if let Some(conversation) = all.find(|c| c.address == address) {
+            conversation.received.extend(&buffer[..n]);
+        }
+        Ok(n)
+    }
+
+    /// Forgets a client whose bytes are not logged any more.
+    pub(crate) fn forget_client(&self, address: SocketAddr) {
+        let mut state = self.lock();
+        state.conversations.retain(|c| c.address != address);
         state.has_bare_client = true;
     }
 
-    pub(crate) fn peers(&self) -> Vec<(String, SocketAddr, Vec<u8>)> {
-        self.lock().peers.clone()
+    /// What each client has sent, and has received or could receive now.
+    pub(crate) fn conversations(&self) -> Vec<Conversation> {
+        let all = self.lock().conversations.clone();
+        let mut chunk = vec![0; 64 << 10];
+        for conversation in all {
+            if let Some(stream) = conversation.stream.upgrade() {
+                let mut receive = || self.receive(conversation.address, &stream, &mut chunk);
+                while receive().is_ok_and(|n| n > 0) {}
+            }
+        }
+        self.lock().conversations.clone()
+    }
+
+    /// Whether some client's bytes are not logged.
+    pub(crate) fn has_bare_client(&self) -> bool {
+        self.lock().has_bare_client
+    }
+
+    /// Notes that the test wants the server to end.
+    pub(crate) fn ask_to_end(&self) {
+        self.lock().is_asked_to_end = true;
+    }
+
+    pub(crate) fn is_asked_to_end(&self) -> bool {
+        self.lock().is_asked_to_end
     }
 
     /// Whether the server prints without end.
@@ -322,15 +392,15 @@ impl Log {
         }
     }
 
-    /// The server's lines that no assertion has asked for, each with its mark.
-    pub(crate) fn unexpected_lines(&self) -> Vec<String> {
-        self.lock()
-            .events
-            .iter()
+    /// The server's lines that no assertion has asked for.
+    pub(crate) fn unexpected_lines(&self) -> Vec<(Kind, String)> {
+        let state = self.lock();
+        let lines = state.events.iter();
+        lines
             .filter(|e| [Kind::Stdout, Kind::Stderr].contains(&e.kind) && !e.expected)
             // With `SERVER_ADDR` nothing waits for it, and it may come all the same.
             .filter(|e| !e.text.starts_with(LISTENING))
-            .map(|e| format!("{} {}", e.kind.mark(), shorten(&e.text)))
+            .map(|e| (e.kind, e.text.clone()))
             .collect()
     }
 
@@ -348,7 +418,7 @@ impl Log {
 
     /// The last events, one a line, and the state of the server.
     pub(crate) fn show(&self) -> String {
-        let fate = self.fate();
+        let end = self.end();
         let mut state = self.lock();
         state.shown = true;
         let width = state.events.iter().map(|e| e.who.len()).max().unwrap_or(0);
@@ -363,47 +433,42 @@ impl Log {
             let shown = shorten(&event.text);
             let _ = writeln!(text, "{at:>7}  {:width$} {mark}  {shown}", event.who);
         }
-        let _ = writeln!(text, "the server: {fate}");
-        if fate != RUNS {
-            let errors = state.events.iter().filter(|e| e.kind == Kind::Stderr);
-            let errors: Vec<_> = errors.collect();
-            for line in &errors[errors.len().saturating_sub(LAST_WORDS)..] {
-                let _ = writeln!(text, "   its last words: {}", shorten(&line.text));
-            }
+        let Some(end) = end else {
+            return text + "the server: still runs\n";
+        };
+        let _ = writeln!(text, "the server: has ended, {end}");
+        let errors = state.events.iter().filter(|e| e.kind == Kind::Stderr);
+        let errors: Vec<_> = errors.collect();
+        for line in &errors[errors.len().saturating_sub(LAST_WORDS)..] {
+            let _ = writeln!(text, "   its last words: {}", shorten(&line.text));
         }
         text
     }
 
-    /// Whether the server still runs, or how it has ended. It stays a zombie for whatever waits for
-    /// it (`WNOWAIT`, waitid(2)).
-    pub(crate) fn fate(&self) -> String {
+    /// How the server has ended. It stays a zombie for whatever waits for it (`WNOWAIT`, waitid(2)).
+    pub(crate) fn end(&self) -> Option<End> {
         let (has_ended, status) = self.wait_for_end();
-        if !has_ended {
-            return RUNS.to_owned();
-        }
-        let end = status.map(|status| (status.exit_status(), status.terminating_signal()));
-        let (code, signal) = end.unwrap_or_default();
-        describe_end(code, signal)
-    }
-
-    /// Whether the server has ended, and the signal that has ended it.
-    pub(crate) fn end(&self) -> (bool, Option<i32>) {
-        let (has_ended, status) = self.wait_for_end();
-        (
-            has_ended,
-            status.and_then(|status| status.terminating_signal()),
-        )
+        let end = status.map_or(End::default(), |status| End {
+            code: status.exit_status(),
+            signal: status.terminating_signal(),
+        });
+        has_ended.then_some(end)
     }
 
     fn wait_for_end(&self) -> (bool, Option<WaitIdStatus>) {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let mut status = None;
-        let patience = if self.is_open() { MOMENT } else { LAST_MOMENT };
-        let has_ended = wait_at_most(patience, || {
+        let mut has_ended = || {
             let result = waitid(WaitId::Pid(self.server), options);
             status = result.as_ref().ok().cloned().flatten();
             result.is_err() || status.is_some()
-        });
+        };
+        // One that works may be about to end.
+        let end = Instant::now() + MOMENT;
+        let is_done = || Instant::now() > end && process::is_asleep(self.server);
+        let patience = if self.is_open() { WORK } else { LAST_MOMENT };
+        wait_at_most(patience, || has_ended() || self.is_open() && is_done());
+        let has_ended = has_ended();
         if has_ended {
             // Its last lines may still be in the pipes, and a busy machine takes its time to read them.
             wait_at_most(LAST_MOMENT, || self.is_at_rest(|| true));
@@ -419,14 +484,37 @@ impl Log {
     }
 }
 
-/// How a process has ended, by its exit status or a signal.
-pub(crate) fn describe_end(code: Option<i32>, signal: Option<i32>) -> String {
-    match (code, signal) {
-        (Some(code), _) => format!("has ended, exit status {code}"),
-        (None, Some(signal)) => format!("has ended, by signal {signal}"),
-        (None, None) => "has ended".to_owned(),
+/// How a process has ended. Neither is known if somebody else has waited for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct End {
+    pub code: Option<i32>,
+    pub signal: Option<i32>,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.code, self.signal) {
+            (Some(code), _) => write!(f, "exit status {code}"),
+            (None, Some(signal)) => {
+                let name = SIGNALS.iter().find(|(number, _)| *number == signal);
+                let name = name.map_or(String::new(), |(_, name)| format!(" ({name})"));
+                write!(f, "signal {signal}{name}")
+            }
+            (None, None) => write!(f, "nobody knows how"),
+        }
     }
 }
+
+/// Those that end a server by its own fault.
+const SIGNALS: &[(i32, &str)] = &[
+    (libc::SIGABRT, "SIGABRT"),
+    (libc::SIGBUS, "SIGBUS"),
+    (libc::SIGFPE, "SIGFPE"),
+    (libc::SIGILL, "SIGILL"),
+    (libc::SIGPIPE, "SIGPIPE"),
+    (libc::SIGSEGV, "SIGSEGV"),
+    (libc::SIGTRAP, "SIGTRAP"),
+];
 
 /// Waits until a read would not block, and reads nothing.
 fn wait_for_bytes(pipe: &File) -> io::Result<()> {

@@ -7,6 +7,7 @@ use std::thread;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::env::{STRICT, is_foreign, is_strict};
+use crate::report::hand_over;
 
 /// How many file descriptors a test may have once it has asked for many.
 const MANY_DESCRIPTORS: u64 = 12_000;
@@ -22,6 +23,7 @@ pub fn skip(why: &str) {
     // Not `eprintln!`: the test harness shows that only if the test fails. A lost line does no harm.
     let test = thread::current().name().unwrap_or("a test").to_owned();
     let _ = writeln!(io::stderr(), "skipped: {test}: {why}");
+    hand_over(&[("skipped", why)]);
 }
 
 /// Whether this machine has an IPv6 loopback address. If not, reports the calling test as skipped.

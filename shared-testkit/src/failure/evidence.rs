@@ -1,7 +1,6 @@
-//! What is known about a server when a test fails: from the kernel, the log and the talk.
+//! What is known about a server when a test fails: from the kernel, the log and the clients' bytes.
 
-use std::env;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Output;
 use std::thread;
@@ -9,26 +8,22 @@ use std::time::{Duration, Instant};
 
 use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::{FDInfo, FDTarget, LimitValue, Process};
+use rustix::process::Pid;
 
-use crate::env::SERVER_ADDR;
-use crate::failure::diff::Talk;
+use crate::failure::runtime::{self, Runtime};
+use crate::failure::streams::{self, Difference};
+use crate::failure::{Expected, Look};
 use crate::lines::{ACCEPTED, REGISTERED};
-use crate::log::{Kind, Log, RUNS, describe_end};
+use crate::log::{End, Kind, Log};
 use crate::proc::process::Thread;
 use crate::proc::{epoll, process, socket};
 use crate::wait::PAUSE;
-
-/// `EPOLLET` of Linux's eventpoll.h.
-const EDGE_TRIGGERED: u32 = 1 << 31;
 
 /// How many looks find out whether the server runs without a pause.
 const LOOKS: usize = 12;
 
 /// So much CPU time without a line is work for nothing.
-const BUSY: Duration = Duration::from_millis(50);
-
-/// What a test expected that has seen the server run without a pause (`expect_idle`).
-const AT_REST: &str = "a server at rest";
+const BUSY: Duration = Duration::from_millis(100);
 
 /// How long a look at a running server takes at most. A busy machine may not get that far.
 const LONGEST_LOOK: Duration = Duration::from_secs(2);
@@ -36,14 +31,10 @@ const LONGEST_LOOK: Duration = Duration::from_secs(2);
 /// That many lines that no action of the test explains say nothing new.
 const AGAIN: usize = 100;
 
-/// An address of IPv4: its table of sockets has those of IPv6, too.
-const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-
 /// The server's end of a connection, or its listener.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Socket {
     pub descriptor: i32,
-    pub blocking: bool,
     /// What epoll reports about it (`EPOLLIN` and so on).
     pub interest: Option<u32>,
     /// Bytes, or the listener's pending connections.
@@ -54,20 +45,26 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
+    fn has(&self, events: u32) -> bool {
+        self.interest.is_some_and(|mask| mask & events != 0)
+    }
+
     pub fn is_level_triggered(&self) -> bool {
-        self.interest
-            .is_some_and(|events| events & EDGE_TRIGGERED == 0)
+        self.interest.is_some() && !self.has(epoll::EPOLLET | epoll::EPOLLONESHOT)
     }
 
     /// WRITABLE alone: what the client sends is not reported.
     pub fn is_write_only(&self) -> bool {
-        self.interest
-            .is_some_and(|events| events & epoll::EPOLLIN == 0 && events & epoll::EPOLLOUT != 0)
+        self.wants_to_write() && !self.has(epoll::EPOLLIN)
     }
 
     pub fn wants_to_write(&self) -> bool {
-        self.interest
-            .is_some_and(|events| events & epoll::EPOLLOUT != 0)
+        self.has(epoll::EPOLLOUT)
+    }
+
+    /// Its one event was reported, and it was not armed again.
+    pub fn is_disarmed(&self) -> bool {
+        self.has(epoll::EPOLLONESHOT) && !self.has(epoll::EPOLLIN | epoll::EPOLLOUT)
     }
 }
 
@@ -75,9 +72,14 @@ impl Socket {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Peer {
     pub name: String,
+    pub address: Option<SocketAddr>,
     /// As the server has reported it, such as `Token(1)`.
     pub token: Option<String>,
     pub sent: Vec<u8>,
+    pub received: usize,
+    pub has_half_closed: bool,
+    /// What it has received is not what it should have.
+    pub difference: Option<Difference>,
     /// `None` if the server has not accepted it, or has closed it.
     pub socket: Option<Socket>,
     /// The server has closed the connection, and the client has not.
@@ -87,20 +89,26 @@ pub(crate) struct Peer {
 /// Everything that a rule may look at.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Evidence {
+    pub expected: Expected,
+    /// What the test has asked the kernel last, if that is what failed.
+    pub look: Option<Look>,
+    /// What the test makes fail, such as `accept fail with EINTR`, and with which error.
+    pub injected: Option<(String, String)>,
     pub is_starting: bool,
-    /// It should refuse its arguments, with an error that has these words.
-    pub refusal: Option<Vec<String>>,
-    /// Its argument has port 0.
-    pub wants_free_port: bool,
-    /// At 127.0.0.1:8080, which is never the port that the kernel chooses.
-    pub listens_at_default: bool,
-    pub has_ended: bool,
-    pub is_killed_by: Option<i32>,
-    /// Whether it still runs, or how it has ended.
-    pub fate: String,
-    /// Its lines.
+    /// Where it was to listen.
+    pub wanted: Option<SocketAddr>,
+    /// Where it listens as it says, and as the kernel knows.
+    pub printed: Option<SocketAddr>,
+    pub listens_at: Option<SocketAddr>,
+    pub end: Option<End>,
+    pub is_asked_to_end: bool,
+    /// Its lines, those of strace left out.
     pub stdout: Vec<String>,
     pub stderr: Vec<String>,
+    /// Those that no assertion has asked for.
+    pub unexpected: Vec<(Kind, String)>,
+    pub runtime: Option<Runtime>,
+    pub has_epoll: bool,
     /// Empty if it has printed something while it was looked at: nothing is certain then.
     pub threads: Vec<Thread>,
     /// It uses the CPU, and prints nothing new.
@@ -115,32 +123,31 @@ pub(crate) struct Evidence {
     pub is_at_limit: bool,
     /// Descriptors of connections that are over.
     pub dead_sockets: usize,
-    pub expected: String,
-    pub talk: Talk,
 }
 
 impl Evidence {
-    pub fn collect(log: &Log, is_starting: bool, expected: &str, talk: Talk) -> Evidence {
-        let (has_ended, is_killed_by) = log.end();
+    pub fn collect(log: &Log, is_starting: bool, expected: Expected, look: Option<Look>) -> Self {
+        let injected = log.injection.as_ref();
         let mut evidence = Evidence {
+            look,
+            injected: injected
+                .map(|(calls, error)| (format!("{calls} fail with {error}"), error.clone())),
             is_starting,
-            wants_free_port: env::var_os(SERVER_ADDR).is_none() && log.wants_free_port(),
-            listens_at_default: log.address().is_some_and(|address| address.port() == 8080),
-            has_ended,
-            is_killed_by,
-            fate: log.fate(),
+            wanted: log.wanted,
+            printed: log.address(),
+            end: log.end(),
+            is_asked_to_end: log.is_asked_to_end(),
             used: process::cpu_time(log.server()).unwrap_or_default(),
             repeats: log.printed().1 >= AGAIN,
-            expected: expected.to_owned(),
-            talk,
             ..Evidence::default()
         };
-        evidence.spins = !has_ended && (expected == AT_REST || spins(log));
+        let is_running = evidence.end.is_none();
+        evidence.spins = is_running && (expected == Expected::Idle || spins(log));
+        evidence.expected = expected;
         let printed = log.printed();
-        evidence.stdout = log.lines(Kind::Stdout);
-        evidence.stderr = log.lines(Kind::Stderr);
+        evidence.add_lines(log);
         evidence.add_peers(log);
-        if !has_ended {
+        if is_running {
             evidence.look_at_process(log);
         }
         if log.printed() != printed && !evidence.spins {
@@ -157,29 +164,42 @@ impl Evidence {
             text.lines().map(str::to_owned).collect()
         };
         let signal = output.status.signal();
-        let has_ended = signal != Some(libc::SIGKILL);
+        let end = End {
+            code: output.status.code(),
+            signal,
+        };
         Evidence {
-            refusal: Some(words.iter().map(|word| (*word).to_owned()).collect()),
-            has_ended,
-            is_killed_by: signal.filter(|_| has_ended),
-            fate: match has_ended {
-                true => describe_end(output.status.code(), signal),
-                false => RUNS.to_owned(),
-            },
+            expected: Expected::Refusal(words.iter().map(|word| (*word).to_owned()).collect()),
+            end: Some(end).filter(|_| signal != Some(libc::SIGKILL)),
             stdout: lines(&output.stdout),
             stderr: lines(&output.stderr),
             ..Evidence::default()
         }
     }
 
+    fn add_lines(&mut self, log: &Log) {
+        self.stdout = log.lines(Kind::Stdout);
+        self.stderr = log.lines(Kind::Stderr);
+        self.stderr.retain(|line| !is_of_strace(line));
+        self.unexpected = log.unexpected_lines();
+        self.unexpected.retain(|(_, line)| !is_of_strace(line));
+    }
+
     fn add_peers(&mut self, log: &Log) {
-        for (name, address, sent) in log.peers() {
-            // A flood is not logged to its end: nothing can be counted.
-            let token = self.token_of(address).filter(|_| !log.is_flooding());
+        let conversations = log.conversations();
+        // What is not logged to its end cannot be counted.
+        let is_known = !log.is_flooding() && !log.has_bare_client();
+        for conversation in &conversations {
+            let token = self.token_of(conversation.address);
+            let difference = is_known.then(|| streams::compare(conversation, &conversations));
             self.peers.push(Peer {
-                name,
-                token,
-                sent,
+                name: conversation.name.clone(),
+                address: Some(conversation.address),
+                token: token.filter(|_| !log.is_flooding()),
+                sent: conversation.sent.clone(),
+                received: conversation.received.len(),
+                has_half_closed: conversation.has_half_closed,
+                difference: difference.flatten(),
                 ..Peer::default()
             });
         }
@@ -194,86 +214,97 @@ impl Evidence {
     }
 
     fn look_at_process(&mut self, log: &Log) {
-        self.threads = process::threads(log.server());
-        let server = log.address();
-        let descriptors = process::descriptors(log.server());
-        let limits = Process::new(log.server().as_raw_pid()).and_then(|process| process.limits());
-        let limit = limits.map(|limits| limits.max_open_files.soft_limit);
-        let is_reached = |limit: LimitValue| matches!(limit, LimitValue::Value(n) if n <= descriptors.len() as u64);
-        self.is_at_limit = limit.is_ok_and(is_reached);
-        let table = socket::table(server.unwrap_or(ANY));
-        let epoll = epoll::registered(log.server(), &descriptors);
+        let table = socket::table();
+        let pid = owner(log.server(), &table);
+        let descriptors = process::descriptors(pid);
+        let epoll = epoll::registered(pid, &descriptors);
+        self.threads = process::threads(pid);
+        self.runtime = runtime::of(pid);
+        self.has_epoll = descriptors.iter().any(epoll::is_epoll);
+        self.is_at_limit = is_at_limit(pid, descriptors.len());
         let look = |entry: &TcpNetEntry| {
             let descriptor = descriptors.iter().find(|d| is_socket(d, entry.inode))?;
+            let interest = epoll.iter().find(|e| e.0 == descriptor.fd);
             Some(Socket {
                 descriptor: descriptor.fd,
-                blocking: !process::is_nonblocking(log.server(), descriptor.fd),
-                interest: epoll.iter().find(|e| e.0 == descriptor.fd).map(|e| e.1),
+                interest: interest.map(|e| e.1),
                 unread: entry.rx_queue as usize,
                 unsent: entry.tx_queue as usize,
                 has_ended: entry.state == TcpState::CloseWait,
             })
         };
         let listeners = table.iter().filter(|entry| entry.state == TcpState::Listen);
-        self.listener = listeners
-            .filter(|entry| server.is_none_or(|s| entry.local_address.port() == s.port()))
-            .find_map(look);
-        for (peer, (_, address, _)) in self.peers.iter_mut().zip(log.peers()) {
+        let listener = listeners
+            .filter(|l| descriptors.iter().any(|d| is_socket(d, l.inode)))
+            .max_by_key(|l| {
+                self.printed
+                    .is_some_and(|p| p.port() == l.local_address.port())
+            });
+        self.listens_at = listener.map(|listener| listener.local_address);
+        self.listener = listener.and_then(look);
+        for (peer, conversation) in self.peers.iter_mut().zip(log.conversations()) {
+            let address = conversation.address;
             let ends = table.iter().filter(|entry| entry.remote_address == address);
             peer.socket = ends.filter(|entry| entry.inode != 0).find_map(look);
             let mut own = table.iter().filter(|entry| entry.local_address == address);
             peer.is_closed_first = own.any(|entry| entry.state == TcpState::CloseWait);
         }
-        let is_known = |fd: i32| {
-            let target = descriptors.iter().find(|d| d.fd == fd);
-            target.is_none_or(|d| {
-                !matches!(d.target, FDTarget::Socket(_))
-                    || table.iter().any(|e| is_socket(d, e.inode))
+        let is_dead = |fd: i32| {
+            let descriptor = descriptors.iter().find(|d| d.fd == fd);
+            descriptor.is_some_and(|d| {
+                let is_open = table.iter().any(|entry| is_socket(d, entry.inode));
+                !is_open && socket::is_tcp(pid, fd)
             })
         };
-        self.dead_sockets = epoll.iter().filter(|(fd, _)| !is_known(*fd)).count();
+        self.dead_sockets = epoll.iter().filter(|(fd, _)| is_dead(*fd)).count();
     }
 
     // What follows from it.
 
-    /// Whether every thread sleeps, and one of them waits for events.
+    /// Whether every thread waits, one of them for events.
     pub fn is_asleep(&self) -> bool {
-        let waits = |thread: &Thread| thread.call.is_some_and(|call| call.contains("epoll"));
-        !self.spins && self.threads.iter().any(waits)
+        let waits = |thread: &Thread| {
+            thread
+                .call
+                .is_some_and(|call| call.contains("epoll") || ["poll", "select"].contains(&call))
+        };
+        !self.spins
+            && self.threads.iter().any(waits)
+            && !self.threads.iter().any(|thread| thread.runs)
     }
 
-    /// The call in which a thread waits for this socket.
-    pub fn blocked_in(&self, socket: &Socket) -> Option<&'static str> {
-        let is_here = |thread: &&Thread| thread.descriptor == socket.descriptor;
+    /// The socket call that the only thread waits in which works with sockets at all, and its descriptor.
+    pub fn blocked_in(&self) -> Option<(&'static str, i32)> {
+        let is_of_network = |call: &&str| *call != "nanosleep";
         let mut calls = self
             .threads
             .iter()
-            .filter(is_here)
-            .filter_map(|thread| thread.call);
-        calls.find(|call| ["accept", "read", "write"].contains(call))
+            .filter_map(|t| Some((t.call.filter(|call| is_of_network(call))?, t.descriptor)));
+        let call = calls.next()?;
+        let is_socket = ["accept", "read", "write"].contains(&call.0);
+        (calls.next().is_none() && is_socket).then_some(call)
+    }
+
+    /// Nothing more will happen by itself: the server waits for the clients, or is gone.
+    pub fn is_final(&self) -> bool {
+        self.end.is_some() || self.is_asleep() || self.blocked_in().is_some()
     }
 
     /// Each client that is connected, with the server's end of it.
     pub fn open(&self) -> impl Iterator<Item = (&Peer, &Socket)> {
-        self.peers
-            .iter()
-            .filter_map(|peer| Some((peer, peer.socket.as_ref()?)))
+        let peers = self.peers.iter();
+        peers.filter_map(|peer| Some((peer, peer.socket.as_ref()?)))
     }
 
     /// The numbers of bytes that the server has reported as broadcast from a client.
     pub fn broadcasts_from(&self, peer: &Peer) -> Vec<usize> {
-        let Some(token) = &peer.token else {
-            return Vec::new();
-        };
-        let end = format!(" bytes from {token}");
-        self.counts("Broadcast ", &end)
+        let token = peer.token.as_deref().unwrap_or("nobody");
+        self.counts("Broadcast ", &format!(" bytes from {token}"))
     }
 
     /// The numbers of bytes that the server has reported as written to a client.
     pub fn writes_to(&self, peer: &Peer) -> Vec<usize> {
-        let Some(token) = &peer.token else {
-            return Vec::new();
-        };
+        let token = peer.token.as_deref().unwrap_or("nobody");
         self.counts("Wrote ", &format!(" bytes to {token}"))
     }
 
@@ -285,24 +316,77 @@ impl Evidence {
 
     /// The place of the last line with this beginning and end.
     pub fn last(&self, start: &str, end: &str) -> Option<usize> {
-        self.stdout
-            .iter()
-            .rposition(|line| line.starts_with(start) && line.ends_with(end))
+        let mut lines = self.stdout.iter();
+        lines.rposition(|line| line.starts_with(start) && line.ends_with(end))
     }
 
-    /// Whether the last lines on stderr of a server that has ended have one of these words.
-    pub fn ended_with(&self, words: &[&str]) -> bool {
-        let lines = self
-            .stderr
-            .iter()
-            .rev()
-            .filter(|line| !line.contains("(INJECTED)"))
-            // These it has survived.
-            .filter(|line| !line.starts_with("Read error from "))
-            .filter(|line| !line.starts_with("Write error for "));
-        let mut lines = lines.take(6).map(|line| line.to_lowercase());
-        self.has_ended && lines.any(|line| words.iter().any(|word| line.contains(word)))
+    /// Where the server is, in one line of meaning.
+    pub fn server_state(&self) -> String {
+        if let Some(end) = self.end {
+            return format!("has ended, {end}");
+        }
+        let mut facts = Vec::new();
+        match self.threads.iter().find_map(|thread| thread.call) {
+            _ if self.spins => facts.push("runs without a pause".to_owned()),
+            Some(call) => facts.push(format!("asleep in {call}")),
+            None => facts.push("still runs".to_owned()),
+        }
+        if let Some(n) = self.listener.as_ref().map(|l| l.unread).filter(|&n| n > 0) {
+            facts.push(format!("connections pending: {n}"));
+        }
+        let is_worth_it = |s: &Socket| s.unread + s.unsent > 0 || s.wants_to_write();
+        let open = self.open().filter(|(_, socket)| is_worth_it(socket));
+        facts.extend(
+            open.take(3)
+                .map(|(peer, socket)| socket.describe(&peer.name)),
+        );
+        facts.join("; ")
     }
+}
+
+impl Socket {
+    fn describe(&self, name: &str) -> String {
+        let trigger = match self.is_level_triggered() {
+            true => "level",
+            false => "edge",
+        };
+        let interest = match self.interest {
+            None => "is not registered with epoll".to_owned(),
+            Some(_) if self.wants_to_write() => {
+                format!("is registered {trigger}-triggered, with WRITABLE")
+            }
+            Some(_) => format!("is registered {trigger}-triggered for READABLE"),
+        };
+        let (unread, unsent) = (self.unread, self.unsent);
+        format!("{unread} bytes of {name}'s are unread, {unsent} unsent; {name} {interest}")
+    }
+}
+
+/// The process that has a listener: the command, or one that it has started.
+fn owner(command: Pid, table: &[TcpNetEntry]) -> Pid {
+    let listens = |pid: &Pid| {
+        let descriptors = process::descriptors(*pid);
+        let mut listeners = table.iter().filter(|entry| entry.state == TcpState::Listen);
+        listeners.any(|l| descriptors.iter().any(|d| is_socket(d, l.inode)))
+    };
+    if listens(&command) {
+        return command;
+    }
+    let descendants = process::descendants(command);
+    descendants.into_iter().find(listens).unwrap_or(command)
+}
+
+fn is_at_limit(pid: Pid, open: usize) -> bool {
+    let limits = Process::new(pid.as_raw_pid()).and_then(|process| process.limits());
+    let limit = limits.map(|limits| limits.max_open_files.soft_limit);
+    limit.is_ok_and(|limit| matches!(limit, LimitValue::Value(n) if n <= open as u64))
+}
+
+/// A system call, a signal or an end, as strace prints it.
+fn is_of_strace(line: &str) -> bool {
+    let starts = ["[pid ", "strace: ", "+++ ", "--- "];
+    let is_call = line.contains(") = ") || line.contains(" <unfinished ...>");
+    starts.iter().any(|start| line.starts_with(start)) || is_call
 }
 
 /// Whether the server uses the CPU and prints nothing new.

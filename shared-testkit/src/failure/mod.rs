@@ -1,37 +1,26 @@
 //! What a failing test teaches: what it checks, the cause that was seen, and where to read on.
 
-pub(crate) mod diff;
 pub(crate) mod evidence;
 mod lessons;
 mod rules;
-mod server_state;
+mod runtime;
+pub(crate) mod streams;
+mod text;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::{Cell, RefCell};
-use std::env;
 use std::panic::{self, PanicHookInfo};
 use std::process::Output;
 use std::sync::{Arc, Once, Weak};
 use std::thread;
 
-use crate::env::{SERVER_CMD, is_foreign};
-use crate::failure::diff::Talk;
 use crate::failure::evidence::Evidence;
 use crate::failure::rules::Cause;
 use crate::log::{Kind, Log, TEST};
+use crate::proc::Interest;
 
 pub use crate::failure::lessons::{LESSONS, Lesson};
-
-/// The likely cause if no rule says why the server of a test does not start, and where to read on.
-const START: (&str, &str, &str) = (
-    "The command cannot be started. Or the server takes no address, and listens on another one than \
-     SERVER_ADDR says.",
-    "docs/src/your-own-server.md",
-    "Run a chapter's tests against it",
-);
-
-/// What the paragraph begins with that says what a test checks.
-const THE_TEST: &str = "the test";
+pub(crate) use crate::failure::rules::near_line;
 
 thread_local! {
     /// The log of this test's server and clients, to be shown if it fails.
@@ -39,6 +28,73 @@ thread_local! {
 
     /// Whether this test's server has been started and is not ready yet.
     static IS_STARTING: Cell<bool> = const { Cell::new(false) };
+
+    /// Whether the panic of this thread is a failure that shows everything.
+    static IS_SHOWN: Cell<bool> = const { Cell::new(false) };
+
+    /// What the test has asked the kernel last.
+    static LOOK: RefCell<Option<Look>> = const { RefCell::new(None) };
+}
+
+/// What was expected.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) enum Expected {
+    /// Whatever a plain assertion has compared.
+    #[default]
+    Assertion,
+    /// A fact that was waited for.
+    Fact,
+    /// An address, and the line that came instead.
+    Listening(Option<String>),
+    Connection,
+    /// That this client is accepted and registered.
+    Registered(String),
+    /// A line, or the beginning of one.
+    Line(Kind, String),
+    NoLine,
+    /// Bytes at this client.
+    Bytes(String),
+    /// End of file at this client.
+    Closed(String),
+    /// That the server takes what this client sends.
+    Sent(String),
+    /// A server that sleeps while nothing happens.
+    Idle,
+    /// A server that has done its work and sleeps.
+    Rest,
+    Running,
+    Exit,
+    /// An error with these words, and exit status 1.
+    Refusal(Vec<String>),
+}
+
+/// What a test asks the kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Look {
+    /// A client's interest, and what it is.
+    Interest(String, Option<Interest>),
+    Unread,
+    Descriptors,
+    CpuTime,
+}
+
+/// A failed test: made here once, shown as text and handed over as data.
+pub(crate) struct Failure {
+    pub lesson: Option<&'static Lesson>,
+    /// What has failed, what was expected, and what came instead.
+    pub title: String,
+    pub expected: String,
+    pub received: String,
+    pub is_starting: bool,
+    pub cause: Option<Cause>,
+    /// What the test itself made fail.
+    pub injected: Option<String>,
+    /// Whether waiting longer would have changed nothing.
+    pub is_final: bool,
+    /// Where the server is.
+    pub server: String,
+    /// What happened.
+    pub log: String,
 }
 
 /// From now on, and until [`server_is_ready`], a failure in this thread says why a server may not
@@ -57,33 +113,40 @@ pub(crate) fn watch(log: &Arc<Log>) {
     LOG.set(Arc::downgrade(log));
 }
 
+/// Notes what the kernel was asked: if a plain assertion fails, this is what it is about.
+pub(crate) fn looks(look: Look) {
+    LOOK.set(Some(look));
+}
+
 /// From now on every failure in this process ends with a lesson: that of a plain `assert_eq!` as
 /// well as those of this crate's own assertions. A Rust backtrace comes last of all.
 pub(crate) fn teach() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| panic::set_hook(Box::new(report)));
+    ONCE.call_once(|| panic::set_hook(Box::new(report_panic)));
 }
 
-fn report(info: &PanicHookInfo) {
+fn report_panic(info: &PanicHookInfo) {
     let payload = info.payload();
-    let text = payload.downcast_ref::<String>().map(String::as_str);
-    let text = text.or(payload.downcast_ref::<&str>().copied());
+    let said = payload.downcast_ref::<String>().map(String::as_str);
+    let said = said.or(payload.downcast_ref::<&str>().copied());
+    let said = said.unwrap_or("(no text)");
     let thread = thread::current();
     let name = thread.name().unwrap_or("<unnamed>");
     let place = info.location().map(ToString::to_string);
     eprintln!(
-        "\nthread '{name}' panicked at {}:\n{}",
-        place.unwrap_or_default(),
-        text.unwrap_or("(no text)")
+        "\nthread '{name}' panicked at {}:\n{said}",
+        place.unwrap_or_default()
     );
-    match LOG.with_borrow(Weak::upgrade) {
-        Some(log) if !log.was_shown() => {
-            let lesson = explain(&log, text.unwrap_or_default(), Talk::Silent);
-            eprintln!("\n{lesson}\n{}", log.show());
-        }
-        _ if text.is_some_and(|text| text.contains(THE_TEST)) => {}
-        // A thread of the test's may have failed, which has no name and so no lesson.
-        _ => eprint!("\n{}", text_of(find(name), None, "")),
+    let log = LOG.with_borrow(Weak::upgrade);
+    // One of this crate's own assertions has shown everything.
+    let was_shown = log.as_ref().is_some_and(|log| log.was_shown());
+    if !was_shown && !IS_SHOWN.get() {
+        let failure = match log {
+            Some(log) => Failure::new(&log, Expected::Assertion, said, "", ""),
+            None => Failure::without_server(said),
+        };
+        failure.hand_over();
+        eprintln!("\n{}{}", failure.lesson_text(), failure.log);
     }
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
@@ -93,97 +156,71 @@ fn report(info: &PanicHookInfo) {
 
 /// Fails the test with what was expected, what came instead, the lesson, and what happened before.
 #[track_caller]
-pub(crate) fn fail(log: &Log, title: &str, expected: &str, received: &str) -> ! {
-    fail_in_talk(log, Talk::Silent, title, expected, received);
-}
-
-/// The same, with what the bytes that came say about the cause.
-#[track_caller]
-pub(crate) fn fail_in_talk(
-    log: &Log,
-    talk: Talk,
-    title: &str,
-    expected: &str,
-    received: &str,
-) -> ! {
+pub(crate) fn fail(log: &Log, expected: Expected, title: &str, wanted: &str, received: &str) -> ! {
     log.add(TEST, Kind::Done, "fails here");
-    let lesson = explain(log, expected, talk);
-    panic!(
-        "{title}\n  expected: {expected}\n  received: {received}\n\n{lesson}\n{}",
-        log.show()
-    );
+    let failure = Failure::new(log, expected, title, wanted, received);
+    failure.show();
 }
 
 /// Fails the test of a program that was to refuse its arguments, with an error that has these words.
 #[track_caller]
 pub(crate) fn fail_refusal(output: &Output, words: &[&str]) -> ! {
+    let evidence = Evidence::of_refusal(output, words);
     let stderr = String::from_utf8_lossy(&output.stderr);
     let first = stderr.lines().next().unwrap_or("nothing on stderr");
-    let lesson = lesson_of(&Evidence::of_refusal(output, words));
-    panic!(
-        "the program did not end with a clear error\n  expected: exit status 1 and `Error: …` on \
-         stderr, with {words:?}\n  received: {}, {first}\n\n{lesson}",
-        output.status
-    );
+    let failure = Failure {
+        expected: format!("exit status 1 and `Error: …` on stderr, with {words:?}"),
+        received: format!("{}, {first}", output.status),
+        ..Failure::of_evidence(&evidence, "the program did not end with a clear error")
+    };
+    failure.show();
 }
 
-/// What the test checks, the cause that was seen or what it often is, where to read on, and where
-/// the server is.
-fn explain(log: &Log, expected: &str, talk: Talk) -> String {
-    lesson_of(&Evidence::collect(log, IS_STARTING.get(), expected, talk))
-}
-
-fn lesson_of(evidence: &Evidence) -> String {
-    let thread = thread::current();
-    let lesson = thread.name().and_then(find);
-    text_of(lesson, rules::first(evidence), &evidence.server_state())
-}
-
-fn find(test: &str) -> Option<&'static Lesson> {
-    LESSONS.iter().find(|lesson| lesson.test == test)
-}
-
-fn text_of(lesson: Option<&Lesson>, cause: Option<Cause>, server: &str) -> String {
-    let mut text = String::new();
-    if let Some(lesson) = lesson {
-        text += &paragraph(THE_TEST, lesson.checks);
+impl Failure {
+    #[track_caller]
+    fn show(&self) -> ! {
+        self.hand_over();
+        IS_SHOWN.set(true);
+        panic!("{self}");
     }
-    let often = lesson.map(|lesson| match IS_STARTING.get() {
-        true => START,
-        false => (lesson.cause, lesson.chapter, lesson.heading),
-    });
-    match (cause, often) {
-        (Some(cause), _) => {
-            text += &paragraph("cause", &format!("{} [{}]", cause.text, cause.rule));
-            text += &paragraph("read", &format!("{}, '{}'", cause.chapter, cause.heading));
+
+    fn new(log: &Log, expected: Expected, title: &str, wanted: &str, received: &str) -> Failure {
+        let is_about_look = matches!(expected, Expected::Assertion | Expected::Fact);
+        let look = LOOK.take().filter(|_| is_about_look);
+        let evidence = Evidence::collect(log, IS_STARTING.get(), expected, look);
+        Failure {
+            expected: wanted.to_owned(),
+            received: received.to_owned(),
+            log: log.show(),
+            ..Failure::of_evidence(&evidence, title)
         }
-        (None, Some((often, chapter, heading))) => {
-            text += &paragraph("often", often);
-            text += &paragraph("read", &format!("{chapter}, '{heading}'"));
-        }
-        (None, None) => {}
     }
-    if !server.is_empty() {
-        text += &paragraph("server", server);
-    }
-    if is_foreign() && lesson.is_some() {
-        text += &paragraph("tested", &env::var(SERVER_CMD).unwrap_or_default());
-    }
-    text
-}
 
-/// A name and its text, in lines of at most 80 columns.
-fn paragraph(name: &str, text: &str) -> String {
-    let mut lines = String::new();
-    let mut line = format!("{name}:");
-    for word in text.split_whitespace() {
-        if line.chars().count() + 1 + word.chars().count() > 80 {
-            lines += &line;
-            lines += "\n";
-            line = " ".repeat(3);
+    fn of_evidence(evidence: &Evidence, title: &str) -> Failure {
+        Failure {
+            is_starting: evidence.is_starting,
+            cause: rules::first(evidence),
+            injected: evidence.injected.as_ref().map(|(what, _)| what.clone()),
+            is_final: evidence.is_final(),
+            server: evidence.server_state(),
+            ..Failure::without_server(title)
         }
-        line += " ";
-        line += word;
     }
-    lines + &line + "\n"
+
+    fn without_server(title: &str) -> Failure {
+        let thread = thread::current();
+        let find = |test| LESSONS.iter().find(|lesson| lesson.test == test);
+        Failure {
+            lesson: thread.name().and_then(find),
+            title: title.to_owned(),
+            expected: String::new(),
+            received: String::new(),
+            is_starting: IS_STARTING.get(),
+            cause: None,
+            injected: None,
+            is_final: true,
+            server: String::new(),
+            log: String::new(),
+        }
+    }
 }

@@ -3,14 +3,17 @@
 use std::ffi::{OsStr, OsString};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use assert_cmd::assert::Assert;
+use rustix::process::Pid;
 
 use crate::failure;
 use crate::harness::port_lock::{self, PortLock};
 use crate::harness::program::Program;
 use crate::harness::server::Server;
-
+use crate::log::Log;
+use crate::report::hand_over;
 use crate::skip::skip;
 use crate::wait::patience;
 
@@ -42,6 +45,7 @@ where
 pub struct Builder {
     program: Program,
     address: String,
+    injection: Option<(String, String)>,
     stdout_is_read: bool,
     stderr_is_read: bool,
 }
@@ -64,6 +68,7 @@ impl Server {
         Builder {
             program: program.into(),
             address: "127.0.0.1:0".to_owned(),
+            injection: None,
             stdout_is_read: true,
             stderr_is_read: true,
         }
@@ -127,6 +132,7 @@ impl Builder {
             skip("strace is not installed, or not allowed");
             return None;
         }
+        self.injection = options.iter().find_map(|option| injection(option));
         // `--daemonize` makes strace a child of the server, which stays the process we started.
         // `--seccomp-bpf` stops the server only at the calls that are traced. `-q`: no word about itself.
         let strace = [
@@ -156,6 +162,17 @@ impl Builder {
     #[must_use]
     pub fn start(self) -> Server {
         failure::server_starts();
+        let start = Instant::now();
+        let fixed_address = self.program.fixed_address;
+        let mut server = self.spawn();
+        server.wait_until_ready(fixed_address);
+        failure::server_is_ready();
+        hand_over(&[("started", &start.elapsed().as_millis().to_string())]);
+        server
+    }
+
+    /// Starts the server and waits for nothing.
+    pub(crate) fn spawn(self) -> Server {
         let fixed_address = self.program.fixed_address;
         let lock = fixed_address.map(lock_free_port);
         let mut command = self.program.command();
@@ -168,8 +185,9 @@ impl Builder {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|e| panic!("cannot start {}: {e}", self.program.path.display()));
-        let wants_free_port = fixed_address.is_none() && self.address.ends_with(":0");
-        let mut server = Server::watch(child, lock, wants_free_port);
+        let wanted = fixed_address.or_else(|| self.address.parse().ok());
+        let log = Log::new(Pid::from_child(&child), wanted, self.injection);
+        let mut server = Server::watch(child, lock, log);
         if self.stdout_is_read {
             server.read_stdout();
         }
@@ -177,10 +195,15 @@ impl Builder {
             true => server.read_stderr(),
             false => server.read_line_of_stderr(),
         }
-        server.wait_until_ready(fixed_address);
-        failure::server_is_ready();
         server
     }
+}
+
+/// The calls that strace makes fail, and the error: those in `--inject=accept,accept4:error=EINTR:when=1`.
+fn injection(option: &str) -> Option<(String, String)> {
+    let (calls, rest) = option.strip_prefix("--inject=")?.split_once(":error=")?;
+    let (call, error) = (calls.split(',').next()?, rest.split(':').next()?);
+    Some((call.to_owned(), error.to_owned()))
 }
 
 fn lock_free_port(address: SocketAddr) -> PortLock {

@@ -6,11 +6,11 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{ioctl_fionread, retry_on_intr};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
-use crate::failure;
-use crate::failure::diff::classify;
+use crate::failure::{self, Expected};
 use crate::harness::received::Received;
 use crate::log::{Kind, Log, escape};
 use crate::proc::socket;
@@ -43,18 +43,27 @@ impl Client {
     ) -> Client {
         let stream = open(server, receive_buffer).unwrap_or_else(|e| {
             let title = format!("{name} cannot connect");
-            failure::fail(&log, &title, "a connection", &e.to_string())
+            failure::fail(
+                &log,
+                Expected::Connection,
+                &title,
+                "a connection",
+                &e.to_string(),
+            )
         });
         let address = stream
             .local_addr()
             .expect("a connected socket has an address");
         log.add(name, Kind::Done, format!("connects from {address}"));
-        log.add_peer(name, address);
+        let stream = Arc::new(stream);
+        log.add_client(name, address, &stream);
         Client {
             name: name.to_owned(),
             reader: BufReader::new(Timed {
                 stream,
                 end: Instant::now(),
+                address,
+                log: Arc::clone(&log),
             }),
             address,
             server,
@@ -115,7 +124,9 @@ impl Client {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => e.to_string(),
                 Ok(n) => {
-                    self.log.add_sent(self.address, &bytes[sent..sent + n]);
+                    let taken = &bytes[sent..sent + n];
+                    self.log
+                        .with_client(self.address, |client| client.sent.extend(taken));
                     sent += n;
                     // A server that takes a little now and then must not make this wait forever.
                     if sent == bytes.len() || Instant::now() < end {
@@ -124,9 +135,9 @@ impl Client {
                     "the time was up".to_owned()
                 }
             };
-            let expected = format!("{}, all of it", escape(bytes));
+            let wanted = format!("{}, all of it", escape(bytes));
             let received = format!("{sent} bytes were sent, then: {error}");
-            self.fail("could not send", &expected, &received);
+            self.fail(Expected::Sent, "could not send", &wanted, &received);
         }
     }
 
@@ -147,8 +158,10 @@ impl Client {
             Kind::Done,
             "is a bare connection from now on, and not logged",
         );
-        self.log.forget_peer(self.address);
-        self.reader.into_inner().stream
+        self.log.forget_client(self.address);
+        let stream = self.reader.into_inner().stream;
+        // Nothing else keeps it: the log has forgotten it.
+        Arc::into_inner(stream).expect("the client has its own connection")
     }
 
     /// Sends end of file and goes on receiving (a half-close).
@@ -159,8 +172,11 @@ impl Client {
     #[track_caller]
     pub fn half_close(&mut self) {
         self.log(Kind::Done, "sends end of file");
+        self.log
+            .with_client(self.address, |client| client.has_half_closed = true);
         if let Err(e) = self.stream().shutdown(Shutdown::Write) {
-            self.fail("could not half-close", "an open connection", &e.to_string());
+            let what = "could not half-close";
+            self.fail(Expected::Sent, what, "an open connection", &e.to_string());
         }
     }
 
@@ -222,7 +238,8 @@ impl Client {
         let mut received = self.read_line();
         self.log(Kind::Received, &escape(&received.bytes));
         if received.end.is_some() {
-            self.fail("did not receive a line", "a line", &received.to_string());
+            let what = "did not receive a line";
+            self.fail(Expected::Bytes, what, "a line", &received.to_string());
         }
         received.bytes.pop();
         received.bytes
@@ -241,7 +258,8 @@ impl Client {
         self.log(Kind::Received, &escape(&bytes));
         if result.is_err() {
             let received = Received::new(bytes, false, result).to_string();
-            self.fail("was not closed", "any bytes and end of file", &received);
+            let wanted = "any bytes and end of file";
+            self.fail(Expected::Closed, "was not closed", wanted, &received);
         }
         bytes
     }
@@ -263,7 +281,8 @@ impl Client {
         };
         if result.is_err() || !bytes.is_empty() {
             let received = Received::new(bytes, result.is_ok(), result);
-            self.fail("was not closed", "end of file", &received.to_string());
+            let received = received.to_string();
+            self.fail(Expected::Closed, "was not closed", "end of file", &received);
         }
         self.log(Kind::Done, "is closed by the server");
     }
@@ -296,10 +315,9 @@ impl Client {
     fn check(&self, expected: &[u8], received: Received) {
         self.log(Kind::Received, &escape(&received.bytes));
         if received.bytes != expected {
-            let talk = classify(expected, &received.bytes);
-            let (expected, received) = received.compare(expected);
-            let title = format!("{} did not receive what was expected", self.name);
-            failure::fail_in_talk(&self.log, talk, &title, &expected, &received);
+            let (wanted, received) = received.compare(expected);
+            let what = "did not receive what was expected";
+            self.fail(Expected::Bytes, what, &wanted, &received);
         }
     }
 
@@ -308,9 +326,10 @@ impl Client {
     }
 
     #[track_caller]
-    fn fail(&self, what: &str, expected: &str, received: &str) -> ! {
+    fn fail(&self, kind: fn(String) -> Expected, what: &str, wanted: &str, received: &str) -> ! {
         let title = format!("{} {what}", self.name);
-        failure::fail(&self.log, &title, expected, received);
+        let expected = kind(self.name.clone());
+        failure::fail(&self.log, expected, &title, wanted, received);
     }
 
     fn log(&self, kind: Kind, text: &str) {
@@ -320,22 +339,27 @@ impl Client {
 
 /// A socket whose reads share one deadline, however little each of them brings.
 struct Timed {
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
     end: Instant,
+    address: SocketAddr,
+    log: Arc<Log>,
 }
 
 impl Read for Timed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        self.stream.set_read_timeout(Some(left))?;
         loop {
-            match self.stream.read(buffer) {
+            match self.log.receive(self.address, &self.stream, buffer) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 result => return result,
             }
+            let left = self.end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let left = Timespec::try_from(left).ok();
+            let mut arrival = [PollFd::new(&*self.stream, PollFlags::IN)];
+            retry_on_intr(|| poll(&mut arrival, left.as_ref()))?;
         }
     }
 }

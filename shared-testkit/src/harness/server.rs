@@ -10,7 +10,7 @@ use predicates::ord::eq;
 use predicates::str::starts_with;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::failure;
+use crate::failure::{self, Expected};
 use crate::harness::client::Client;
 use crate::harness::port_lock::PortLock;
 use crate::lines::{ACCEPTED, LISTENING, REGISTERED};
@@ -40,9 +40,9 @@ impl Server {
     // Starting.
 
     /// Takes charge of a server that has just been started.
-    pub(crate) fn watch(mut child: Child, lock: Option<PortLock>, wants_free_port: bool) -> Server {
+    pub(crate) fn watch(mut child: Child, lock: Option<PortLock>, log: Log) -> Server {
         let pid = Pid::from_child(&child);
-        let log = Arc::new(Log::new(pid, wants_free_port));
+        let log = Arc::new(log);
         failure::watch(&log);
         Server {
             unread_stdout: child.stdout.take(),
@@ -70,21 +70,26 @@ impl Server {
             .log
             .take_line(&[Kind::Stderr, Kind::Stdout], &starts_with(LISTENING))
         else {
-            self.fail(
-                "the server did not report where it listens",
-                &format!("{LISTENING}ADDRESS, on stdout or stderr"),
-            );
+            self.fail_to_listen(None);
         };
-        line.trim_start_matches(LISTENING)
+        let address = line.trim_start_matches(LISTENING);
+        address
             .parse()
-            .unwrap_or_else(|e| panic!("the server printed {line:?}, which is no address: {e}"))
+            .unwrap_or_else(|_| self.fail_to_listen(Some(address.to_owned())))
+    }
+
+    fn fail_to_listen(&self, printed: Option<String>) -> ! {
+        let wanted = format!("{LISTENING}ADDRESS, on stdout or stderr");
+        let title = "the server did not report where it listens";
+        self.fail(Expected::Listening(printed), title, &wanted);
     }
 
     fn wait_for_listener(&self, address: SocketAddr) -> SocketAddr {
         wait_until(|| socket::is_listened_at(address) || !self.log.is_open());
         if !socket::is_listened_at(address) {
-            let expected = format!("a listener on {address}");
-            self.fail("the server does not listen", &expected);
+            let wanted = format!("a listener on {address}");
+            let expected = Expected::Listening(None);
+            self.fail(expected, "the server does not listen", &wanted);
         }
         address
     }
@@ -183,8 +188,9 @@ impl Server {
             line.and_then(|(place, _)| self.log.take(place, stdout, &starts_with(REGISTERED)));
         let Some((_, line)) = line else {
             let title = format!("the server did not register {}", client.name());
-            let expected = format!("| {accepted}\n{INDENT}| {REGISTERED}Token(…)");
-            self.fail(&title, &expected);
+            let wanted = format!("| {accepted}\n{INDENT}| {REGISTERED}Token(…)");
+            let expected = Expected::Registered(client.name().to_owned());
+            self.fail(expected, &title, &wanted);
         };
         client.token = Some(line.trim_start_matches(REGISTERED).to_owned());
         client
@@ -202,12 +208,8 @@ impl Server {
         let status = self.child.try_wait().expect("the server is our child");
         if let Some(status) = status {
             let received = format!("its end, with {status}");
-            failure::fail(
-                &self.log,
-                "the server has ended",
-                "a running server",
-                &received,
-            );
+            let (title, wanted) = ("the server has ended", "a running server");
+            failure::fail(&self.log, Expected::Running, title, wanted, &received);
         }
     }
 
@@ -225,7 +227,7 @@ impl Server {
             status = child.try_wait().expect("the server is our child");
             status.is_some()
         }) {
-            self.fail("the server did not exit", "its exit");
+            self.fail(Expected::Exit, "the server did not exit", "its exit");
         }
         self.wait_for_readers();
         status.and_then(|status| status.code())
@@ -274,6 +276,7 @@ impl Server {
     /// If the server has ended.
     pub fn terminate(&self) {
         self.note("is asked to exit (SIGTERM)");
+        self.log.ask_to_end();
         self.signal(Signal::TERM);
     }
 
@@ -284,6 +287,7 @@ impl Server {
     /// If the server has ended.
     pub fn interrupt(&self) {
         self.note("is asked to exit (SIGINT)");
+        self.log.ask_to_end();
         self.signal(Signal::INT);
     }
 
@@ -300,6 +304,7 @@ impl Server {
     pub fn kill(&mut self) {
         self.expect_running();
         self.note("is killed");
+        self.log.ask_to_end();
         self.end();
     }
 

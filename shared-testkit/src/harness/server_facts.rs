@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::failure;
+use crate::failure::{self, Expected, Look};
 use crate::harness::client::Client;
 use crate::harness::server::Server;
 use crate::proc::{Interest, epoll, process, socket};
@@ -32,13 +32,9 @@ impl Server {
         }) || self.log.is_flooding()
         {
             let received = format!("it was busy for {} s", patience().as_secs_f32());
-            let expected = "that it sleeps until something comes";
-            failure::fail(
-                &self.log,
-                "the server does not come to rest",
-                expected,
-                &received,
-            );
+            let title = "the server does not come to rest";
+            let wanted = "that it sleeps until something comes";
+            failure::fail(&self.log, Expected::Rest, title, wanted, &received);
         }
     }
 
@@ -68,12 +64,8 @@ impl Server {
                 "asleep {asleep} times of {LOOKS}, {} ms of CPU time",
                 used.as_millis()
             );
-            failure::fail(
-                &self.log,
-                "the server does not sleep",
-                "a server at rest",
-                &received,
-            );
+            let (title, wanted) = ("the server does not sleep", "a server at rest");
+            failure::fail(&self.log, Expected::Idle, title, wanted, &received);
         }
     }
 
@@ -105,7 +97,7 @@ impl Server {
     #[track_caller]
     pub fn wait_until(&self, what: &str, condition: impl FnMut() -> bool) {
         if !wait_until(condition) {
-            self.fail("what was waited for did not happen", what);
+            self.fail(Expected::Fact, "what was waited for did not happen", what);
         }
     }
 
@@ -116,6 +108,7 @@ impl Server {
     /// If the server has ended.
     #[must_use]
     pub fn cpu_time(&self) -> Duration {
+        failure::looks(Look::CpuTime);
         process::cpu_time(self.pid).expect("the server runs")
     }
 
@@ -136,6 +129,7 @@ impl Server {
     /// If the server has ended.
     #[must_use]
     pub fn descriptors(&self) -> usize {
+        failure::looks(Look::Descriptors);
         let descriptors = process::descriptors(self.pid).len();
         assert!(descriptors > 0, "the server runs");
         descriptors
@@ -149,7 +143,16 @@ impl Server {
     /// If the server has ended, or has no epoll instance.
     #[must_use]
     pub fn interest(&self, client: &Client) -> Option<Interest> {
-        epoll::interest(self.pid, client.server_socket()?)
+        let descriptors = process::descriptors(self.pid);
+        let interest = client
+            .server_socket()
+            .and_then(|inode| epoll::interest(self.pid, inode));
+        failure::looks(Look::Interest(client.name().to_owned(), interest));
+        if !descriptors.iter().any(epoll::is_epoll) {
+            let title = "the server has no epoll instance";
+            self.fail(Expected::Fact, title, "what is registered there");
+        }
+        interest
     }
 
     /// How many bytes are in the server's socket for a client and have not been read.
@@ -159,6 +162,7 @@ impl Server {
     /// If there is no such socket.
     #[must_use]
     pub fn unread_bytes(&self, client: &Client) -> usize {
+        failure::looks(Look::Unread);
         let connection = socket::connection(self.address, client.address());
         connection.expect("the connection is open").rx_queue as usize
     }

@@ -3,9 +3,10 @@
 use predicates::Predicate;
 use predicates::ord::eq;
 
-use crate::failure;
+use crate::failure::{self, Expected};
 use crate::harness::server::Server;
-use crate::log::{INDENT, Kind};
+use crate::lines::REGISTERED;
+use crate::log::{INDENT, Kind, shorten};
 use crate::wait::patience;
 
 impl Server {
@@ -16,7 +17,7 @@ impl Server {
     /// If it does not come until the deadline.
     #[track_caller]
     pub fn expect_line(&self, line: &str) {
-        self.take(Kind::Stdout, &eq(line), line);
+        self.take(Kind::Stdout, &eq(line), line, line);
     }
 
     /// Waits for these lines on stdout, in any order.
@@ -55,14 +56,36 @@ impl Server {
     fn take_match(&self, kind: Kind, wanted: &impl Predicate<str>) -> String {
         // A predicate shows itself as a condition on `var`.
         let condition = wanted.to_string().replace("var", "line");
-        self.take(kind, wanted, &format!("a line, where {condition}"))
+        let shown = format!("a line, where {condition}");
+        let lines = self.stdout_lines();
+        let tokens = lines
+            .iter()
+            .filter_map(|line| line.strip_prefix(REGISTERED));
+        let errors = tokens
+            .flat_map(|t| ["Read error from", "Write error for"].map(|e| format!("{e} {t}: ")));
+        let known = ["Failed to accept: ", "TCP_NODELAY, [1]", "(INJECTED)"].map(str::to_owned);
+        let mut beginnings = errors.chain(known);
+        let beginning = beginnings.find(|line| wanted.eval(line));
+        self.take(
+            kind,
+            wanted,
+            &shown,
+            beginning.as_deref().unwrap_or_default(),
+        )
     }
 
     #[track_caller]
-    fn take(&self, kind: Kind, wanted: &impl Predicate<str>, expected: &str) -> String {
+    fn take(
+        &self,
+        kind: Kind,
+        wanted: &impl Predicate<str>,
+        shown: &str,
+        beginning: &str,
+    ) -> String {
         self.log.take_line(&[kind], wanted).unwrap_or_else(|| {
             let title = "the server did not print what was expected";
-            self.fail(title, &format!("{} {expected}", kind.mark()))
+            let expected = Expected::Line(kind, beginning.to_owned());
+            self.fail(expected, title, &format!("{} {shown}", kind.mark()))
         })
     }
 
@@ -76,7 +99,8 @@ impl Server {
     pub fn expect_no_more_lines(&self) {
         self.wait_until_asleep();
         if !self.log.unexpected_lines().is_empty() {
-            self.fail("the server printed more than was expected", "nothing more");
+            let title = "the server printed more than was expected";
+            self.fail(Expected::NoLine, title, "nothing more");
         }
     }
 
@@ -89,9 +113,9 @@ impl Server {
     pub fn expect_no_errors(&self) {
         self.wait_until_asleep();
         let mut lines = self.log.unexpected_lines().into_iter();
-        if let Some(error) = lines.find(|line| line.starts_with(Kind::Stderr.mark())) {
-            let title = "the server printed an error";
-            failure::fail(&self.log, title, "nothing more on stderr", &error);
+        if let Some((_, error)) = lines.find(|(kind, _)| *kind == Kind::Stderr) {
+            let (title, wanted) = ("the server printed an error", "nothing more on stderr");
+            failure::fail(&self.log, Expected::NoLine, title, wanted, &error);
         }
     }
 
@@ -120,9 +144,17 @@ impl Server {
 
     /// Fails with the server's lines that no assertion has asked for as what came instead.
     #[track_caller]
-    pub(super) fn fail(&self, title: &str, expected: &str) -> ! {
-        let unexpected = self.log.unexpected_lines();
-        let mut received = unexpected.iter().take(3).cloned().collect::<Vec<_>>();
+    pub(super) fn fail(&self, expected: Expected, title: &str, wanted: &str) -> ! {
+        let mut unexpected = self.log.unexpected_lines();
+        if let Expected::Line(_, line) = &expected {
+            // What was meant to be it comes first.
+            let near = failure::near_line(line, unexpected.iter().map(|(_, other)| other.as_str()));
+            let near = near.map(str::to_owned);
+            unexpected.sort_by_key(|(_, other)| Some(other) != near.as_ref());
+        }
+        let shown = unexpected.iter().take(3);
+        let shown = shown.map(|(kind, line)| format!("{} {}", kind.mark(), shorten(line)));
+        let mut received: Vec<_> = shown.collect();
         if unexpected.len() > received.len() {
             received.push(format!("(and {} more)", unexpected.len() - received.len()));
         }
@@ -130,7 +162,7 @@ impl Server {
             received.push(self.silence());
         }
         let received = received.join(&format!("\n{INDENT}"));
-        failure::fail(&self.log, title, expected, &received);
+        failure::fail(&self.log, expected, title, wanted, &received);
     }
 
     fn silence(&self) -> String {

@@ -1,6 +1,5 @@
 //! A process: its state, CPU time, memory and children (proc_pid_stat(5)).
 
-use std::fs;
 use std::time::Duration;
 
 use procfs::WithCurrentSystemInfo;
@@ -89,12 +88,20 @@ pub(crate) struct Thread {
     pub call: Option<&'static str>,
     /// The call's first argument.
     pub descriptor: i32,
+    /// Whether it has work to do.
+    pub runs: bool,
 }
 
 /// The system calls that say something. Those that do the same have one name.
 const CALLS: &[(i64, &str)] = &[
     #[cfg(target_arch = "x86_64")]
     (libc::SYS_epoll_wait, "epoll_wait"),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_poll, "poll"),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_select, "select"),
+    (libc::SYS_ppoll, "poll"),
+    (libc::SYS_pselect6, "select"),
     (libc::SYS_epoll_pwait, "epoll_wait"),
     (libc::SYS_epoll_pwait2, "epoll_wait"),
     (libc::SYS_accept, "accept"),
@@ -124,8 +131,12 @@ pub(crate) fn threads(pid: Pid) -> Vec<Thread> {
                 .find(|call| call.0 == syscall_number)
                 .map(|call| call.1),
             descriptor: argument_registers[0] as i32,
+            runs: false,
         },
-        _ => Thread::default(),
+        _ => Thread {
+            runs: state(&task) == Some('R'),
+            ..Thread::default()
+        },
     });
     threads.collect()
 }
@@ -133,15 +144,6 @@ pub(crate) fn threads(pid: Pid) -> Vec<Thread> {
 /// Whether one of its threads has work to do, on a CPU or waiting for one.
 pub(crate) fn is_running(pid: Pid) -> bool {
     tasks(pid).iter().any(|task| state(task) == Some('R'))
-}
-
-/// Whether `O_NONBLOCK` is set (the octal `flags` of proc_pid_fdinfo(5)).
-pub(crate) fn is_nonblocking(pid: Pid, descriptor: i32) -> bool {
-    let path = format!("/proc/{}/fdinfo/{descriptor}", pid.as_raw_pid());
-    let info = fs::read_to_string(path).unwrap_or_default();
-    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
-    let flags = flags.and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok());
-    flags.is_none_or(|flags| flags & libc::O_NONBLOCK != 0)
 }
 
 /// Its threads, or none if it has ended.

@@ -3,11 +3,13 @@
 use std::net::SocketAddr;
 
 use procfs::net::{TcpNetEntry, TcpState};
+use rustix::fs::getxattr;
+use rustix::process::Pid;
 
 /// Whether a server listens at this address. Looked up rather than tried: the server would give a
 /// token to a connection.
 pub(crate) fn is_listened_at(address: SocketAddr) -> bool {
-    table(address).iter().any(|socket| {
+    table().iter().any(|socket| {
         let local = socket.local_address;
         let covers_it = local.ip() == address.ip() || local.ip().is_unspecified();
         socket.state == TcpState::Listen && local.port() == address.port() && covers_it
@@ -17,18 +19,29 @@ pub(crate) fn is_listened_at(address: SocketAddr) -> bool {
 /// The server's end of a connection, if the server has accepted it and it is open. (Without a
 /// process to own it, its inode is 0.)
 pub(crate) fn connection(server: SocketAddr, client: SocketAddr) -> Option<TcpNetEntry> {
-    table(server).into_iter().find(|socket| {
+    table().into_iter().find(|socket| {
         let is_it = socket.remote_address == client && socket.local_address.port() == server.port();
         is_it && socket.inode != 0
     })
 }
 
-/// The sockets of an address's family. For IPv4 those of IPv6 as well, whose listeners may accept
-/// both.
-pub(crate) fn table(address: SocketAddr) -> Vec<TcpNetEntry> {
-    let mut sockets = procfs::net::tcp6().unwrap_or_default();
-    if address.is_ipv4() {
-        sockets.extend(procfs::net::tcp().expect("the kernel's table of sockets can be read"));
+/// All sockets, those of IPv4 with addresses of IPv4 even if the server's are of IPv6
+/// (`::ffff:127.0.0.1`).
+pub(crate) fn table() -> Vec<TcpNetEntry> {
+    let mut sockets = procfs::net::tcp().expect("the kernel's table of sockets can be read");
+    sockets.extend(procfs::net::tcp6().unwrap_or_default());
+    for socket in &mut sockets {
+        for address in [&mut socket.local_address, &mut socket.remote_address] {
+            address.set_ip(address.ip().to_canonical());
+        }
     }
     sockets
+}
+
+/// Whether a descriptor is a TCP socket, connected or not (`sockfs` in the kernel's net/socket.c).
+pub(crate) fn is_tcp(pid: Pid, descriptor: i32) -> bool {
+    let path = format!("/proc/{}/fd/{descriptor}", pid.as_raw_pid());
+    let mut name = [0; 16];
+    let name_of = getxattr(path, "system.sockprotoname", &mut name);
+    name_of.is_ok_and(|_| name.starts_with(b"TCP"))
 }

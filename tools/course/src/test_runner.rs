@@ -1,6 +1,8 @@
 //! Runs a chapter's tests the way a learner does: against a command of their own (`SERVER_CMD`).
 
+use std::collections::BTreeMap;
 use std::env;
+use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
@@ -11,13 +13,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 use shared_testkit::assert_cmd;
-use shared_testkit::env::{DEADLINE_SCALE, SERVER_ADDR, SERVER_CMD};
+use shared_testkit::env::{DEADLINE_SCALE, REPORT, SERVER_ADDR, SERVER_CMD};
 
 use crate::workspace::root;
 
 /// How many tests run at once, of all suites together: more than there are cores, because a failing test
 /// mostly waits, and not so many that one which works is starved.
-const AT_ONCE: usize = 64;
+pub const AT_ONCE: usize = 64;
 
 /// The deadline of a test, as a fraction of the usual 20 seconds. Only failing tests get that far.
 const SCALE: &str = "0.1";
@@ -31,6 +33,7 @@ pub struct Suite {
     deadline_scale: String,
     server_address: Option<SocketAddr>,
     limit: Option<Duration>,
+    at_once: usize,
 }
 
 #[derive(Clone)]
@@ -45,9 +48,17 @@ pub struct Outcome {
     pub test: String,
     /// Whether it passed or was skipped.
     pub passed: bool,
+    /// Whether it was killed, because it did not end in time.
+    pub was_killed: bool,
     /// Everything that it printed: stdout, then stderr.
     pub output: String,
+    /// What it has reported about itself, in order: the start of a server, a part that was skipped, and
+    /// how it failed.
+    pub reports: Vec<Report>,
 }
+
+/// Named texts, as the testkit hands them over ([`REPORT`]).
+pub type Report = BTreeMap<String, String>;
 
 impl Outcome {
     /// Whether the test, or a part of it, was skipped.
@@ -59,9 +70,45 @@ impl Outcome {
     /// Why the test, or a part of it, was skipped.
     #[must_use]
     pub fn skip_reason(&self) -> Option<&str> {
-        let report = format!("skipped: {}: ", self.test);
-        let mut lines = self.output.lines();
-        lines.find_map(|line| line.strip_prefix(&report))
+        self.reported("skipped")
+    }
+
+    /// How it failed, as the testkit has seen it.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Report> {
+        let mut reports = self.reports.iter();
+        reports.find(|report| report.contains_key("title"))
+    }
+
+    /// The name of the rule that names the cause of the failure, if one does.
+    #[must_use]
+    pub fn rule(&self) -> Option<&str> {
+        self.failure()?.get("rule").map(String::as_str)
+    }
+
+    /// Why it cannot hold, in the runtime that the server is written for.
+    #[must_use]
+    pub fn limit(&self) -> Option<&str> {
+        let failure = self
+            .failure()
+            .filter(|failure| failure.get("certainty").is_some_and(|c| c == "limit"))?;
+        failure.get("cause").map(String::as_str)
+    }
+
+    /// How long its first server took to start.
+    #[must_use]
+    pub fn start(&self) -> Option<Duration> {
+        self.reported("started")?
+            .parse()
+            .ok()
+            .map(Duration::from_millis)
+    }
+
+    fn reported(&self, name: &str) -> Option<&str> {
+        let mut reports = self.reports.iter();
+        reports
+            .find_map(|report| report.get(name))
+            .map(String::as_str)
     }
 }
 
@@ -98,6 +145,7 @@ impl Suite {
             deadline_scale: SCALE.to_owned(),
             server_address: None,
             limit: None,
+            at_once: AT_ONCE,
         })
     }
 
@@ -114,6 +162,13 @@ impl Suite {
     #[must_use]
     pub fn time_limit(mut self, limit: Duration) -> Suite {
         self.limit = Some(limit);
+        self
+    }
+
+    /// Runs at most so many tests at once.
+    #[must_use]
+    pub fn at_once(mut self, tests: usize) -> Suite {
+        self.at_once = tests;
         self
     }
 
@@ -173,7 +228,8 @@ impl Suite {
     }
 
     fn run_one(&self, test: &Test, server_command: &str) -> Outcome {
-        let _place = Place::take();
+        let _place = Place::take(self.at_once);
+        let report = report_file();
         let address = self.server_address.map(|address| address.to_string());
         let mut command = Command::new(&test.binary);
         command
@@ -183,6 +239,7 @@ impl Suite {
             .env_remove(SERVER_ADDR)
             .envs(address.map(|address| (SERVER_ADDR, address)))
             .env(DEADLINE_SCALE, &self.deadline_scale)
+            .env(REPORT, &report)
             // It would show where the test is, and nobody looks for the fault there.
             .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::null());
@@ -193,19 +250,31 @@ impl Suite {
         let output = command
             .output()
             .unwrap_or_else(|e| panic!("cannot run {}: {e}", test.binary.display()));
-        let mut text = [output.stdout, output.stderr].concat();
-        if output.status.code().is_none() {
-            text.extend(b"the test did not end by itself\n");
-        }
+        let text = [output.stdout, output.stderr].concat();
+        let reports = fs::read_to_string(&report).unwrap_or_default();
+        // It is not there if there is nothing to report.
+        let _ = fs::remove_file(&report);
+        let reports = reports
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
         Outcome {
             test: test.name.clone(),
             passed: output.status.success(),
+            was_killed: output.status.code().is_none(),
             output: String::from_utf8_lossy(&text).into_owned(),
+            reports: reports.collect(),
         }
     }
 }
 
-/// One of the [`AT_ONCE`] places for a test that runs.
+/// A file of its own for each test that runs.
+fn report_file() -> PathBuf {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let (process, count) = (process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    env::temp_dir().join(format!("learn-epoll-report-{process}-{count}"))
+}
+
+/// One of the places for a test that runs.
 struct Place;
 
 static TAKEN: Mutex<usize> = Mutex::new(0);
@@ -213,9 +282,9 @@ static GIVEN_BACK: Condvar = Condvar::new();
 
 impl Place {
     /// Waits until a place is free.
-    fn take() -> Place {
+    fn take(places: usize) -> Place {
         let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = GIVEN_BACK.wait_while(taken, |taken| *taken == AT_ONCE);
+        let taken = GIVEN_BACK.wait_while(taken, |taken| *taken >= places);
         *taken.unwrap_or_else(PoisonError::into_inner) += 1;
         Place
     }
@@ -224,7 +293,8 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        GIVEN_BACK.notify_one();
+        // Those that wait may have different limits.
+        GIVEN_BACK.notify_all();
     }
 }
 

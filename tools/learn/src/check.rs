@@ -6,7 +6,6 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::ptr;
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use course::test_runner::{self, Outcome, Suite};
@@ -14,21 +13,16 @@ use course::{milestones, root};
 use shared_testkit::env::{DEADLINE_SCALE, SERVER_ADDR};
 use shared_testkit::{LESSONS, Lesson};
 
-use crate::failure::{self, Failure, First};
+use crate::pace::{self, Pace};
+use crate::paper::{BOLD, DIM, GREEN, RED, paint, wrap};
+use crate::verdict::{self, Failure, First};
 use crate::watch::Watch;
 
-/// How long a test waits for a fact, as a fraction of the usual 20 seconds: with a server that hangs,
-/// all tests wait that long.
-const SCALE: f64 = 0.25;
+/// The test that is run alone, to see how long a start takes.
+const LONE: &str = "reports_the_port_that_the_kernel_chose";
 
-/// The same for chapter 5, whose server gives a reader 10 seconds.
-const HARDEN_SCALE: f64 = 0.6;
-
-/// When a test is killed that has not ended by itself. All start at once.
-const LIMIT: Duration = Duration::from_secs(14);
-
-/// What comes before a promise that is kept.
-const KEPT: &str = "  ✓ ";
+/// So many tests that were not done are run again, alone.
+const RETRIES: usize = 6;
 
 pub(crate) struct Check {
     pub chapter: usize,
@@ -66,7 +60,7 @@ impl Check {
     fn run_once(&self) -> Result<ExitCode> {
         show_progress("building …");
         let milestone = &milestones()[self.chapter - 1];
-        let suite = suite_of(self.chapter);
+        let suite = Suite::build(milestone).map_err(|e| anyhow!(e));
         show_progress("");
         let suite = suite?;
         let command = match self.command.is_empty() {
@@ -74,56 +68,121 @@ impl Check {
             false => shlex::try_join(self.command.iter().map(String::as_str))?,
         };
         let total = suite.names().len();
-        let show = |ended| show_progress(&format!("{ended} of {total} tests"));
-        show(0);
-        let outcomes = suite.run_counting(&command, |_| true, show);
-        show_progress("");
+        let outcomes = self.outcomes(suite, &command)?;
 
         let promises = in_order(&outcomes);
         ensure!(
             promises.len() == total,
             "a test of {milestone} is not in LESSONS"
         );
-        writeln!(
-            io::stdout(),
-            "Chapter {}, tested: {command}\n",
-            self.chapter
-        )?;
+        let mut out = io::stdout();
+        writeln!(out, "Chapter {}, tested: {command}\n", self.chapter)?;
+        if pace::is_too_slow(&outcomes) {
+            let advice = format!(
+                "Most tests ended before the server had started, or while it was still at work. If it is \
+                 not stuck, this machine is too slow for it at the moment: wait until it has less to do, \
+                 or set {DEADLINE_SCALE}=3, which makes each wait a minute."
+            );
+            writeln!(out, "{}\n", wrap("", &advice))?;
+        }
         self.report(&promises)
+    }
+
+    /// Runs all tests, as many at once and as long as the machine and the server's start allow.
+    fn outcomes(&self, suite: Suite, command: &str) -> Result<Vec<Outcome>> {
+        let total = suite.names().len();
+        let show = |ended| show_progress(&format!("{ended} of {total} tests"));
+        show(0);
+        if let Ok(address) = env::var(SERVER_ADDR) {
+            // At one address, the tests run one after another.
+            let address = address.parse();
+            let address = address.with_context(|| format!("{SERVER_ADDR} must be an address"))?;
+            let suite = Pace::of_machine(self.chapter).without_limit(&suite);
+            let suite = wanted_scale()?.map_or(suite.clone(), |scale| suite.deadline_scale(scale));
+            let outcomes = suite
+                .server_address(address)
+                .run_counting(command, |_| true, show);
+            show_progress("");
+            return Ok(outcomes);
+        }
+        let outcomes = match wanted_scale()? {
+            Some(scale) => suite
+                .deadline_scale(scale)
+                .run_counting(command, |_| true, show),
+            None => self.paced(&suite, command, show),
+        };
+        show_progress("");
+        Ok(outcomes)
+    }
+
+    /// One test alone, which shows how long a start takes, then the others, and those that were not done
+    /// once more.
+    fn paced(&self, suite: &Suite, command: &str, show: impl Fn(usize) + Sync) -> Vec<Outcome> {
+        let pace = Pace::of_machine(self.chapter);
+        let names = suite.names();
+        let lone = names.iter().find(|name| *name == LONE).unwrap_or(&names[0]);
+        let mut outcomes = pace.of(suite).run(command, |name| name == lone);
+        let start = outcomes.first().and_then(Outcome::start);
+        let pace = start.map_or(pace, |start| pace.with_start(start));
+        let others = |name: &str| name != lone;
+        outcomes.extend(
+            pace.of(suite)
+                .run_counting(command, others, |ended| show(ended + 1)),
+        );
+
+        let is_unsure = |outcome: &Outcome| {
+            let lesson = LESSONS.iter().find(|lesson| lesson.test == outcome.test);
+            !outcome.passed && lesson.is_some_and(|l| Failure::new(l, true, outcome).is_unsure())
+        };
+        let unsure: Vec<_> = outcomes
+            .iter()
+            .filter(|o| is_unsure(o))
+            .map(|o| o.test.clone())
+            .collect();
+        if unsure.len() <= RETRIES {
+            outcomes.retain(|outcome| !unsure.contains(&outcome.test));
+            let again = pace.again().of(suite);
+            outcomes.extend(again.run(command, |name| unsure.iter().any(|test| test == name)));
+        }
+        outcomes
     }
 
     fn report(&self, promises: &[(&Lesson, &Outcome)]) -> Result<ExitCode> {
         let mut out = io::stdout();
-        let lines = promises
-            .iter()
-            .map(|(lesson, outcome)| promise_line(lesson, outcome));
-        let lines: Vec<_> = lines.collect();
-        writeln!(out, "{}", lines.join("\n"))?;
-        let failures = promises.iter().filter(|(_, outcome)| !outcome.passed);
         let article = self.article();
         let is_of_chapter = |lesson: &Lesson| article.contains(&format!("fn {}(", lesson.test));
+        let is_failed = |outcome: &Outcome| !outcome.passed && outcome.limit().is_none();
+        let (failed, others): (Vec<_>, Vec<_>) =
+            promises.iter().partition(|(_, outcome)| is_failed(outcome));
+        for (lesson, outcome) in failed.iter().chain(&others) {
+            writeln!(out, "{}", promise_line(lesson, outcome))?;
+        }
+        let failures = failed.iter();
         let failures: Vec<_> = failures
-            .map(|(lesson, o)| Failure::new(lesson, is_of_chapter(lesson), &o.output))
+            .map(|(lesson, outcome)| Failure::new(lesson, is_of_chapter(lesson), outcome))
             .collect();
-        let first = failure::first(&failures);
+        let first = verdict::first(&failures);
         let is_first = |f| {
             first
                 .as_ref()
                 .is_some_and(|first| ptr::eq(first.failure, f))
         };
         for failure in failures.iter().filter(|f| self.all || is_first(*f)) {
-            writeln!(out, "\n{}", failure.text.trim_end())?;
+            show_failure(failure)?;
         }
 
-        let kept = lines.iter().filter(|line| line.starts_with(KEPT)).count();
-        let total = promises.len();
-        match total - kept - failures.len() {
-            0 => writeln!(out, "\n{kept} of {total} promises hold.")?,
-            skipped => writeln!(
-                out,
-                "\n{kept} of {total} promises hold, {skipped} are skipped."
-            )?,
+        let count = |is_it: fn(&Outcome) -> bool| others.iter().filter(|(_, o)| is_it(o)).count();
+        let limits = count(|outcome| outcome.limit().is_some());
+        let skipped = count(|outcome| outcome.passed && outcome.was_skipped());
+        let kept = others.len() - limits - skipped;
+        write!(out, "\n{kept} of {} promises hold", promises.len())?;
+        if skipped > 0 {
+            write!(out, ", {skipped} are skipped")?;
         }
+        if limits > 0 {
+            write!(out, ", {limits} cannot be seen with this server")?;
+        }
+        writeln!(out, ".")?;
         if let Some(first) = first {
             show_advice(&first, failures.len())?;
         }
@@ -136,35 +195,29 @@ impl Check {
         fs::read_to_string(path.join("tests/article.rs")).unwrap_or_default()
     }
 
-    /// The first word of the command that is a file: `my_server.py` in `python3 my_server.py`. Our
-    /// own binary is built again, so its sources are watched.
+    /// The last word of the command before its options that is a file or a folder: `my_server.py` in
+    /// `python3 my_server.py`. Our own binary is built again, so its sources are watched.
     fn watched_path(&self) -> Result<PathBuf> {
         if self.command.is_empty() {
             return Ok(root().join(&milestones()[self.chapter - 1]).join("src"));
         }
-        let mut paths = self.command.iter().map(PathBuf::from);
-        let path = paths.find(|path| path.is_file());
-        path.context("--watch needs a COMMAND with a word that is a file")
+        // What runs a script is not what the learner changes.
+        let mut paths: Vec<_> = self.command.iter().map(PathBuf::from).collect();
+        paths.retain(|path| path.exists());
+        let script = paths
+            .iter()
+            .skip(1)
+            .find(|path| path.is_file() || path.is_dir());
+        let path = script.or(paths.first()).cloned();
+        path.context("--watch needs a COMMAND with a word that is a file or a folder")
     }
 }
 
-fn suite_of(chapter: usize) -> Result<Suite> {
-    let suite = Suite::build(&milestones()[chapter - 1]).map_err(|e| anyhow!(e))?;
-    let usual = if chapter == 5 { HARDEN_SCALE } else { SCALE };
-    let wanted = env::var(DEADLINE_SCALE).ok();
-    let scale = wanted.as_ref().map_or(Ok(usual), |scale| scale.parse());
-    let scale = scale.with_context(|| format!("{DEADLINE_SCALE} must be a number"))?;
-    let suite = suite.deadline_scale(scale);
-    match env::var(SERVER_ADDR) {
-        // At one address, the tests run one after another.
-        Ok(address) => {
-            let address = address.parse();
-            let address = address.with_context(|| format!("{SERVER_ADDR} must be an address"))?;
-            Ok(suite.server_address(address))
-        }
-        Err(_) if wanted.is_none() => Ok(suite.time_limit(LIMIT)),
-        Err(_) => Ok(suite),
-    }
+fn wanted_scale() -> Result<Option<f64>> {
+    let wanted = env::var(DEADLINE_SCALE).ok().map(|scale| scale.parse());
+    wanted
+        .transpose()
+        .with_context(|| format!("{DEADLINE_SCALE} must be a number"))
 }
 
 /// A program that does not exist would fail every test.
@@ -191,28 +244,51 @@ fn in_order(outcomes: &[Outcome]) -> Vec<(&Lesson, &Outcome)> {
 
 fn promise_line(lesson: &Lesson, outcome: &Outcome) -> String {
     let promise = lesson.checks;
-    if !outcome.passed {
-        return format!("  ✗ {promise}");
+    let why = |mark, reason| {
+        let line = wrap("    ", &format!("{mark} {promise} ({reason})"));
+        paint(DIM, &format!("  {}", line.trim_start()))
+    };
+    match (outcome.limit(), outcome.skip_reason()) {
+        (Some(limit), _) => why("○", limit),
+        _ if !outcome.passed => paint(RED, &format!("  ✗ {promise}")),
+        (None, Some(reason)) => why("-", &format!("skipped: {reason}")),
+        (None, None) => format!("  {} {promise}", paint(GREEN, "✓")),
     }
-    match outcome.skip_reason() {
-        Some(reason) => format!("  - {promise} (skipped: {reason})"),
-        None => format!("{KEPT}{promise}"),
+}
+
+/// A failure in full: what was expected and what came, and what happened before.
+fn show_failure(failure: &Failure) -> io::Result<()> {
+    let mut out = io::stdout();
+    writeln!(out, "\n{}", paint(BOLD, failure.get("title")))?;
+    for name in ["expected", "received"] {
+        if !failure.get(name).is_empty() {
+            writeln!(out, "  {name}: {}", failure.get(name))?;
+        }
     }
+    let said = failure.advice();
+    for (name, text) in [
+        ("the test", failure.lesson.checks),
+        ("seen", &said),
+        ("server", failure.get("server")),
+    ] {
+        if !text.is_empty() {
+            writeln!(out, "{}", wrap("", &format!("{name}: {text}")))?;
+        }
+    }
+    writeln!(out, "{}", paint(DIM, failure.get("log").trim_end()))
 }
 
 fn show_advice(first: &First, failures: usize) -> io::Result<()> {
     let mut out = io::stdout();
-    writeln!(out, "Fix this first: {}", first.failure.advice())?;
+    writeln!(out, "\n{}", paint(BOLD, "Fix this first:"))?;
+    writeln!(out, "{}", wrap("  ", &first.failure.advice()))?;
     if failures > 1 {
-        writeln!(
-            out,
-            "(explains {} of the {failures} failures)",
-            first.explains
-        )?;
+        let explains = first.explains;
+        writeln!(out, "  (explains {explains} of the {failures} failures)")?;
     }
-    match &first.failure.read {
-        Some(read) => writeln!(out, "Read: {read}"),
-        None => Ok(()),
+    match first.failure.get("read") {
+        "" => Ok(()),
+        read => writeln!(out, "{}", wrap("  ", &format!("Read: {read}"))),
     }
 }
 

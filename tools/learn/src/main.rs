@@ -2,12 +2,14 @@
 
 mod arguments;
 mod check;
-mod failure;
 mod group;
+mod pace;
+mod paper;
 mod screen;
 mod stage;
 mod start;
 mod tour;
+mod verdict;
 mod watch;
 
 use std::env;

@@ -1,0 +1,176 @@
+//! What the server prints: the wrong line, in the wrong place, or none.
+
+use std::collections::HashSet;
+
+#[cfg(test)]
+use super::tests::*;
+use super::{Certain, Rule, Seen, when};
+use crate::failure::Expected;
+use crate::failure::evidence::Evidence;
+use crate::failure::lessons::{BROADCAST, REGISTER, START_PAGE};
+use crate::lines::{ACCEPTED, REGISTERED};
+use crate::log::Kind;
+
+const PRINT: (&str, &str) = (START_PAGE, "Run a chapter's tests against it");
+const ONE_WAY_OUT: (&str, &str) = (BROADCAST, "One way out");
+
+rules! { RULES:
+    "other-stream" Certain, |e| other_stream(e, Kind::Stdout),
+        "The line {} came on stderr. Print what happens on stdout; only errors belong on stderr.",
+        PRINT, [|e| { expects(e, "Broadcast 6 bytes from Token(1)"); e.unexpected = vec![(Kind::Stderr, "Broadcast 6 bytes from Token(1)".to_owned())]; }];
+    "other-stream" Certain, |e| other_stream(e, Kind::Stderr),
+        "The error {} came on stdout. Print errors on stderr.",
+        PRINT, [|e| { e.expected = Expected::Line(Kind::Stderr, "Failed to accept: ".to_owned()); e.unexpected = vec![(Kind::Stdout, "Failed to accept: x".to_owned())]; }];
+    "stdout-not-flushed" Certain, |e| if e.stdout.is_empty() && e.is_asleep() && is_about_line(e) { accepted(e) } else { None },
+        "The server has accepted {} and sleeps, and nothing has come through its stdout: either it prints nothing, or the lines are still in a buffer. Flush stdout after each line.",
+        PRINT, [|e| { e.stdout.clear(); expects(e, "Accepted connection from 127.0.0.1:9"); }];
+    "reused-token" Certain, |e| again(e, |line| line.strip_prefix(REGISTERED)),
+        "{} was given to two clients. Count up for each client, and never use a token again.",
+        (BROADCAST, "Stale events"), [|e| say(e, &[FIRST])];
+    "token" Certain, wrong_token,
+        "{}. The listener has Token(0), the first client gets Token(1), and each client the next.",
+        (REGISTER, "A token for each client"), [|e| e.stdout = vec!["Registered client with Token(2)".to_owned()]];
+    "goodbye-twice" Certain, |e| again(e, |line| line.strip_prefix("Client ")?.strip_suffix(" disconnected")),
+        "The server reported {} as disconnected more than once: it is still registered. Remove the client from the map and from epoll, and close it.",
+        ONE_WAY_OUT, [|e| say(e, &[GOODBYE, GOODBYE])];
+    "error-counted" Certain, |e| e.stdout.iter().find(|line| line.starts_with("Wrote -1 bytes")).map(|line| format!("`{line}`")),
+        "The server printed {}: a write failed, and its result was taken for a count. At EAGAIN, keep the bytes in a queue until the socket has room.",
+        (crate::failure::lessons::WRITE, "A write takes what fits"), [|e| say(e, &["Wrote -1 bytes to Token(1)"])];
+    "other-words" Certain, |e| near(e, false),
+        "{}.",
+        PRINT, [
+            |e| { expects(e, "Client Token(1) disconnected"); e.unexpected = vec![(Kind::Stdout, "Client Token(1) has disconnected".to_owned())]; },
+            |e| { expects(e, "Broadcast 6 bytes from Token(1)"); e.unexpected = vec![(Kind::Stdout, "broadcast 6 bytes from Token(1).".to_owned())]; },
+        ];
+}
+
+rules! { LAST:
+    "error-not-reported" Certain, |e| unreported(e).filter(|_| e.is_final()),
+        "No line on stderr begins with {}. Report the error there.",
+        ONE_WAY_OUT, [|e| e.expected = Expected::Line(Kind::Stderr, "Read error from Token(1): ".to_owned())];
+    "nodelay" Certain, |e| when(e.end.is_none() && matches!(&e.expected, Expected::Line(_, line) if line.starts_with("TCP_NODELAY"))),
+        "The server did not set TCP_NODELAY on the accepted socket. Set it before you register the socket.",
+        (REGISTER, "Small writes without delay"), [|e| expects(e, "TCP_NODELAY, [1]")];
+    "other-count" Certain, |e| near(e, true),
+        "{}.",
+        (BROADCAST, "A stream has no messages"), [|e| { expects(e, "Broadcast 6 bytes from Token(1)"); e.unexpected = vec![(Kind::Stdout, "Broadcast 7 bytes from Token(1)".to_owned())]; }];
+    "not-printed" Seen, |e| expected_line(e).filter(|_| e.is_final()).map(|line| format!("`{line}`")),
+        "The server has done what it will do, and did not print {}.",
+        PRINT, [|e| expects(e, "Broadcast 9 bytes from Token(2)")];
+}
+
+fn expected_line(e: &Evidence) -> Option<String> {
+    match &e.expected {
+        Expected::Line(_, line) => Some(line.clone()),
+        Expected::Registered(name) => {
+            let peer = e.peers.iter().find(|peer| peer.name == *name)?;
+            let accepted = format!("{ACCEPTED}{}", peer.address?);
+            let is_accepted = e.stdout.contains(&accepted);
+            let number = 1 + e
+                .stdout
+                .iter()
+                .filter(|line| line.starts_with(REGISTERED))
+                .count();
+            Some(if is_accepted {
+                format!("{REGISTERED}Token({number})")
+            } else {
+                accepted
+            })
+        }
+        _ => None,
+    }
+}
+
+fn is_about_line(e: &Evidence) -> bool {
+    expected_line(e).is_some()
+}
+
+/// The expected line, if it came on the other stream.
+fn other_stream(e: &Evidence, stream: Kind) -> Option<String> {
+    let line = expected_line(e)?;
+    let wanted = match e.expected {
+        Expected::Line(wanted, _) => wanted,
+        _ => Kind::Stdout,
+    };
+    let mut lines = e.unexpected.iter();
+    let found = lines.find(|(kind, other)| *kind != wanted && other.starts_with(&line))?;
+    (wanted == stream).then(|| format!("`{}`", found.1))
+}
+
+/// A client that the server has accepted.
+fn accepted(e: &Evidence) -> Option<String> {
+    let is_pending = super::blocking::has_pending(e);
+    let first = e.peers.first().filter(|_| !is_pending);
+    super::client(e, |_, _| true).or(first.map(|peer| peer.name.clone()))
+}
+
+/// What two lines say.
+fn again(e: &Evidence, part: fn(&str) -> Option<&str>) -> Option<String> {
+    let mut seen = HashSet::new();
+    let mut parts = e.stdout.iter().filter_map(|line| part(line));
+    parts.find(|part| !seen.insert(*part)).map(str::to_owned)
+}
+
+/// The first client that did not get the next token.
+fn wrong_token(e: &Evidence) -> Option<String> {
+    let tokens = e
+        .stdout
+        .iter()
+        .filter_map(|line| line.strip_prefix(REGISTERED));
+    let mut tokens = (1..).zip(tokens);
+    let (n, token) = tokens.find(|(n, token)| *token != format!("Token({n})"))?;
+    Some(format!("Client number {n} got {token}"))
+}
+
+/// A printed line that is like the expected one but for its words, or but for its numbers.
+fn near(e: &Evidence, differs_in_numbers: bool) -> Option<String> {
+    let line = expected_line(e)?;
+    let near = near_line(&line, e.unexpected.iter().map(|(_, other)| other.as_str()))?;
+    let is_number = letters(near) == letters(&line);
+    (is_number == differs_in_numbers)
+        .then(|| format!("The server printed `{near}`, where `{line}` was expected"))
+}
+
+/// The one of these lines that is meant to be the expected one, by its looks.
+pub(crate) fn near_line<'a>(line: &str, others: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let is_same_client = |other: &&str| line.starts_with(REGISTERED) || token(other) == token(line);
+    let distance = |other: &&str| distance(&other.to_lowercase(), &line.to_lowercase());
+    let near = others.filter(is_same_client).min_by_key(distance)?;
+    (distance(&near) <= 2 + line.len() / 5 && near != line).then_some(near)
+}
+
+fn letters(line: &str) -> String {
+    line.chars().filter(|c| !c.is_ascii_digit()).collect()
+}
+
+/// The first number in parentheses.
+fn token(line: &str) -> Option<&str> {
+    let (_, rest) = line.split_once('(')?;
+    rest.split_once(')').map(|(number, _)| number)
+}
+
+/// How many letters have to change (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<_> = b.chars().collect();
+    let mut row: Vec<_> = (0..=b.len()).collect();
+    for (i, a) in a.chars().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, b) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(a != *b);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// The beginning of a line about a client's error that was expected.
+fn unreported(e: &Evidence) -> Option<String> {
+    let Expected::Line(Kind::Stderr, line) = &e.expected else {
+        return None;
+    };
+    let errors = ["Read error from ", "Write error for "];
+    let is_about_client = errors.iter().any(|error| line.starts_with(error));
+    is_about_client.then(|| format!("`{line}`"))
+}

@@ -1,0 +1,300 @@
+//! The rules that find a failure's cause in the evidence, in order: the first that fits is the cause.
+//!
+//! A rule claims only what was seen, and a cause only if nothing else leaves the same evidence. One that
+//! might be wrong is worse than none.
+
+use crate::failure::evidence::{Evidence, Peer, Socket};
+
+/// Makes a table of rules. Each row: the name; how certain it is; what it sees, which returns what its
+/// sentence calls `{}`; the sentence; page and heading; and cases, each of which makes a sound server's
+/// evidence fit.
+macro_rules! rules {
+    ($table:ident: $($name:literal $certainty:ident, $sees:expr, $says:literal, $read:expr, [$($case:expr),+ $(,)?];)+) => {
+        pub(super) const $table: &[Rule] = &[$(Rule {
+            name: $name,
+            certainty: $certainty,
+            sees: $sees,
+            says: $says,
+            read: $read,
+            #[cfg(test)]
+            cases: &[$($case),+],
+        }),+];
+    };
+}
+
+mod blocking;
+mod bytes;
+mod crash;
+mod interest;
+mod left;
+mod lines;
+mod refusal;
+mod start;
+
+/// How much a cause is worth.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Certainty {
+    /// The server has ended, or a thread of it.
+    Crash,
+    /// Nothing else leaves this evidence.
+    Certain,
+    /// It is true, but what causes it is open.
+    Seen,
+    /// No program can do better in this runtime.
+    Limit,
+}
+
+pub(crate) use crate::failure::rules::lines::near_line;
+
+use Certainty::{Certain, Crash, Limit, Seen};
+
+impl Certainty {
+    pub fn name(self) -> &'static str {
+        match self {
+            Crash => "crash",
+            Certain => "certain",
+            Seen => "seen",
+            Limit => "limit",
+        }
+    }
+}
+
+/// A cause that was seen, and where to read on.
+pub(crate) struct Cause {
+    pub rule: &'static str,
+    pub certainty: Certainty,
+    pub text: String,
+    pub read: (&'static str, &'static str),
+}
+
+impl Cause {
+    pub fn is_limit(&self) -> bool {
+        self.certainty == Limit
+    }
+}
+
+struct Rule {
+    name: &'static str,
+    certainty: Certainty,
+    sees: fn(&Evidence) -> Option<String>,
+    says: &'static str,
+    read: (&'static str, &'static str),
+    #[cfg(test)]
+    cases: &'static [fn(&mut Evidence)],
+}
+
+const TABLES: &[&[Rule]] = &[
+    refusal::RULES,
+    start::RULES,
+    crash::RULES,
+    interest::LIMITS,
+    blocking::RULES,
+    lines::RULES,
+    interest::RULES,
+    bytes::RULES,
+    left::RULES,
+    lines::LAST,
+    bytes::LAST,
+];
+
+/// The cause, if a rule fits.
+pub(crate) fn first(evidence: &Evidence) -> Option<Cause> {
+    let mut rules = TABLES.iter().copied().flatten();
+    rules.find_map(|rule| {
+        let text = rule.says.replace("{}", &(rule.sees)(evidence)?);
+        let injected = evidence.injected.as_ref();
+        let text = injected.map_or(text.clone(), |(what, _)| {
+            format!("The test made {what}. {text}")
+        });
+        Some(Cause {
+            rule: rule.name,
+            certainty: rule.certainty,
+            text,
+            read: rule.read,
+        })
+    })
+}
+
+// What rules of several kinds ask.
+
+fn when(condition: bool) -> Option<String> {
+    condition.then(String::new)
+}
+
+/// The first connected client for which this holds.
+fn client(e: &Evidence, holds: impl Fn(&Peer, &Socket) -> bool) -> Option<String> {
+    let mut clients = e.open();
+    let found = clients.find(|(peer, socket)| holds(peer, socket))?;
+    Some(found.0.name.clone())
+}
+
+/// The first client that has sent something and for which this holds, connected or not.
+fn sender(e: &Evidence, holds: fn(&Evidence, &Peer) -> bool) -> Option<String> {
+    let mut peers = e.peers.iter().filter(|peer| !peer.sent.is_empty());
+    let found = peers.find(|peer| holds(e, peer))?;
+    Some(found.name.clone())
+}
+
+fn says_goodbye(e: &Evidence, peer: &Peer) -> bool {
+    let token = peer.token.as_deref().unwrap_or("nobody");
+    e.last(&format!("Client {token} disconnected"), "")
+        .is_some()
+}
+
+/// How many bytes others have broadcast since a client was registered.
+fn due(e: &Evidence, peer: &Peer) -> usize {
+    due_until(e, peer, e.stdout.len())
+}
+
+fn due_until(e: &Evidence, peer: &Peer, end: usize) -> usize {
+    let Some(token) = &peer.token else { return 0 };
+    let start = e.last(crate::lines::REGISTERED, token).unwrap_or(0);
+    let own = format!("from {token}");
+    let lines = e.stdout[start.min(end)..end].iter();
+    let lines = lines.filter(|line| !line.ends_with(&own));
+    let counts = lines.filter_map(|line| line.strip_prefix("Broadcast ")?.split(' ').next());
+    counts.filter_map(|count| count.parse::<usize>().ok()).sum()
+}
+
+/// Whether as many bytes were written to a client as others have broadcast since it was registered.
+fn has_everything(e: &Evidence, peer: &Peer) -> bool {
+    peer.token.is_some() && due(e, peer) <= e.writes_to(peer).iter().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    pub(super) use crate::failure::Expected;
+    pub(super) use crate::failure::runtime::Runtime;
+    pub(super) use crate::failure::streams::{Difference, Place};
+    pub(super) use crate::log::{End, Kind};
+    use crate::proc::epoll::{EPOLLET, EPOLLIN, EPOLLOUT};
+    use crate::proc::process::Thread;
+    pub(super) use std::time::Duration;
+
+    const READABLE: u32 = EPOLLET | EPOLLIN;
+    pub(super) const BOTH: u32 = READABLE | EPOLLOUT;
+    pub(super) const FIRST: &str = "Registered client with Token(1)";
+    pub(super) const GOODBYE: &str = "Client Token(1) disconnected";
+    pub(super) const BROADCAST_6: &str = "Broadcast 6 bytes from Token(1)";
+
+    /// A server asleep in `epoll_wait`, with one client that has sent a line.
+    pub(super) fn evidence() -> Evidence {
+        let socket = Socket {
+            descriptor: 5,
+            interest: Some(READABLE),
+            ..Socket::default()
+        };
+        let alice = Peer {
+            name: "alice".to_owned(),
+            token: Some("Token(1)".to_owned()),
+            sent: b"Hello\n".to_vec(),
+            socket: Some(socket),
+            ..Peer::default()
+        };
+        let mut evidence = Evidence {
+            stdout: vec![FIRST.to_owned()],
+            has_epoll: true,
+            listener: Some(Socket {
+                descriptor: 4,
+                ..Socket::default()
+            }),
+            peers: vec![alice],
+            ..Evidence::default()
+        };
+        waits(&mut evidence, "epoll_wait", 3);
+        evidence
+    }
+
+    pub(super) fn say(e: &mut Evidence, lines: &[&str]) {
+        e.stdout.extend(lines.iter().map(|line| (*line).to_owned()));
+    }
+
+    pub(super) fn fail(e: &mut Evidence, line: &str) {
+        e.stderr = line.lines().map(str::to_owned).collect();
+    }
+
+    pub(super) fn end(e: &mut Evidence, line: &str) {
+        e.end = Some(End {
+            code: Some(1),
+            signal: None,
+        });
+        fail(e, line);
+    }
+
+    pub(super) fn waits(e: &mut Evidence, call: &'static str, descriptor: i32) {
+        e.threads = vec![Thread {
+            call: Some(call),
+            descriptor,
+            runs: false,
+        }];
+    }
+
+    /// The server's end of alice's connection.
+    pub(super) fn socket(e: &mut Evidence) -> &mut Socket {
+        e.peers[0].socket.as_mut().unwrap()
+    }
+
+    pub(super) fn is_sent(e: &mut Evidence, bytes: &[u8]) {
+        e.peers[0].sent = bytes.to_vec();
+    }
+
+    pub(super) fn expects(e: &mut Evidence, line: &str) {
+        e.expected = Expected::Line(Kind::Stdout, line.to_owned());
+    }
+
+    #[test]
+    fn every_rule_fits_its_cases() {
+        for rule in TABLES.iter().copied().flatten() {
+            for (n, case) in rule.cases.iter().enumerate() {
+                let mut evidence = evidence();
+                case(&mut evidence);
+                let cause =
+                    first(&evidence).unwrap_or_else(|| panic!("none for {} {n}", rule.name));
+                // Two rows may have one name.
+                let end = rule.says.rsplit("{}").next().unwrap();
+                assert_eq!(cause.rule, rule.name, "case {n}: {}", cause.text);
+                assert!(
+                    cause.text.ends_with(end),
+                    "{} {n}: {}",
+                    rule.name,
+                    cause.text
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_rule_names_a_heading_that_its_chapter_has() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        for rule in TABLES.iter().copied().flatten() {
+            let (chapter, heading) = rule.read;
+            let text = fs::read_to_string(root.join(chapter)).unwrap();
+            let wanted = format!("## {heading}");
+            let is_there = text.lines().any(|line| line == wanted);
+            assert!(is_there, "{}: {chapter} has no {heading:?}", rule.name);
+        }
+    }
+
+    #[test]
+    fn a_sound_server_has_no_cause() {
+        let mut evidence = evidence();
+        say(&mut evidence, &[BROADCAST_6]);
+        assert!(first(&evidence).is_none());
+    }
+
+    #[test]
+    fn what_the_test_made_fail_is_said() {
+        let mut evidence = evidence();
+        end(&mut evidence, "Error: no luck");
+        evidence.injected = Some(("accept fail with EINTR".to_owned(), "EINTR".to_owned()));
+        let text = first(&evidence).unwrap().text;
+        assert!(
+            text.starts_with("The test made accept fail with EINTR. "),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,110 @@
+//! A failure as text, and as data.
+
+use std::env;
+use std::fmt;
+
+use crate::env::{SERVER_CMD, is_foreign};
+use crate::failure::Failure;
+use crate::report::hand_over;
+
+/// The likely cause if no rule says why the server of a test does not start, and where to read on.
+const START: (&str, (&str, &str)) = (
+    "The command cannot be started. Or the server takes no address, and listens on another one than \
+     SERVER_ADDR says.",
+    (
+        "docs/src/your-own-server.md",
+        "Run a chapter's tests against it",
+    ),
+);
+
+impl Failure {
+    /// What the test checks, the cause that was seen or what it often is, where to read on, and where
+    /// the server is.
+    pub fn lesson_text(&self) -> String {
+        let mut text = String::new();
+        if let Some(lesson) = self.lesson {
+            text += &paragraph("the test", lesson.checks);
+        }
+        if let Some(cause) = &self.cause {
+            let name = if cause.is_limit() { "limit" } else { "cause" };
+            text += &paragraph(name, &format!("{} [{}]", cause.text, cause.rule));
+        } else if let Some((often, _)) = self.often() {
+            text += &paragraph("often", often);
+        }
+        if let Some((page, heading)) = self.read() {
+            text += &paragraph("read", &format!("{page}, '{heading}'"));
+        }
+        if !self.server.is_empty() {
+            text += &paragraph("server", &self.server);
+        }
+        if is_foreign() && self.lesson.is_some() {
+            text += &paragraph("tested", &env::var(SERVER_CMD).unwrap_or_default());
+        }
+        text + "\n"
+    }
+
+    /// What is often wrong, and where to read on.
+    fn often(&self) -> Option<(&'static str, (&'static str, &'static str))> {
+        let lesson = self.lesson?;
+        match self.is_starting {
+            true => Some(START),
+            false => Some((lesson.cause, (lesson.chapter, lesson.heading))),
+        }
+    }
+
+    fn read(&self) -> Option<(&'static str, &'static str)> {
+        let cause = self.cause.as_ref().map(|cause| cause.read);
+        cause.or(self.often().map(|(_, read)| read))
+    }
+
+    pub fn hand_over(&self) {
+        let cause = self.cause.as_ref();
+        let read = self
+            .read()
+            .map(|(page, heading)| format!("{page}, '{heading}'"));
+        hand_over(&[
+            ("title", &self.title),
+            ("expected", &self.expected),
+            ("received", &self.received),
+            ("rule", cause.map_or("", |cause| cause.rule)),
+            (
+                "certainty",
+                cause.map_or("", |cause| cause.certainty.name()),
+            ),
+            ("cause", cause.map_or("", |cause| &cause.text)),
+            ("often", self.often().map_or("", |(often, _)| often)),
+            ("read", read.as_deref().unwrap_or_default()),
+            ("injected", self.injected.as_deref().unwrap_or_default()),
+            ("final", if self.is_final { "yes" } else { "" }),
+            ("server", &self.server),
+            ("log", &self.log),
+        ]);
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (title, expected, received) = (&self.title, &self.expected, &self.received);
+        write!(
+            f,
+            "{title}\n  expected: {expected}\n  received: {received}\n\n"
+        )?;
+        write!(f, "{}{}", self.lesson_text(), self.log)
+    }
+}
+
+/// A name and its text, in lines of at most 80 columns.
+fn paragraph(name: &str, text: &str) -> String {
+    let mut lines = String::new();
+    let mut line = format!("{name}:");
+    for word in text.split_whitespace() {
+        if line.chars().count() + 1 + word.chars().count() > 80 {
+            lines += &line;
+            lines += "\n";
+            line = " ".repeat(3);
+        }
+        line += " ";
+        line += word;
+    }
+    lines + &line + "\n"
+}
