@@ -247,7 +247,9 @@ impl Evidence {
             let ends = table.iter().filter(|entry| entry.remote_address == address);
             peer.socket = ends.filter(|entry| entry.inode != 0).find_map(look);
             let mut own = table.iter().filter(|entry| entry.local_address == address);
-            peer.is_closed_first = own.any(|entry| entry.state == TcpState::CloseWait);
+            let is_open = own.any(|entry| entry.state == TcpState::Established);
+            let is_alive = conversation.stream.strong_count() > 0;
+            peer.is_closed_first = is_alive && !is_open && !conversation.has_half_closed;
         }
         let is_dead = |fd: i32| {
             let descriptor = descriptors.iter().find(|d| d.fd == fd);

@@ -44,8 +44,8 @@ pub(crate) enum Change {
     Trimmed(Vec<u8>),
     /// Bytes that are not text came as U+FFFD.
     Lossy,
-    /// The first came, where the second was due.
-    Replaced(Vec<u8>, Vec<u8>),
+    /// The first came, where the second was due, and what of it was sent only later.
+    Replaced(Vec<u8>, Vec<u8>, Option<Vec<u8>>),
     /// The beginning of a line whose end was not sent.
     Half(Vec<u8>),
 }
@@ -174,7 +174,11 @@ fn first_difference(
     }
     for source in sources {
         let half = &source.sent[source.end..];
-        if half.len() > 1 && (rest.starts_with(half) || half.starts_with(line)) {
+        let after = rest.strip_prefix(half).map(first_line);
+        let is_sent = |line: &[u8]| {
+            line.is_empty() || sources.iter().any(|s| line_in(s.sent, line).is_some())
+        };
+        if half.len() > 1 && (half.starts_with(line) || after.is_some_and(is_sent)) {
             return difference(source, Change::Half(half.to_vec()));
         }
         if let Some(change) = lines_skipped(source, rest) {
@@ -266,10 +270,23 @@ fn byte_change(
             let again = probe(&rest[equal..]);
             match again.len() == PROBE && find(before, again).is_some() {
                 true => Change::Again(again.to_vec()),
-                false => Change::Replaced(came.to_vec(), wanted.to_vec()),
+                false => {
+                    let later = &due[equal..];
+                    let overwritten = overwritten(came, wanted, equal, later);
+                    Change::Replaced(came.to_vec(), wanted.to_vec(), overwritten)
+                }
             }
         }
     }
+}
+
+/// The bytes between what two lines have in common, if they were sent later.
+fn overwritten(came: &[u8], wanted: &[u8], equal: usize, later: &[u8]) -> Option<Vec<u8>> {
+    let pairs = came[equal..].iter().rev().zip(wanted[equal..].iter().rev());
+    let same = pairs.take_while(|(a, b)| a == b).count();
+    let bytes = &came[equal..came.len() - same];
+    let is_sent = bytes.len() > 2 && find(later, bytes).is_some();
+    is_sent.then(|| bytes.to_vec())
 }
 
 /// Where bytes were inserted: at the same place of each line, or once.
@@ -456,12 +473,12 @@ impl Difference {
             Change::Lossy => {
                 format!("Bytes of {sender}'s that are no text reached {receiver} as U+FFFD.")
             }
-            Change::Replaced(came, due) => {
-                format!(
-                    "{receiver} received {} where {} of {sender}'s was due.",
-                    escape(came),
-                    escape(due)
-                )
+            Change::Replaced(came, due, later) => {
+                let later = later.as_ref().map_or(String::new(), |later| {
+                    format!(", and {} is what {sender} has sent later", escape(later))
+                });
+                let (came, due) = (escape(came), escape(due));
+                format!("{receiver} received {came} where {due} of {sender}'s was due{later}.")
             }
             Change::Half(half) => format!(
                 "{receiver} received {}, the beginning of a line that {sender} has not ended.",

@@ -17,15 +17,15 @@ const QUEUE: (&str, &str) = (WRITE, "A write takes what fits");
 const MOST_TRIMMED: usize = 64 << 10;
 
 rules! { RULES:
-    "more-than-sent" Certain, more_than_sent,
-        "{} Count what read has returned, and keep a buffer for each client.",
-        STREAM, [|e| say(e, &["Broadcast 9 bytes from Token(1)"])];
     "echo" Certain, |e| differs(e, |c| matches!(c, Change::Own(_))),
         "{} A line goes to everyone but its sender: skip the sender's token.",
         OTHERS, [|e| differ(e, Change::Own(b"Hello\n".to_vec()))];
     "twice" Certain, |e| differs(e, |c| matches!(c, Change::Times(_))),
         "{} Queue each line once for each client.",
         OTHERS, [|e| differ(e, Change::Times(2))];
+    "shared-buffer" Certain, |e| more_than_sent(e, true),
+        "{} That is not more than all clients together: their unfinished lines share a buffer. Give each client its own.",
+        STREAM, [|e| { say(e, &["Broadcast 9 bytes from Token(1)"]); e.peers.push(Peer { sent: b"and".to_vec(), ..Peer::default() }); }];
     "half-line-broadcast" Certain, |e| differs(e, |c| matches!(c, Change::Half(_))),
         "{} Keep the bytes that follow the last newline until theirs arrives, for each client apart.",
         STREAM, [|e| differ(e, Change::Half(b"hel".to_vec()))];
@@ -35,6 +35,9 @@ rules! { RULES:
     "not-text" Certain, |e| differs(e, |c| *c == Change::Lossy),
         "{} Keep lines as bytes, and do not convert them to a string.",
         STREAM, [|e| differ(e, Change::Lossy)];
+    "more-than-sent" Certain, |e| more_than_sent(e, false),
+        "{} Send as many bytes as read has returned, and no more.",
+        STREAM, [|e| say(e, &["Broadcast 9 bytes from Token(1)"])];
     "newline-missing" Certain, |e| differs(e, |c| matches!(c, Change::Missing(b, false) if b == b"\n")),
         "{} The newline is a byte of the line: send it, too.",
         STREAM, [|e| differ(e, Change::Missing(b"\n".to_vec(), false))];
@@ -52,16 +55,22 @@ rules! { RULES:
         QUEUE, [|e| differ(e, Change::Again(b"one\n".to_vec()))];
     "short-write" Certain, dropped_by_write,
         "{} There a write ended, which was short: the bytes that it did not take were dropped. Keep them in the queue.",
-        QUEUE, [|e| { e.stdout.push("Wrote 4 bytes to Token(1)".to_owned()); differ(e, Change::Missing(b"abc".to_vec(), false)); }];
+        QUEUE, [|e| { say(e, &["Broadcast 9 bytes from Token(2)", "Wrote 4 bytes to Token(1)"]); differ(e, Change::Missing(b"abc".to_vec(), false)); }];
+    "fragment-lost" Certain, lost_by_read,
+        "{} Fewer were broadcast than were sent: what followed the last newline of a read was lost. Keep it for the next read.",
+        STREAM, [|e| { say(e, &["Broadcast 9 bytes from Token(2)", "Wrote 9 bytes to Token(1)"]); e.peers.push(Peer { name: "bob".to_owned(), token: Some("Token(2)".to_owned()), sent: b"two words\n".to_vec(), ..Peer::default() }); differ(e, Change::Missing(b"wor".to_vec(), false)); }];
     "lines-missing" Certain, |e| differs(e, |c| matches!(c, Change::Missing(_, true))),
         "{} Each line goes to everyone but its sender, also while earlier ones are still queued.",
         OTHERS, [|e| differ(e, Change::Missing(b"one\n".to_vec(), true))];
     "bytes-missing" Certain, |e| differs(e, |c| matches!(c, Change::Missing(..))),
         "{} Look for a place where bytes are cut: at the end of a read, or of a write.",
         STREAM, [|e| differ(e, Change::Missing(b"abc".to_vec(), false))];
+    "overwritten" Certain, |e| differs(e, |c| matches!(c, Change::Replaced(_, _, Some(_)))),
+        "{} Queued bytes were overwritten by later ones: they must not share memory with a buffer that is read into again.",
+        QUEUE, [|e| differ(e, Change::Replaced(b"worlo\n".to_vec(), b"hello\n".to_vec(), Some(b"wor".to_vec())))];
     "replaced" Certain, |e| differs(e, |c| matches!(c, Change::Replaced(..))),
-        "{} Look for what changes them on their way, or for a buffer that is used again before they are sent.",
-        STREAM, [|e| differ(e, Change::Replaced(b"ONE\n".to_vec(), b"one\n".to_vec()))];
+        "{} A line is sent as it came, byte for byte.",
+        STREAM, [|e| differ(e, Change::Replaced(b"ONE\n".to_vec(), b"one\n".to_vec(), None))];
     "newline-not-counted" Certain, |e| counted(e, newline_not_counted),
         "The server broadcast the lines of {} and did not count their newlines. The newline is a byte of the line.",
         STREAM, [|e| { say(e, &["Broadcast 5 bytes from Token(1)", "Wrote 6 bytes to Token(2)"]); expects(e, "Broadcast 6 bytes from Token(1)"); }];
@@ -119,13 +128,27 @@ fn dropped_by_write(e: &Evidence) -> Option<String> {
         at == found.at
     });
     let is_missing = matches!(&found.change, Change::Missing(_, false));
-    (is_missing && is_end).then(|| found.describe(&peer.name))
+    (is_missing && is_end && !has_everything(e, peer)).then(|| found.describe(&peer.name))
 }
 
-/// More was broadcast from one client than it has sent.
-fn more_than_sent(e: &Evidence) -> Option<String> {
+/// Bytes that are missing from what was broadcast, which all was written.
+fn lost_by_read(e: &Evidence) -> Option<String> {
+    let (peer, found) = difference(e)?;
+    let sender = e.peers.iter().find(|other| other.name == found.sender)?;
+    let broadcast = e.broadcasts_from(sender).iter().sum::<usize>();
+    let is_less = broadcast > 0 && broadcast < complete(&sender.sent).len();
+    let is_missing = matches!(&found.change, Change::Missing(_, false));
+    (is_missing && is_less && has_everything(e, peer)).then(|| found.describe(&peer.name))
+}
+
+/// More was broadcast from one client than it has sent, but perhaps not more than all have.
+fn more_than_sent(e: &Evidence, is_of_others: bool) -> Option<String> {
     let mut peers = e.peers.iter();
     let sum = |peer: &Peer| e.broadcasts_from(peer).iter().sum::<usize>();
+    let total = peers.clone().map(sum).sum::<usize>();
+    if (total <= peers.clone().map(|peer| peer.sent.len()).sum()) != is_of_others {
+        return None;
+    }
     let peer = peers.find(|peer| sum(peer) > peer.sent.len() && is_once(e, peer))?;
     let (sum, sent, name) = (sum(peer), peer.sent.len(), &peer.name);
     Some(format!(
