@@ -226,16 +226,19 @@ impl Log {
         state.has_bare_client = true;
     }
 
-    /// What each client has sent, and has received or could receive now.
-    pub(crate) fn conversations(&self) -> Vec<Conversation> {
-        let all = self.lock().conversations.clone();
+    /// Receives what has arrived at the clients.
+    pub(crate) fn receive_all(&self) {
         let mut chunk = vec![0; 64 << 10];
-        for conversation in all {
-            if let Some(stream) = conversation.stream.upgrade() {
-                let mut receive = || self.receive(conversation.address, &stream, &mut chunk);
+        let all = self.lock().conversations.clone();
+        for (address, stream) in all.iter().map(|client| (client.address, &client.stream)) {
+            if let Some(stream) = stream.upgrade() {
+                let mut receive = || self.receive(address, &stream, &mut chunk);
                 while receive().is_ok_and(|n| n > 0) {}
             }
         }
+    }
+
+    pub(crate) fn conversations(&self) -> Vec<Conversation> {
         self.lock().conversations.clone()
     }
 

@@ -4,7 +4,7 @@ use std::thread;
 
 use predicates::str::starts_with;
 
-use crate::{Builder, Client, Interest, Program, Server};
+use crate::{Builder, Client, Interest, Program, Server, skip};
 
 /// Bytes without a newline wait for it; the bytes after it wait for the next one.
 pub fn keeps_half_lines(program: Program) {
@@ -141,6 +141,13 @@ pub fn sends_queued_bytes_after_end_of_file(program: Program) {
     alice.send_line("for bob");
     bob.half_close();
     server.resume();
+    server.expect_line("Client Token(2) disconnected");
+    let lines = server.stdout_lines();
+    let place = |beginning| lines.iter().position(|line| line.starts_with(beginning));
+    if place("Client Token(2)") < place("Broadcast ") {
+        // In which order the events of a batch come is nothing to count on.
+        return skip("the server took bob's end of file before alice's line");
+    }
     bob.expect_line("for bob");
     bob.expect_closed();
 }

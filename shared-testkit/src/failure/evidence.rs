@@ -78,6 +78,8 @@ pub(crate) struct Peer {
     pub sent: Vec<u8>,
     pub received: usize,
     pub has_half_closed: bool,
+    /// The client has not left.
+    pub is_alive: bool,
     /// What it has received is not what it should have.
     pub difference: Option<Difference>,
     /// `None` if the server has not accepted it, or has closed it.
@@ -153,6 +155,8 @@ impl Evidence {
         if log.printed() != printed && !evidence.spins {
             evidence.threads.clear();
         }
+        // Only now: a server may go on as soon as a client reads.
+        evidence.compare_bytes(log);
         evidence
     }
 
@@ -186,22 +190,29 @@ impl Evidence {
     }
 
     fn add_peers(&mut self, log: &Log) {
-        let conversations = log.conversations();
-        // What is not logged to its end cannot be counted.
-        let is_known = !log.is_flooding() && !log.has_bare_client();
-        for conversation in &conversations {
+        for conversation in log.conversations() {
             let token = self.token_of(conversation.address);
-            let difference = is_known.then(|| streams::compare(conversation, &conversations));
             self.peers.push(Peer {
-                name: conversation.name.clone(),
+                name: conversation.name,
                 address: Some(conversation.address),
                 token: token.filter(|_| !log.is_flooding()),
-                sent: conversation.sent.clone(),
-                received: conversation.received.len(),
+                sent: conversation.sent,
                 has_half_closed: conversation.has_half_closed,
-                difference: difference.flatten(),
+                is_alive: conversation.stream.strong_count() > 0,
                 ..Peer::default()
             });
+        }
+    }
+
+    fn compare_bytes(&mut self, log: &Log) {
+        log.receive_all();
+        let conversations = log.conversations();
+        // What is not logged to its end cannot be compared.
+        let is_known = !log.is_flooding() && !log.has_bare_client();
+        for (peer, conversation) in self.peers.iter_mut().zip(&conversations) {
+            peer.received = conversation.received.len();
+            let compare = || streams::compare(conversation, &conversations);
+            peer.difference = is_known.then(compare).flatten();
         }
     }
 
@@ -242,14 +253,13 @@ impl Evidence {
             });
         self.listens_at = listener.map(|listener| listener.local_address);
         self.listener = listener.and_then(look);
-        for (peer, conversation) in self.peers.iter_mut().zip(log.conversations()) {
-            let address = conversation.address;
-            let ends = table.iter().filter(|entry| entry.remote_address == address);
+        for peer in &mut self.peers {
+            let is_its = |address| Some(address) == peer.address;
+            let ends = table.iter().filter(|entry| is_its(entry.remote_address));
             peer.socket = ends.filter(|entry| entry.inode != 0).find_map(look);
-            let mut own = table.iter().filter(|entry| entry.local_address == address);
+            let mut own = table.iter().filter(|entry| is_its(entry.local_address));
             let is_open = own.any(|entry| entry.state == TcpState::Established);
-            let is_alive = conversation.stream.strong_count() > 0;
-            peer.is_closed_first = is_alive && !is_open && !conversation.has_half_closed;
+            peer.is_closed_first = peer.is_alive && !is_open && !peer.has_half_closed;
         }
         let is_dead = |fd: i32| {
             let descriptor = descriptors.iter().find(|d| d.fd == fd);

@@ -271,7 +271,7 @@ fn byte_change(
             match again.len() == PROBE && find(before, again).is_some() {
                 true => Change::Again(again.to_vec()),
                 false => {
-                    let later = &due[equal..];
+                    let later = &source.sent[source.at + equal..];
                     let overwritten = overwritten(came, wanted, equal, later);
                     Change::Replaced(came.to_vec(), wanted.to_vec(), overwritten)
                 }

@@ -22,7 +22,7 @@ use crate::watch::Watch;
 const LONE: &str = "reports_the_port_that_the_kernel_chose";
 
 /// So many tests that were not done are run again, alone.
-const RETRIES: usize = 6;
+const RETRIES: usize = 4;
 
 pub(crate) struct Check {
     pub chapter: usize,

@@ -57,11 +57,11 @@ impl Pace {
         }
     }
 
-    /// For a test that was not done, and is run again alone.
+    /// For tests that were not done, and are run again nearly alone.
     pub(crate) fn again(self) -> Pace {
         Pace {
-            patience: self.patience * 4,
-            at_once: 1,
+            patience: self.patience * 2,
+            at_once: 2,
         }
     }
 

@@ -46,7 +46,7 @@ rules! { RULES:
     "write-until-would-block" Certain, |e| if e.is_asleep() && !is_level(e) { client(e, |p, s| is_stuck(s) && is_owed(e, p) && (wrote_since(e, p) || stopped_early(e, p))) } else { None },
         "WRITABLE is on for {} and the socket has room, but the server sleeps: a write stopped before WouldBlock, or the bytes that a short write did not take are gone. Write until the queue is empty or a write would block.",
         (WRITE, "A write takes what fits"), [|e| { socket(e).interest = Some(BOTH); cut(e, 4); say(e, &["Broadcast 9 bytes from Token(2)", "Wrote 4 bytes to Token(1)"]); }];
-    "short-write" Certain, |e| if e.is_asleep() { client(e, |p, s| is_given_up(e, p, s) && wrote_since(e, p) && !has_everything(e, p)) } else { None },
+    "short-write" Certain, |e| if e.is_asleep() { client(e, |p, s| is_owed(e, p) && !s.wants_to_write() && wrote_since(e, p) && !has_everything(e, p)) } else { None },
         "Fewer bytes were written to {} than were broadcast, and WRITABLE is off: the bytes that a short write did not take were dropped. Keep them in the queue.",
         (WRITE, "A write takes what fits"), [|e| { cut(e, 4); say(e, &["Broadcast 9 bytes from Token(2)", "Wrote 4 bytes to Token(1)"]); }];
     "writable-not-turned-on" Certain, |e| if e.is_asleep() { client(e, |p, s| is_given_up(e, p, s) && is_broadcast(e, p) && p.received > 0) } else { None },
