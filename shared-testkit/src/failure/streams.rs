@@ -268,7 +268,7 @@ fn byte_change(
         _ => {
             let before = &source.sent[..source.at + equal];
             let again = probe(&rest[equal..]);
-            match again.len() == PROBE && find(before, again).is_some() {
+            match again.len() >= 8 && find(before, again).is_some() {
                 true => Change::Again(again.to_vec()),
                 false => {
                     let later = &source.sent[source.at + equal..];

@@ -97,7 +97,7 @@ impl fmt::Display for Failure {
 fn paragraph(name: &str, text: &str) -> String {
     let mut lines = String::new();
     let mut line = format!("{name}:");
-    for word in text.split_whitespace() {
+    for word in text.split(' ') {
         if line.chars().count() + 1 + word.chars().count() > 80 {
             lines += &line;
             lines += "\n";

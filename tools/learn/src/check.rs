@@ -195,22 +195,26 @@ impl Check {
         fs::read_to_string(path.join("tests/article.rs")).unwrap_or_default()
     }
 
-    /// The last word of the command before its options that is a file or a folder: `my_server.py` in
-    /// `python3 my_server.py`. Our own binary is built again, so its sources are watched.
+    /// The first word of the command that is the learner's file or folder: `my_server.py` in
+    /// `.venv/bin/python my_server.py`. Our own binary is built again, so its sources are watched.
     fn watched_path(&self) -> Result<PathBuf> {
         if self.command.is_empty() {
             return Ok(root().join(&milestones()[self.chapter - 1]).join("src"));
         }
-        // What runs a script is not what the learner changes.
-        let mut paths: Vec<_> = self.command.iter().map(PathBuf::from).collect();
-        paths.retain(|path| path.exists());
-        let script = paths
-            .iter()
-            .skip(1)
-            .find(|path| path.is_file() || path.is_dir());
-        let path = script.or(paths.first()).cloned();
-        path.context("--watch needs a COMMAND with a word that is a file or a folder")
+        let mut paths = self.command.iter().map(PathBuf::from);
+        let path = paths.find(|path| path.exists() && !is_installed(path));
+        path.context("--watch needs a COMMAND with a word that is a file or a folder of yours")
     }
+}
+
+/// Whether a file is one of the system's programs, by whatever link: what runs a script does not change.
+fn is_installed(path: &Path) -> bool {
+    let folder = path.canonicalize().ok();
+    let folder = folder.as_deref().and_then(Path::parent);
+    let search_path = env::var_os("PATH").unwrap_or_default();
+    let mut folders =
+        env::split_paths(&search_path).filter_map(|folder| folder.canonicalize().ok());
+    folders.any(|other| Some(other.as_path()) == folder)
 }
 
 fn wanted_scale() -> Result<Option<f64>> {

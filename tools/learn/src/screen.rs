@@ -14,6 +14,7 @@ use ratatui::widgets::{Block, Paragraph};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use crate::paper::split;
 use crate::stage::Pane;
 use crate::tour::{Frame, Play};
 
@@ -112,8 +113,7 @@ fn draw_pane(canvas: &mut Canvas, area: Rect, pane: &Pane) {
         } else {
             Modifier::BOLD
         };
-        let chars: Vec<_> = line.chars().collect();
-        let pieces = chars.chunks(width).map(String::from_iter);
+        let pieces = split(line, width).into_iter();
         rows.extend(pieces.map(|piece| Line::from(piece).style(style)));
     }
     let rows = rows.split_off(rows.len().saturating_sub(height));

@@ -99,8 +99,15 @@ impl Play<'_> {
         };
         let missing = self.stage.play(step);
         let (chapter, steps, action) = (self.chapter, self.steps.len(), step.action);
+        let own = env::var(SERVER_CMD).ok();
+        let tested = own
+            .as_ref()
+            .map_or(String::new(), |command| format!(" with {command}"));
+        // The transcript starts the milestone.
+        let shown = own.filter(|_| action.starts_with('$'));
+        let shown = shown.map_or(action.to_owned(), |command| format!("$ {command}"));
         self.frames.push(Frame {
-            title: format!("Chapter {chapter}, step {number} of {steps}: {action}"),
+            title: format!("Chapter {chapter}{tested}, step {number} of {steps}: {shown}"),
             sentence: sentence(chapter, action),
             panes: self.stage.panes.clone(),
             missing: missing.into_iter().map(str::to_owned).collect(),

@@ -59,7 +59,7 @@ rules! { RULES:
         "All bytes of {} were read, and the server sleeps although complete lines of them are not broadcast: it did not take every line from its buffer. Look for newlines until none is left.",
         STREAM, [|e| { expects(e, "Broadcast 12 bytes from Token(1)"); is_sent(e, b"Hello\nagain\n"); say(e, &[BROADCAST_6]); }];
     "fragment-lost" Certain, |e| if e.is_asleep() && is_of_broadcast(e) { sender(e, fragment_lost) } else { None },
-        "All bytes of {} were read and fewer were broadcast than the complete lines have: what followed the last newline of a read was lost. Keep it for the next read.",
+        "All bytes of {} were read, and fewer were broadcast than the complete lines have: the others are lost between the two. Often that is what follows the last newline of a read: keep it for the next read.",
         STREAM, [|e| { expects(e, "Broadcast 12 bytes from Token(1)"); is_sent(e, b"half a line\n"); say(e, &[BROADCAST_6]); }];
     "half-line-not-kept" Certain, |e| if e.is_asleep() && is_of_half_line(e) { sender(e, has_silent_half) } else { None },
         "The server has read half a line from {}, and did not print `Buffering partial message from` and the token. Keep the bytes until their newline arrives, and print that line.",
