@@ -152,7 +152,9 @@ impl Evidence {
         if is_running {
             evidence.look_at_process(log);
         }
-        if log.printed() != printed && !evidence.spins {
+        // Nor is it while it is stopped.
+        let is_stopped = process::is_stopped(log.server());
+        if is_stopped || log.printed() != printed && !evidence.spins {
             evidence.threads.clear();
         }
         // Only now: a server may go on as soon as a client reads.

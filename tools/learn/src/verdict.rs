@@ -4,7 +4,7 @@ use course::test_runner::{Outcome, Report};
 use shared_testkit::Lesson;
 
 /// A cause that explains less than this part of what the most common one does comes later.
-const RARE: usize = 10;
+const RARE: usize = 4;
 
 /// A test that failed.
 pub(crate) struct Failure<'a> {
