@@ -56,6 +56,9 @@ const FLOOD: usize = 100_000;
 /// How many lines one action explains. One after which megabytes flow may cause more.
 const EXPLAINED: usize = 100;
 
+/// So many times the usual time a wait lasts at most, if there is progress.
+const LONGEST: u32 = 8;
+
 /// What kind of event this is, by its mark in the log.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kind {
@@ -369,7 +372,7 @@ impl Log {
         kinds: &[Kind],
         wanted: &impl Predicate<str>,
     ) -> Option<(usize, String)> {
-        let end = Instant::now() + patience();
+        let mut deadline = Deadline::new(self);
         let mut state = self.lock();
         loop {
             let events = &mut state.events[from..];
@@ -382,16 +385,16 @@ impl Log {
                 return Some((from + index, event.text.clone()));
             }
             from += events.len();
-
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() || state.open_pipes == 0 || state.unexplained >= FLOOD {
+            if state.open_pipes == 0 || state.unexplained >= FLOOD {
                 return None;
             }
-            state = self
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            drop(state);
+            let left = deadline.left(self)?;
+            state = self.lock();
+            if state.events.len() == from && state.open_pipes > 0 {
+                let result = self.changed.wait_timeout(state, left);
+                state = result.unwrap_or_else(PoisonError::into_inner).0;
+            }
         }
     }
 
@@ -481,9 +484,54 @@ impl Log {
         (has_ended, status)
     }
 
+    /// What has happened so far, as a number that grows.
+    fn progress(&self) -> usize {
+        let state = self.lock();
+        let clients = state.conversations.iter();
+        state.events.len()
+            + clients
+                .map(|c| c.sent.len() + c.received.len())
+                .sum::<usize>()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Poisoned only if a test failed while it held the lock; what was logged is still true.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The end of a wait. It is put off while bytes or lines still come, and while the server has work to do
+/// but does not get the CPU: a busy machine is slow, and that is not wrong.
+pub(crate) struct Deadline {
+    soft: Instant,
+    hard: Instant,
+    progress: usize,
+    used: Duration,
+}
+
+impl Deadline {
+    pub(crate) fn new(log: &Log) -> Deadline {
+        let now = Instant::now();
+        Deadline {
+            soft: now + patience(),
+            hard: now + patience() * LONGEST,
+            progress: log.progress(),
+            used: process::cpu_time(log.server).unwrap_or_default(),
+        }
+    }
+
+    /// How long to wait yet. `None` if there is no use.
+    pub(crate) fn left(&mut self, log: &Log) -> Option<Duration> {
+        let left = self.soft.saturating_duration_since(Instant::now());
+        if !left.is_zero() || Instant::now() > self.hard {
+            return Some(left).filter(|left| !left.is_zero());
+        }
+        let (progress, used) = (log.progress(), process::cpu_time(log.server)?);
+        let is_starved = used < self.used + patience() / 4 && process::is_running(log.server);
+        let goes_on = progress != self.progress || is_starved;
+        self.progress = progress;
+        self.soft += patience() / 4;
+        goes_on.then_some(patience() / 4)
     }
 }
 

@@ -397,93 +397,47 @@ fn find(bytes: &[u8], part: &[u8]) -> Option<usize> {
 
 impl Difference {
     /// What is to be seen, in a sentence.
-    pub(crate) fn describe(&self, receiver: &str) -> String {
-        let (sender, at) = (&self.sender, self.at);
+    #[rustfmt::skip]
+    pub(crate) fn describe(&self, bob: &str) -> String {
+        let (alice, at) = (&self.sender, self.at);
         match &self.change {
-            Change::Cut(0, total) => {
-                format!("{receiver} received nothing of the {total} bytes in {sender}'s lines.")
-            }
-            Change::Cut(came, total) if came + 1 == *total => {
-                format!("{receiver} received all of {sender}'s lines but the last newline.")
-            }
-            Change::Cut(came, total) => format!(
-                "{receiver} received the first {came} of the {total} bytes in {sender}'s lines, and no more."
-            ),
-            Change::Own(line) => {
-                format!(
-                    "{receiver} received {}, which {receiver} has sent.",
-                    escape(line)
-                )
-            }
-            Change::Times(2) => format!("{receiver} received each line of {sender}'s twice."),
-            Change::Times(times) => {
-                format!("{receiver} received each line of {sender}'s {times} times.")
-            }
-            Change::Again(bytes) => format!(
-                "After {at} bytes, {receiver} received {} again, which had come before.",
-                escape(bytes)
-            ),
-            Change::Missing(bytes, true) => format!(
-                "{receiver} did not receive {} of {sender}'s, but later lines.",
-                escape(first_line(bytes))
-            ),
-            Change::Missing(bytes, false) if bytes == b"\n" => {
-                format!(
-                    "A newline of {sender}'s did not reach {receiver}, though bytes after it did."
-                )
-            }
-            Change::Missing(bytes, false) => format!(
-                "After {at} bytes, {receiver} did not receive {} of {sender}'s, but bytes that come after.",
-                escape(bytes)
-            ),
-            Change::Order(first, second) => format!(
-                "{receiver} received {} before {}, and {sender} has sent them in the other order.",
-                escape(first),
-                escape(second)
-            ),
+            Change::Cut(0, total) => format!("{bob} received nothing of the {total} bytes in {alice}'s lines."),
+            Change::Cut(came, total) if came + 1 == *total => format!("{bob} received all of {alice}'s lines but the last newline."),
+            Change::Cut(came, total) => format!("{bob} received the first {came} of the {total} bytes in {alice}'s lines, and no more."),
+            Change::Own(line) => format!("{bob} received {}, which {bob} has sent.", escape(line)),
+            Change::Times(2) => format!("{bob} received each line of {alice}'s twice."),
+            Change::Times(times) => format!("{bob} received each line of {alice}'s {times} times."),
+            Change::Again(bytes) => format!("After {at} bytes, {bob} received {} again, which had come before.", escape(bytes)),
+            Change::Missing(bytes, true) => format!("{bob} did not receive {} of {alice}'s, but later lines.", escape(first_line(bytes))),
+            Change::Missing(bytes, false) if bytes == b"\n" => format!("A newline of {alice}'s did not reach {bob}, though bytes after it did."),
+            Change::Missing(bytes, false) => format!("After {at} bytes, {bob} did not receive {} of {alice}'s, but bytes that come after.", escape(bytes)),
+            Change::Order(first, second) => format!("{bob} received {} before {}, and {alice} has sent them in the other order.", escape(first), escape(second)),
             Change::Inserted(bytes, place, whose) => {
-                let bytes = escape(bytes);
-                let whose = whose
-                    .as_ref()
-                    .map_or("which nobody has sent".to_owned(), |name| {
-                        format!("bytes of {name}'s")
-                    });
+                let whose = whose.as_ref().map_or("which nobody has sent".to_owned(), |name| format!("bytes of {name}'s"));
                 match place {
-                    Place::EachLineStart => {
-                        format!("{receiver} received {bytes} in front of each line, {whose}.")
-                    }
-                    Place::LineStart => format!(
-                        "{receiver} received {bytes} in front of a line of {sender}'s, {whose}."
-                    ),
-                    Place::EachLineEnd => {
-                        format!("{receiver} received {bytes} before each newline, {whose}.")
-                    }
-                    Place::LineEnd => {
-                        format!("{receiver} received {bytes} before a newline, {whose}.")
-                    }
-                    Place::Elsewhere => {
-                        format!("After {at} bytes, {receiver} received {bytes}, {whose}.")
-                    }
+                    Place::Elsewhere => format!("After {at} bytes, {bob} received {}, {whose}.", escape(bytes)),
+                    _ => format!("{bob} received {} {}, {whose}.", escape(bytes), place.name()),
                 }
             }
-            Change::Trimmed(line) => format!(
-                "{sender} has sent {}, and white space of it is missing in what {receiver} received.",
-                escape(line)
-            ),
-            Change::Lossy => {
-                format!("Bytes of {sender}'s that are no text reached {receiver} as U+FFFD.")
-            }
+            Change::Trimmed(line) => format!("{alice} has sent {}, and white space of it is missing in what {bob} received.", escape(line)),
+            Change::Lossy => format!("Bytes of {alice}'s that are no text reached {bob} as U+FFFD."),
             Change::Replaced(came, due, later) => {
-                let later = later.as_ref().map_or(String::new(), |later| {
-                    format!(", and {} is what {sender} has sent later", escape(later))
-                });
-                let (came, due) = (escape(came), escape(due));
-                format!("{receiver} received {came} where {due} of {sender}'s was due{later}.")
+                let later = later.as_ref().map_or(String::new(), |later| format!(", and {} is what {alice} has sent later", escape(later)));
+                format!("{bob} received {} where {} of {alice}'s was due{later}.", escape(came), escape(due))
             }
-            Change::Half(half) => format!(
-                "{receiver} received {}, the beginning of a line that {sender} has not ended.",
-                escape(half)
-            ),
+            Change::Half(half) => format!("{bob} received {}, the beginning of a line that {alice} has not ended.", escape(half)),
+        }
+    }
+}
+
+impl Place {
+    fn name(self) -> &'static str {
+        match self {
+            Place::LineStart => "in front of a line",
+            Place::LineEnd => "before a newline",
+            Place::EachLineStart => "in front of each line",
+            Place::EachLineEnd => "before each newline",
+            Place::Elsewhere => "elsewhere",
         }
     }
 }
@@ -529,123 +483,29 @@ mod tests {
     }
 
     #[test]
+    #[rustfmt::skip]
     fn each_kind_of_difference_is_described() {
-        let one: &[u8] = b"one\n";
+        let (none, one, two, six): (&[u8], &[u8], &[u8], &[u8]) = (b"", b"one\n", b"one\ntwo\n", b"one\ntwo\nsix\n");
         for (alice, carol, bob, received, what) in [
-            (
-                one,
-                &b""[..],
-                &b""[..],
-                &b""[..],
-                "nothing of the 4 bytes in alice's lines",
-            ),
-            (
-                b"one\ntwo\n",
-                b"",
-                b"",
-                b"one\nt",
-                "the first 5 of the 8 bytes in alice's lines",
-            ),
-            (
-                one,
-                b"",
-                b"",
-                b"one",
-                "all of alice's lines but the last newline",
-            ),
-            (
-                one,
-                b"",
-                b"mine\n",
-                b"mine\n",
-                "received \"mine\\n\", which bob has sent",
-            ),
-            (
-                b"one\ntwo\n",
-                b"",
-                b"",
-                b"one\none\ntwo\ntwo\n",
-                "each line of alice's twice",
-            ),
-            (
-                b"one\ntwo\nsix\n",
-                b"",
-                b"",
-                b"one\ntwo\none\n",
-                "received \"one\\n\" again",
-            ),
-            (
-                b"one\ntwo\nsix\n",
-                b"",
-                b"",
-                b"one\nsix\n",
-                "did not receive \"two\\n\" of alice's, but later lines",
-            ),
-            (
-                b"one\ntwo\n",
-                b"",
-                b"",
-                b"two\none\n",
-                "received \"two\\n\" before \"one\\n\"",
-            ),
-            (
-                b"one six three\n",
-                b"",
-                b"",
-                b"one three\n",
-                "After 4 bytes, bob did not receive \"six \"",
-            ),
-            (
-                b"one\ntwo\n",
-                b"",
-                b"",
-                b"onetwo\n",
-                "A newline of alice's did not reach bob",
-            ),
-            (
-                b"one\ntwo\n",
-                b"",
-                b"",
-                b"one\r\ntwo\r\n",
-                "\"\\r\" before each newline, which nobody has sent",
-            ),
-            (
-                b"one\ntwo\n",
-                b"",
-                b"",
-                b"a: one\na: two\n",
-                "\"a: \" in front of each line",
-            ),
-            (
-                one,
-                b"hel",
-                b"",
-                b"helone\n",
-                "\"hel\", the beginning of a line that carol has not ended",
-            ),
-            (
-                one,
-                b"hello\n",
-                b"",
-                b"helloone\n",
-                "received \"one\" before a newline, bytes of alice's",
-            ),
-            (
-                b" one\t\n",
-                b"",
-                b"",
-                b"one\n",
-                "white space of it is missing",
-            ),
-            (b"\xff\n", b"", b"", "\u{fffd}\n".as_bytes(), "as U+FFFD"),
-            (
-                one,
-                b"",
-                b"",
-                b"ONE\n",
-                "received \"ONE\\n\" where \"one\\n\" of alice's was due",
-            ),
-            (b"", b"", b"", b"Welcome!\n", "received \"Welcome!\\n\""),
+            (one, none, none, none, "nothing of the 4 bytes in alice's lines"),
+            (two, none, none, b"one\nt", "the first 5 of the 8 bytes in alice's lines"),
+            (one, none, none, b"one", "all of alice's lines but the last newline"),
+            (one, none, b"mine\n", b"mine\n", "received \"mine\\n\", which bob has sent"),
+            (two, none, none, b"one\none\ntwo\ntwo\n", "each line of alice's twice"),
+            (six, none, none, b"one\ntwo\none\n", "received \"one\\n\" again"),
+            (six, none, none, b"one\nsix\n", "did not receive \"two\\n\" of alice's, but later lines"),
+            (two, none, none, b"two\none\n", "received \"two\\n\" before \"one\\n\""),
+            (b"one six three\n", none, none, b"one three\n", "After 4 bytes, bob did not receive \"six \""),
+            (two, none, none, b"onetwo\n", "A newline of alice's did not reach bob"),
+            (two, none, none, b"one\r\ntwo\r\n", "\"\\r\" before each newline, which nobody has sent"),
+            (two, none, none, b"a: one\na: two\n", "\"a: \" in front of each line"),
+            (one, b"hel", none, b"helone\n", "\"hel\", the beginning of a line that carol has not ended"),
+            (one, b"hello\n", none, b"helloone\n", "received \"one\" before a newline, bytes of alice's"),
+            (b" one\t\n", none, none, one, "white space of it is missing"),
+            (b"\xff\n", none, none, "\u{fffd}\n".as_bytes(), "as U+FFFD"),
+            (b"hello\nworld\n", none, none, b"worlo\n", "and \"wor\" is what alice has sent later"),
+            (one, none, none, b"ONE\n", "received \"ONE\\n\" where \"one\\n\" of alice's was due"),
+            (none, none, none, b"Welcome!\n", "received \"Welcome!\\n\""),
         ] {
             let said = said(alice, carol, bob, received).unwrap_or_default();
             assert!(said.contains(what), "{said:?} has no {what:?}");

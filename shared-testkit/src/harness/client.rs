@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{ioctl_fionread, retry_on_intr};
@@ -12,7 +12,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::failure::{self, Expected};
 use crate::harness::received::Received;
-use crate::log::{Kind, Log, escape};
+use crate::log::{Deadline, Kind, Log, escape};
 use crate::proc::socket;
 use crate::wait::patience;
 
@@ -61,7 +61,7 @@ impl Client {
             name: name.to_owned(),
             reader: BufReader::new(Timed {
                 stream,
-                end: Instant::now(),
+                deadline: Deadline::new(&log),
                 address,
                 log: Arc::clone(&log),
             }),
@@ -117,7 +117,7 @@ impl Client {
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let bytes = bytes.as_ref();
         self.log(Kind::Sent, &escape(bytes));
-        let end = Instant::now() + patience();
+        let mut deadline = Deadline::new(&self.log);
         let mut sent = 0;
         while sent < bytes.len() {
             let error = match self.stream().write(&bytes[sent..]) {
@@ -129,7 +129,7 @@ impl Client {
                         .with_client(self.address, |client| client.sent.extend(taken));
                     sent += n;
                     // A server that takes a little now and then must not make this wait forever.
-                    if sent == bytes.len() || Instant::now() < end {
+                    if sent == bytes.len() || deadline.left(&self.log).is_some() {
                         continue;
                     }
                     "the time was up".to_owned()
@@ -300,7 +300,7 @@ impl Client {
 
     /// Starts the time in which an assertion must receive everything that it asks for.
     fn start_reading(&mut self) -> &mut BufReader<Timed> {
-        self.reader.get_mut().end = Instant::now() + patience();
+        self.reader.get_mut().deadline = Deadline::new(&self.log);
         &mut self.reader
     }
 
@@ -340,7 +340,7 @@ impl Client {
 /// A socket whose reads share one deadline, however little each of them brings.
 struct Timed {
     stream: Arc<TcpStream>,
-    end: Instant,
+    deadline: Deadline,
     address: SocketAddr,
     log: Arc<Log>,
 }
@@ -353,10 +353,9 @@ impl Read for Timed {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 result => return result,
             }
-            let left = self.end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            let Some(left) = self.deadline.left(&self.log) else {
                 return Err(io::ErrorKind::WouldBlock.into());
-            }
+            };
             let left = Timespec::try_from(left).ok();
             let mut arrival = [PollFd::new(&*self.stream, PollFlags::IN)];
             retry_on_intr(|| poll(&mut arrival, left.as_ref()))?;

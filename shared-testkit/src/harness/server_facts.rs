@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use crate::failure::{self, Expected, Look};
 use crate::harness::client::Client;
 use crate::harness::server::Server;
+use crate::log::Deadline;
 use crate::proc::{Interest, epoll, process, socket};
 use crate::skip::skip;
-use crate::wait::{patience, wait_until};
+use crate::wait::{PAUSE, patience};
 
 /// How often [`Server::expect_idle`] looks.
 const LOOKS: u32 = 50;
@@ -28,7 +29,7 @@ impl Server {
     /// If the server is busy until the deadline.
     #[track_caller]
     pub fn wait_until_asleep(&self) {
-        if !wait_until(|| {
+        if !self.holds_in_time(|| {
             self.log.is_flooding()
                 || !self.log.is_open()
                 || self.log.is_at_rest(|| process::is_asleep(self.pid))
@@ -104,9 +105,20 @@ impl Server {
     /// If it does not hold until the deadline.
     #[track_caller]
     pub fn wait_until(&self, what: &str, condition: impl FnMut() -> bool) {
-        if !wait_until(condition) {
+        if !self.holds_in_time(condition) {
             self.fail(Expected::Fact, "what was waited for did not happen", what);
         }
+    }
+
+    fn holds_in_time(&self, mut condition: impl FnMut() -> bool) -> bool {
+        let mut deadline = Deadline::new(&self.log);
+        while !condition() {
+            if deadline.left(&self.log).is_none() {
+                return false;
+            }
+            thread::sleep(PAUSE);
+        }
+        true
     }
 
     /// The CPU time that the server has used so far, in steps of a clock tick (10 ms on Linux).

@@ -15,7 +15,7 @@ const HARDEN_PATIENCE: Duration = Duration::from_secs(12);
 /// How long the testkit waits without a scale.
 const USUAL: Duration = Duration::from_secs(20);
 
-/// A test that waits for one fact after the other is killed after so many waits.
+/// A test that waits for one fact after the other is killed after so many waits, times the load.
 const WAITS: f64 = 2.8;
 
 /// A server's start and the work that follows it take up to so many times what a lone start takes.
@@ -31,6 +31,8 @@ const LOOKS: usize = 9;
 #[derive(Clone, Copy)]
 pub(crate) struct Pace {
     patience: Duration,
+    /// After so many waits a test is killed.
+    limit: f64,
     at_once: usize,
 }
 
@@ -43,7 +45,8 @@ impl Pace {
             PATIENCE
         };
         Pace {
-            patience: quiet.mul_f64(load()),
+            patience: quiet,
+            limit: WAITS * load(),
             at_once: AT_ONCE,
         }
     }
@@ -53,6 +56,7 @@ impl Pace {
         let servers = ALL_UP.as_secs_f64() / start.as_secs_f64().max(0.001);
         Pace {
             patience: self.patience + start * STARTS,
+            limit: self.limit,
             at_once: (servers * cores()) as usize,
         }
     }
@@ -61,13 +65,14 @@ impl Pace {
     pub(crate) fn again(self) -> Pace {
         Pace {
             patience: self.patience * 2,
+            limit: self.limit,
             at_once: 2,
         }
     }
 
     pub(crate) fn of(self, suite: &Suite) -> Suite {
         let suite = self.without_limit(suite);
-        let suite = suite.time_limit(self.patience.mul_f64(WAITS));
+        let suite = suite.time_limit(self.patience.mul_f64(self.limit));
         suite.at_once(self.at_once.clamp(1, AT_ONCE))
     }
 
