@@ -3,7 +3,7 @@
 //!
 //! Everything here is ordinary blocking code over [`std::net`] and [`std::process`]. Nothing sleeps
 //! and hopes for the best: every wait is for a fact (a line in the server's log, bytes at a client),
-//! and gives up after 20 seconds. If your machine is so slow that this isn't enough, set the
+//! and gives up after 20 seconds, or later while something still comes. If your machine is so slow that this isn't enough, set the
 //! environment variable `TESTKIT_DEADLINE_SCALE` to the factor by which to wait longer.
 //!
 //! A test that can't run on this machine (no IPv6, no `strace`, too few file descriptors) is skipped,
@@ -68,7 +68,10 @@
 //! A failed assertion panics with what was expected and what came instead (bytes escaped as in a Rust
 //! string, and a mark at the first difference). Then come what the test checks, the cause if a rule
 //! fits what was seen, or else what it often is, and the heading to read ([`Lesson`]). Last are the
-//! events of both sides, with their time in milliseconds, and how the server is:
+//! events of both sides, with their time in milliseconds, and how the server is. A rule sees what each
+//! client has sent and received, the server's lines, and what the kernel knows. What no program in the
+//! server's runtime could do is a `limit`, not a cause. `cargo learn check` gets all this as data
+//! (`TESTKIT_REPORT`):
 //!
 //! ```text
 //! bob did not receive what was expected
@@ -77,9 +80,10 @@
 //!                     ^ they differ at byte 7
 //!
 //! the test: pieces of a line are put together before they are broadcast
-//! cause: WRITABLE is on for bob and the socket has room, but the server sleeps in
-//!    epoll_wait: a write stopped before WouldBlock. Write until the queue is empty
-//!    or a write would block. [write-until-would-block]
+//! cause: WRITABLE is on for bob and the socket has room, but the server sleeps: a
+//!    write stopped before WouldBlock, or the bytes that a short write did not take
+//!    are gone. Write until the queue is empty or a write would block.
+//!    [write-until-would-block]
 //! read: docs/src/4-write.md, 'A write takes what fits'
 //! server: asleep in epoll_wait; 0 bytes of bob's are unread, 0 unsent; bob is
 //!    registered edge-triggered, with WRITABLE

@@ -329,19 +329,16 @@ fn whose(
     senders.next().or(own)
 }
 
-/// How often each line has come, if all have come as often as the first.
+/// How often each line has come, if all have come as often.
 fn times(received: &[u8], sent: &[u8]) -> Option<usize> {
-    let line = first_line(sent);
-    let times = received
-        .chunks(line.len())
-        .take_while(|chunk| *chunk == line)
-        .count();
+    let times = received.len().div_ceil(sent.len().max(1));
     let lines = sent.split_inclusive(|&byte| byte == b'\n').take(LINES);
-    let all = lines
-        .flat_map(|line| line.repeat(times))
-        .collect::<Vec<_>>();
-    let n = all.len().min(received.len());
-    (times > 1 && all[..n] == received[..n]).then_some(times)
+    let all = || {
+        lines
+            .flat_map(|line| line.repeat(times))
+            .collect::<Vec<_>>()
+    };
+    ((2..9).contains(&times) && received.starts_with(&all())).then_some(times)
 }
 
 /// The lines that are complete.
