@@ -412,6 +412,7 @@ impl Difference {
             Change::Inserted(bytes, place, whose) => {
                 let whose = whose.as_ref().map_or("which nobody has sent".to_owned(), |name| format!("bytes of {name}'s"));
                 match place {
+                    Place::Elsewhere if at == 0 => format!("{bob} received {} before anything else, {whose}.", escape(bytes)),
                     Place::Elsewhere => format!("After {at} bytes, {bob} received {}, {whose}.", escape(bytes)),
                     _ => format!("{bob} received {} {}, {whose}.", escape(bytes), place.name()),
                 }
@@ -502,7 +503,7 @@ mod tests {
             (b"\xff\n", none, none, "\u{fffd}\n".as_bytes(), "as U+FFFD"),
             (b"hello\nworld\n", none, none, b"worlo\n", "and \"wor\" is what alice has sent later"),
             (one, none, none, b"ONE\n", "received \"ONE\\n\" where \"one\\n\" of alice's was due"),
-            (none, none, none, b"Welcome!\n", "received \"Welcome!\\n\""),
+            (none, none, none, b"Welcome!\n", "received \"Welcome!\\n\" before anything else"),
         ] {
             let said = said(alice, carol, bob, received).unwrap_or_default();
             assert!(said.contains(what), "{said:?} has no {what:?}");

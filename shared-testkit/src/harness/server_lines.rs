@@ -63,8 +63,13 @@ impl Server {
             .filter_map(|line| line.strip_prefix(REGISTERED));
         let errors = tokens
             .flat_map(|t| ["Read error from", "Write error for"].map(|e| format!("{e} {t}: ")));
-        let known = ["Failed to accept: ", "TCP_NODELAY, [1]", "(INJECTED)"].map(str::to_owned);
-        let mut beginnings = errors.chain(known);
+        let known = [
+            "Failed to accept: ",
+            "TCP_NODELAY, [1]",
+            "Accepted connection from [::1]:",
+            "Accepted connection from 127.0.0.1:",
+        ];
+        let mut beginnings = errors.chain(known.map(str::to_owned));
         let beginning = beginnings.find(|line| wanted.eval(line));
         self.take(
             kind,

@@ -46,11 +46,11 @@ rules! { RULES:
     "write-until-would-block" Certain, |e| if e.is_asleep() && !is_level(e) { client(e, |p, s| is_stuck(s) && is_owed(e, p) && (wrote_since(e, p) || stopped_early(e, p))) } else { None },
         "WRITABLE is on for {} and the socket has room, but the server sleeps: a write stopped before WouldBlock, or the bytes that a short write did not take are gone. Write until the queue is empty or a write would block.",
         (WRITE, "A write takes what fits"), [|e| { socket(e).interest = Some(BOTH); cut(e, 4); say(e, &["Broadcast 9 bytes from Token(2)", "Wrote 4 bytes to Token(1)"]); }];
-    "short-write" Certain, |e| if e.is_asleep() { client(e, |p, s| is_owed(e, p) && !s.wants_to_write() && wrote_since(e, p) && !has_everything(e, p)) } else { None },
+    "short-write" Certain, |e| if e.is_asleep() { client(e, |p, s| is_owed(e, p) && !s.wants_to_write() && is_cut_short(e, p)) } else { None },
         "Fewer bytes were written to {} than were broadcast, and WRITABLE is off: the bytes that a short write did not take were dropped. Keep them in the queue.",
         (WRITE, "A write takes what fits"), [|e| { cut(e, 4); say(e, &["Broadcast 9 bytes from Token(2)", "Wrote 4 bytes to Token(1)"]); }];
     "writable-not-turned-on" Certain, |e| if e.is_asleep() { client(e, |p, s| is_given_up(e, p, s) && is_broadcast(e, p) && p.received > 0) } else { None },
-        "A line was broadcast, nothing of it was written to {}, and WRITABLE is off: it was not turned on again for this line. Turn it on whenever bytes are queued.",
+        "A line was broadcast, nothing of it was written to {}, and WRITABLE is off: either the line was not queued for that client, or WRITABLE was not turned on again for it. Turn it on whenever bytes are queued.",
         (BROADCAST, "Interest in WRITABLE"), [|e| { cut(e, 6); say(e, &["Wrote 6 bytes to Token(1)", "Broadcast 9 bytes from Token(2)"]); }];
     "left-out" Certain, |e| if e.is_asleep() { client(e, |p, s| is_given_up(e, p, s) && is_broadcast(e, p)) } else { None },
         "A line was broadcast, but nothing was ever written to {}, and WRITABLE is off: either that client was left out, or WRITABLE is never turned on. Queue the line for everyone but the sender, and turn WRITABLE on.",
@@ -165,6 +165,16 @@ fn wrote_since(e: &Evidence, peer: &Peer) -> bool {
     let token = peer.token.as_deref().unwrap_or("nobody");
     let wrote = e.last("Wrote ", &format!("to {token}"));
     last_broadcast(e, peer).is_some() && wrote > last_broadcast(e, peer)
+}
+
+/// Whether the last write took a part of what was broadcast, and no write has found the socket full: then
+/// nothing keeps the rest.
+fn is_cut_short(e: &Evidence, peer: &Peer) -> bool {
+    let token = peer.token.as_deref().unwrap_or("nobody");
+    let has_blocked = e
+        .last(&format!("Write would block for {token}"), "")
+        .is_some();
+    wrote_since(e, peer) && !has_blocked && !has_everything(e, peer)
 }
 
 /// Whether bytes were left after the last write to a client, and that write did not block.
