@@ -121,6 +121,8 @@ pub(crate) struct Conversation {
 
 /// One log for a server and all its clients.
 pub(crate) struct Log {
+    /// The test, whichever of its threads fails.
+    pub test: Option<String>,
     start: Instant,
     server: Pid,
     /// Where the server was to listen.
@@ -139,6 +141,7 @@ impl Log {
         injection: Option<(String, String)>,
     ) -> Log {
         Log {
+            test: thread::current().name().map(str::to_owned),
             injection,
             start: Instant::now(),
             server,

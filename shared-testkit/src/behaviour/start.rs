@@ -1,19 +1,15 @@
 //! How every milestone starts, and what it prints when it cannot.
 
 use std::ffi::OsStr;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::ffi::OsStrExt;
-use std::process::Stdio;
-use std::sync::mpsc;
-use std::thread;
 
 use predicates::str::starts_with;
 use rustix::io::Errno;
 
 use crate::failure;
 use crate::harness::port_lock::lock_port;
-use crate::wait::patience;
 use crate::{Builder, Program, Server, has_ipv6, run_to_exit};
 
 /// Port 0 lets the kernel choose, and the first line reports what it chose.
@@ -64,33 +60,14 @@ pub fn listens_on_port_8080_by_default(program: Program) {
     }
     let default = SocketAddr::from(([127, 0, 0, 1], 8080));
     let _lock = lock_port(default);
-    let line = first_line(&program);
+    let line = Server::builder(program)
+        .without_address()
+        .spawn()
+        .first_line();
     assert!(
         line.contains("127.0.0.1:8080"),
         "without an argument it prints {line:?}"
     );
-}
-
-/// What a program prints first on either stream when it is started without an argument.
-fn first_line(program: &Program) -> String {
-    let (reader, writer) = io::pipe().expect("a pipe");
-    let mut child = program
-        .command()
-        .stdin(Stdio::null())
-        .stdout(writer.try_clone().expect("a second handle"))
-        .stderr(writer)
-        .spawn()
-        .expect("the program can be started");
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || {
-        let mut line = String::new();
-        let _ = BufReader::new(reader).read_line(&mut line);
-        sender.send(line)
-    });
-    let line = receiver.recv_timeout(patience());
-    child.kill().expect("it is our child");
-    child.wait().expect("it is our child");
-    line.unwrap_or_default()
 }
 
 /// One clear error that names the address, exit status 1, and nothing on stdout.

@@ -189,6 +189,7 @@ impl Failure {
         let look = LOOK.take().filter(|_| is_about_look);
         let evidence = Evidence::collect(log, IS_STARTING.get(), expected, look);
         Failure {
+            lesson: log.test.as_deref().and_then(find),
             expected: wanted.to_owned(),
             received: received.to_owned(),
             log: log.show(),
@@ -208,19 +209,21 @@ impl Failure {
     }
 
     fn without_server(title: &str) -> Failure {
-        let thread = thread::current();
-        let find = |test| LESSONS.iter().find(|lesson| lesson.test == test);
         Failure {
-            lesson: thread.name().and_then(find),
+            lesson: thread::current().name().and_then(find),
             title: title.to_owned(),
             expected: String::new(),
             received: String::new(),
             is_starting: IS_STARTING.get(),
             cause: None,
             injected: None,
-            is_final: true,
+            is_final: false,
             server: String::new(),
             log: String::new(),
         }
     }
+}
+
+fn find(test: &str) -> Option<&'static Lesson> {
+    LESSONS.iter().find(|lesson| lesson.test == test)
 }

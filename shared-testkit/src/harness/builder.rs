@@ -37,14 +37,14 @@ where
     failure::teach();
     assert_cmd::Command::from_std(program.into().command())
         .args(arguments)
-        .timeout(patience())
+        .timeout(patience() * 2)
         .assert()
 }
 
 /// How to start a [`Server`], where [`Server::start`] is not enough.
 pub struct Builder {
     program: Program,
-    address: String,
+    address: Option<String>,
     injection: Option<(String, String)>,
     stdout_is_read: bool,
     stderr_is_read: bool,
@@ -67,7 +67,7 @@ impl Server {
     pub fn builder(program: impl Into<Program>) -> Builder {
         Builder {
             program: program.into(),
-            address: "127.0.0.1:0".to_owned(),
+            address: Some("127.0.0.1:0".to_owned()),
             injection: None,
             stdout_is_read: true,
             stderr_is_read: true,
@@ -86,7 +86,13 @@ impl Builder {
     /// The address to pass as the last argument, instead of `127.0.0.1:0`.
     #[must_use]
     pub fn listen_on(mut self, address: impl Into<String>) -> Builder {
-        self.address = address.into();
+        self.address = Some(address.into());
+        self
+    }
+
+    /// Passes no address.
+    pub(crate) fn without_address(mut self) -> Builder {
+        self.address = None;
         self
     }
 
@@ -176,16 +182,15 @@ impl Builder {
         let fixed_address = self.program.fixed_address;
         let lock = fixed_address.map(lock_free_port);
         let mut command = self.program.command();
-        if fixed_address.is_none() {
-            command.arg(&self.address);
-        }
+        let address = self.address.filter(|_| fixed_address.is_none());
+        command.args(&address);
         let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|e| panic!("cannot start {}: {e}", self.program.path.display()));
-        let wanted = fixed_address.or_else(|| self.address.parse().ok());
+        let wanted = fixed_address.or_else(|| address?.parse().ok());
         let log = Log::new(Pid::from_child(&child), wanted, self.injection);
         let mut server = Server::watch(child, lock, log);
         if self.stdout_is_read {

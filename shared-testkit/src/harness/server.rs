@@ -221,16 +221,14 @@ impl Server {
     /// If it still runs at the deadline.
     #[track_caller]
     pub fn expect_exit(&mut self) -> Option<i32> {
-        let child = &mut self.child;
-        let mut status = None;
-        if !wait_until(|| {
-            status = child.try_wait().expect("the server is our child");
-            status.is_some()
-        }) {
+        // It stays a zombie: its status is asked for when it has ended.
+        self.wait_until_ended();
+        let status = self.child.try_wait().expect("the server is our child");
+        let Some(status) = status else {
             self.fail(Expected::Exit, "the server did not exit", "its exit");
-        }
+        };
         self.wait_for_readers();
-        status.and_then(|status| status.code())
+        status.code()
     }
 
     /// Until the server's last lines are logged. A process that it has started may hold its stdout or

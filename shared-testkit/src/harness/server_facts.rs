@@ -110,6 +110,10 @@ impl Server {
         }
     }
 
+    pub(super) fn wait_until_ended(&self) {
+        self.holds_in_time(|| process::has_ended(self.pid));
+    }
+
     fn holds_in_time(&self, mut condition: impl FnMut() -> bool) -> bool {
         let mut deadline = Deadline::new(&self.log);
         while !condition() {

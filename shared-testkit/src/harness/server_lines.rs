@@ -1,6 +1,7 @@
 //! What a server prints: assertions on its lines.
 
 use predicates::Predicate;
+use predicates::constant::always;
 use predicates::ord::eq;
 
 use crate::failure::{self, Expected};
@@ -10,6 +11,12 @@ use crate::log::{INDENT, Kind, shorten};
 use crate::wait::patience;
 
 impl Server {
+    /// The first line, on either stream. Empty if none comes until the deadline.
+    pub(crate) fn first_line(&self) -> String {
+        let line = self.log.take_line(&[Kind::Stderr, Kind::Stdout], &always());
+        line.unwrap_or_default()
+    }
+
     /// Waits for exactly this line on stdout.
     ///
     /// # Panics

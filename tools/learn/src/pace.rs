@@ -16,7 +16,7 @@ const HARDEN_PATIENCE: Duration = Duration::from_secs(12);
 const USUAL: Duration = Duration::from_secs(20);
 
 /// A test that waits for one fact after the other is killed after so many waits, times the load.
-const WAITS: f64 = 2.8;
+const WAITS: f64 = 4.0;
 
 /// A server's start and the work that follows it take up to so many times what a lone start takes.
 const STARTS: u32 = 8;

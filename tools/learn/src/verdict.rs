@@ -52,7 +52,7 @@ impl<'a> Failure<'a> {
 
     /// Whether the machine may be to blame: the server was still at work.
     pub(crate) fn is_unsure(&self) -> bool {
-        let is_known = ["crash", "certain"].contains(&self.get("certainty"));
+        let is_known = ["crash", "limit"].contains(&self.get("certainty"));
         self.was_killed || !is_known && self.get("final").is_empty()
     }
 

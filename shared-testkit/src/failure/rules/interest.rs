@@ -82,6 +82,9 @@ rules! { LIMITS:
     "no-epoll" Limit, |e| when(e.listener.is_some() && !e.has_epoll && (is_looked_at(e) || e.expected == Expected::Exit && e.injected.is_some())),
         "This server has no epoll instance (it uses select or poll), so what it has asked the kernel for cannot be seen here.",
         OWN, [|e| { e.has_epoll = false; looks(e, None); }];
+    "level-triggered" Limit, |e| e.runtime.filter(|_| is_chapter_2(e) && is_of_event(e) && e.open().any(|(_, s)| s.unread > 0)).map(|r| r.name.to_owned()),
+        "{} knows no edge-triggered readiness: while the first bytes are unread, more of them are no news. So this cannot be seen here.",
+        OWN, [|e| { e.runtime = java(); say(e, &["Client event for Token(1)"]); socket(e).unread = 6; expects(e, "Client event for Token(1)"); }];
     "reads-by-itself" Limit, |e| e.runtime.filter(|r| r.reads && e.look == Some(Look::Unread)).map(|r| r.name.to_owned()),
         "{} reads what comes before the program asks for it, so no bytes stay unread here.",
         OWN, [|e| { e.runtime = java(); e.runtime.as_mut().unwrap().reads = true; e.look = Some(Look::Unread); }];
@@ -102,6 +105,10 @@ fn is_looked_at(e: &Evidence) -> bool {
 /// Whether interest in WRITABLE is what the test is about, or why the server runs.
 fn is_of_write(e: &Evidence) -> bool {
     e.spins || is_looked_at(e)
+}
+
+fn is_of_event(e: &Evidence) -> bool {
+    matches!(&e.expected, Expected::Line(_, line) if line.starts_with("Client event for "))
 }
 
 fn is_chapter_2(e: &Evidence) -> bool {
