@@ -301,7 +301,13 @@ impl Evidence {
 
     /// Nothing more will happen by itself: the server waits for the clients, or is gone.
     pub fn is_final(&self) -> bool {
-        self.end.is_some() || self.is_asleep() || self.blocked_in().is_some()
+        let has_ended = self.end.is_some() && !self.is_given_up_by_strace();
+        has_ended || self.is_asleep() || self.blocked_in().is_some()
+    }
+
+    /// On a busy machine, strace may not be ready after three seconds: then it ends what it was to trace.
+    pub fn is_given_up_by_strace(&self) -> bool {
+        self.is_starting && self.end.and_then(|end| end.signal) == Some(libc::SIGALRM)
     }
 
     /// Each client that is connected, with the server's end of it.
