@@ -99,6 +99,8 @@ pub(crate) struct Evidence {
     pub is_starting: bool,
     /// Where it was to listen.
     pub wanted: Option<SocketAddr>,
+    /// Some program listens there.
+    pub is_taken: bool,
     /// Where it listens as it says, and as the kernel knows.
     pub printed: Option<SocketAddr>,
     pub listens_at: Option<SocketAddr>,
@@ -136,6 +138,7 @@ impl Evidence {
                 .map(|(calls, error)| (format!("{calls} fail with {error}"), error.clone())),
             is_starting,
             wanted: log.wanted,
+            is_taken: log.wanted.is_some_and(socket::is_listened_at),
             printed: log.address(),
             end: log.end(),
             is_asked_to_end: log.is_asked_to_end(),
@@ -301,13 +304,7 @@ impl Evidence {
 
     /// Nothing more will happen by itself: the server waits for the clients, or is gone.
     pub fn is_final(&self) -> bool {
-        let has_ended = self.end.is_some() && !self.is_given_up_by_strace();
-        has_ended || self.is_asleep() || self.blocked_in().is_some()
-    }
-
-    /// On a busy machine, strace may not be ready after three seconds: then it ends what it was to trace.
-    pub fn is_given_up_by_strace(&self) -> bool {
-        self.is_starting && self.end.and_then(|end| end.signal) == Some(libc::SIGALRM)
+        self.end.is_some() || self.is_asleep() || self.blocked_in().is_some()
     }
 
     /// Each client that is connected, with the server's end of it.

@@ -1,8 +1,11 @@
 //! Starting a server, and programs that exit by themselves.
 
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::net::{SocketAddr, TcpListener};
-use std::process::{Command, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::Instant;
 
 use assert_cmd::assert::Assert;
@@ -15,7 +18,7 @@ use crate::harness::server::Server;
 use crate::log::Log;
 use crate::report::hand_over;
 use crate::skip::skip;
-use crate::wait::patience;
+use crate::wait::{PAUSE, patience};
 
 /// Without the descriptors that the tests have inherited (some terminals and shells leave one open), so
 /// that the server's own have the same numbers everywhere.
@@ -45,6 +48,7 @@ where
 pub struct Builder {
     program: Program,
     address: Option<String>,
+    is_traced: bool,
     injection: Option<(String, String)>,
     stdout_is_read: bool,
     stderr_is_read: bool,
@@ -68,6 +72,7 @@ impl Server {
         Builder {
             program: program.into(),
             address: Some("127.0.0.1:0".to_owned()),
+            is_traced: false,
             injection: None,
             stdout_is_read: true,
             stderr_is_read: true,
@@ -138,6 +143,7 @@ impl Builder {
             skip("strace is not installed, or not allowed");
             return None;
         }
+        self.is_traced = true;
         self.injection = options.iter().find_map(|option| injection(option));
         // `--daemonize` makes strace a child of the server, which stays the process we started.
         // `--seccomp-bpf` stops the server only at the calls that are traced. `-q`: no word about itself.
@@ -184,12 +190,18 @@ impl Builder {
         let mut command = self.program.command();
         let address = self.address.filter(|_| fixed_address.is_none());
         command.args(&address);
-        let child = command
+        command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|e| panic!("cannot start {}: {e}", self.program.path.display()));
+            .stderr(Stdio::piped());
+        let mut spawn = || {
+            let child = command.spawn();
+            child.unwrap_or_else(|e| panic!("cannot start {}: {e}", self.program.path.display()))
+        };
+        let mut child = spawn();
+        while self.is_traced && !is_traced(&mut child) {
+            child = spawn();
+        }
         let wanted = fixed_address.or_else(|| address?.parse().ok());
         let log = Log::new(Pid::from_child(&child), wanted, self.injection);
         let mut server = Server::watch(child, lock, log);
@@ -201,6 +213,25 @@ impl Builder {
             false => server.read_line_of_stderr(),
         }
         server
+    }
+}
+
+/// Waits until strace traces it. On a busy machine it may not be ready after three seconds: then it ends
+/// what it was to trace by an alarm, and this returns false.
+fn is_traced(child: &mut Child) -> bool {
+    let path = format!("/proc/{}/status", child.id());
+    loop {
+        let status = fs::read_to_string(&path).unwrap_or_default();
+        let tracer = status
+            .lines()
+            .find_map(|line| line.strip_prefix("TracerPid:"));
+        if tracer.is_some_and(|tracer| tracer.trim() != "0") {
+            return true;
+        }
+        if let Ok(Some(status)) = child.try_wait() {
+            return status.signal() != Some(libc::SIGALRM);
+        }
+        thread::sleep(PAUSE);
     }
 }
 

@@ -92,6 +92,9 @@ rules! { RULES:
 }
 
 rules! { LAST:
+    "lost-at-error" Certain, lost_at_error,
+        "{}. What was read before the error is a line like any other: broadcast it, and then close the client.",
+        (BROADCAST, "One way out"), [|e| { super::tests::fail(e, "Read error from Token(1): reset"); e.expected = Expected::Bytes("bob".to_owned()); }];
     "cut" Seen, |e| differs(e, |c| matches!(c, Change::Cut(..))).filter(|_| e.is_final()),
         "{}",
         QUEUE, [|e| differ(e, Change::Cut(0, 9))];
@@ -139,6 +142,29 @@ fn lost_by_read(e: &Evidence) -> Option<String> {
     let is_less = broadcast > 0 && broadcast < complete(&sender.sent).len();
     let is_missing = matches!(&found.change, Change::Missing(_, false));
     (is_missing && is_less && has_everything(e, peer)).then(|| found.describe(&peer.name))
+}
+
+/// A client's line that was not broadcast, though the error that came after it was reported.
+fn lost_at_error(e: &Evidence) -> Option<String> {
+    let is_about_it = matches!(e.expected, Expected::Bytes(_) | Expected::Line(..));
+    let is_lost = |peer: &&Peer| {
+        let token = peer.token.as_deref().unwrap_or("nobody");
+        let is_reported = e
+            .stderr
+            .iter()
+            .any(|l| l.starts_with(&format!("Read error from {token}: ")));
+        let broadcast = e.broadcasts_from(peer).iter().sum::<usize>();
+        is_reported && broadcast < complete(&peer.sent).len()
+    };
+    let peer = e
+        .peers
+        .iter()
+        .find(is_lost)
+        .filter(|_| is_about_it && e.is_asleep())?;
+    let name = &peer.name;
+    Some(format!(
+        "{name} has sent a line and reset the connection, and the line was not broadcast"
+    ))
 }
 
 /// More was broadcast from one client than it has sent, but perhaps not more than all have.

@@ -44,7 +44,7 @@ rules! { RULES:
 /// Whether it has ended, and nobody wanted it.
 fn has_crashed(e: &Evidence) -> bool {
     let is_meant = matches!(e.expected, Expected::Exit | Expected::Refusal(_));
-    e.end.is_some() && !e.is_asked_to_end && !is_meant && !e.is_given_up_by_strace()
+    e.end.is_some() && !e.is_asked_to_end && !is_meant
 }
 
 fn ended_with(e: &Evidence, words: &[&str]) -> Option<String> {

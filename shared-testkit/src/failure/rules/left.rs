@@ -1,5 +1,7 @@
 //! A server that sleeps although something is left to do.
 
+use std::collections::HashSet;
+
 use super::blocking::has_pending;
 use super::interest::{is_emfile, is_stuck};
 #[cfg(test)]
@@ -174,7 +176,22 @@ fn is_cut_short(e: &Evidence, peer: &Peer) -> bool {
     let has_blocked = e
         .last(&format!("Write would block for {token}"), "")
         .is_some();
-    wrote_since(e, peer) && !has_blocked && !has_everything(e, peer)
+    wrote_since(e, peer) && !has_blocked && !has_everything(e, peer) && !is_whole(e, peer)
+}
+
+/// Whether the last write took one or several broadcasts in a row: then it was not short.
+fn is_whole(e: &Evidence, peer: &Peer) -> bool {
+    let own = format!("from {}", peer.token.as_deref().unwrap_or("nobody"));
+    let lines = e.stdout.iter().filter(|line| !line.ends_with(&own));
+    let counts = lines.filter_map(|line| line.strip_prefix("Broadcast ")?.split(' ').next());
+    let mut sum = 0;
+    let mut ends = HashSet::from([0]);
+    for count in counts.filter_map(|count| count.parse::<usize>().ok()) {
+        sum += count;
+        ends.insert(sum);
+    }
+    let last = e.writes_to(peer).into_iter().next_back();
+    last.is_some_and(|n| ends.iter().any(|end| ends.contains(&(end + n))))
 }
 
 /// Whether bytes were left after the last write to a client, and that write did not block.

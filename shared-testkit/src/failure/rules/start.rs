@@ -5,7 +5,7 @@ use super::tests::*;
 use super::{Certain, Crash, Rule, when};
 use crate::failure::Expected;
 use crate::failure::evidence::Evidence;
-use crate::failure::lessons::{ACCEPT, START_PAGE};
+use crate::failure::lessons::{ACCEPT, START_PAGE, WITHOUT_MIO};
 use crate::lines::ACCEPTED;
 
 const RUN: (&str, &str) = (START_PAGE, "Run a chapter's tests against it");
@@ -14,6 +14,9 @@ rules! { RULES:
     "address-ignored" Crash, |e| when(e.is_starting && wants_free_port(e) && e.end.is_some() && e.stderr.iter().any(|line| line.to_lowercase().contains("in use"))),
         "The server was to listen on port 0, a free port, and ended because its port is in use: it has tried another one. Is its argument ignored?",
         RUN, [|e| { e.is_starting = true; e.wanted = "127.0.0.1:0".parse().ok(); end(e, "Error: address in use"); }];
+    "no-restart" Crash, |e| e.wanted.filter(|at| e.is_starting && at.port() != 0 && !e.is_taken && e.stderr.iter().any(|line| line.to_lowercase().contains("in use"))).map(|at| at.to_string()),
+        "The server could not listen on {}, where nobody listens: connections of the server before it still have that address. Set SO_REUSEADDR before bind.",
+        (WITHOUT_MIO, "An address that was in use"), [|e| { e.is_starting = true; e.wanted = "127.0.0.1:9".parse().ok(); end(e, "Error: Address already in use"); }];
     "address-ignored" Certain, |e| e.wanted.filter(|_| wants_free_port(e) && e.listens_at.is_some_and(|at| at.port() == 8080)).map(|wanted| wanted.to_string()),
         "The server was to listen on {}, where 0 is a free port, and listens on port 8080: its argument is ignored.",
         RUN, [|e| { e.wanted = "127.0.0.1:0".parse().ok(); e.listens_at = "127.0.0.1:8080".parse().ok(); }];
