@@ -63,7 +63,7 @@ function write({ socket, token }, lines) {
   if (chapter === 3) socket.cork(); // from now on, everything is queued and nothing is sent
   const hadRoom = chapter === 4 && socket.writableLength === 0;
   socket.write(lines, (error) => error || console.log(`Wrote ${lines.length} bytes to ${token}`));
-  // Not what `write` returns: that is about Node's own mark of 16 KiB.
+  // The socket is full. What `write` returns says only whether Node itself holds more than 16 KiB.
   if (hadRoom && socket.writableLength > 0) console.log(`Write would block for ${token}`);
 }
 

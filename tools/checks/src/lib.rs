@@ -15,15 +15,27 @@ use course::quote::{Program, check_quote, lines};
 use course::workspace::{EXAMPLES, source_files};
 use course::{Block, Book, Page, transcript, typing};
 
+/// The example server that a block in this language is from.
+const EXAMPLE_SERVERS: [(&str, &str); 6] = [
+    ("c", "chat.c"),
+    ("go", "chat.go"),
+    ("java", "Chat.java"),
+    ("js", "chat.js"),
+    ("python", "chat_selectors.py"),
+    ("ruby", "chat.rb"),
+];
+
 /// Types each chapter's program and compares it with the milestone's source files, byte for byte.
-/// On the other pages, checks that `rust` blocks are in the sources. On all pages, checks that `c`
-/// and `go` blocks, and `rust,example` ones, are in the example servers.
+/// On the other pages, checks that `rust` blocks are in the sources. On all pages, checks that
+/// `rust,example` blocks and those in other languages are in the example servers.
 #[must_use]
 pub fn check_typing(book: &Book) -> Vec<String> {
     let mut problems = typing::type_book(&book.pages).problems;
     let files = source_files().into_iter();
     let sources = files.map(|path| (path.clone(), lines(&path))).collect();
-    let blocks = book.blocks(&["rust", "diff", "c", "go"]);
+    let mut languages = EXAMPLE_SERVERS.map(|(language, _)| language).to_vec();
+    languages.extend(["rust", "diff"]);
+    let blocks = book.blocks(&languages);
     problems.extend(blocks.filter_map(|(page, block)| check_source(page, block, &sources).err()));
     problems
 }
@@ -31,23 +43,29 @@ pub fn check_typing(book: &Book) -> Vec<String> {
 /// Checks a block from an example, or on a page that is not typed in Rust. There is no `diff` block on such a
 /// page, and its marks would not be found.
 fn check_source(page: &Page, block: &Block, sources: &Program) -> Result<(), String> {
-    match block.language.as_str() {
-        "c" | "go" => check_example(page, block, &format!("chat.{}", block.language)),
-        _ if block.has_flag("example") => check_example(page, block, "blocking.rs"),
-        _ if page.milestone().is_some() || block.has_flag("sketch") => Ok(()),
-        _ if block.has_flag("wrong") => {
-            let mut servers = sources.clone();
-            servers.retain(|path, _| path.starts_with("milestone-") && path.contains("/src/"));
-            check_quote(page, block, &servers)
-        }
-        _ => check_quote(page, block, sources),
+    if let Some(file) = example(block) {
+        let path = format!("{EXAMPLES}/{file}");
+        let example = lines(&path);
+        return check_quote(page, block, &[(path, example)].into());
     }
+    if page.milestone().is_some() || block.has_flag("sketch") {
+        return Ok(());
+    }
+    if block.has_flag("wrong") {
+        let mut servers = sources.clone();
+        servers.retain(|path, _| path.starts_with("milestone-") && path.contains("/src/"));
+        return check_quote(page, block, &servers);
+    }
+    check_quote(page, block, sources)
 }
 
-fn check_example(page: &Page, block: &Block, file: &str) -> Result<(), String> {
-    let path = format!("{EXAMPLES}/{file}");
-    let example = lines(&path);
-    check_quote(page, block, &[(path, example)].into())
+fn example(block: &Block) -> Option<&'static str> {
+    if block.has_flag("example") {
+        return Some("blocking.rs");
+    }
+    let mut servers = EXAMPLE_SERVERS.iter();
+    let server = servers.find(|(language, _)| *language == block.language)?;
+    Some(server.1)
 }
 
 /// Builds the program at each checkpoint, where a warning is an error, and runs the tests that

@@ -1,5 +1,6 @@
 //! Servers in other languages pass every chapter's tests: they require only what the chapter
-//! describes. And the blocking server does what chapter 1 begins with.
+//! describes, and what the language's own library can do. And the blocking server does what chapter 1
+//! begins with.
 
 #![allow(clippy::expect_used, reason = "the helpers are part of the tests")]
 
@@ -7,12 +8,48 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use course::test_runner::{self, Suite};
+use course::test_runner::{self, Outcome, Suite};
 use course::{milestones, root};
 use shared_testkit::{Server, env::is_strict, skip};
 
 /// The chapters that the examples implement.
 const CHAPTERS: usize = 4;
+
+/// A level-triggered selector would report what chapter 2 leaves unread, and the room to write that
+/// chapter 3 does not use, again and again. The servers stop asking, so they hear of no more.
+const LEVEL_TRIGGERED: &[&str] = &[
+    "a_second_event_comes_with_new_bytes_only",
+    "writable_is_on_where_bytes_are_queued",
+];
+
+/// Node reads before it reports, writes without being asked, closes a connection for which there is no
+/// descriptor, and ends before it listens if polling fails.
+const NODE: &[&str] = &[
+    "the_bytes_stay_unread",
+    "writable_is_on_where_bytes_are_queued",
+    "row_4_accepts_pending_connections_at_the_descriptor_limit",
+    "ends_when_polling_fails",
+];
+
+/// `IO.select` is select(2): level-triggered, and no epoll instance shows what is asked for, or fails.
+const RUBY: &[&str] = &[
+    "a_client_with_a_queue_that_closes_costs_nobody_else",
+    "a_line_larger_than_the_socket_buffer_arrives_complete",
+    "a_long_queue_arrives_complete_and_in_order",
+    "a_second_event_comes_with_new_bytes_only",
+    "a_stalled_reader_does_not_hold_up_the_others",
+    "a_stalled_reader_that_resets_closes_only_itself",
+    "ends_when_polling_fails",
+    "keeps_clients_open",
+    "removes_a_client_that_disconnects",
+    "retries_an_interrupted_read",
+    "retries_an_interrupted_write",
+    "row_6_a_client_with_a_queue_sends_and_closes",
+    "row_7_half_a_line_does_not_hold_up_the_queue",
+    "row_9_turns_writable_on_once",
+    "writable_is_on_only_while_bytes_are_queued",
+    "writable_is_on_where_bytes_are_queued",
+];
 
 #[test]
 fn the_server_in_c_passes_every_chapter() {
@@ -38,8 +75,48 @@ fn the_server_in_python_passes_every_chapter() {
     if one_language_is_enough() {
         return;
     }
-    if let Some(server) = python() {
+    if let Some(server) = interpreted("python3", "chat.py") {
         passes(&server, 1);
+    }
+}
+
+#[test]
+fn the_server_in_java_keeps_what_it_can() {
+    if one_language_is_enough() {
+        return;
+    }
+    if let Some(server) = java() {
+        keeps_all_but(LEVEL_TRIGGERED, &server);
+    }
+}
+
+#[test]
+fn the_server_in_javascript_keeps_what_it_can() {
+    if one_language_is_enough() {
+        return;
+    }
+    if let Some(server) = interpreted("node", "chat.js") {
+        keeps_all_but(NODE, &server);
+    }
+}
+
+#[test]
+fn the_server_with_selectors_keeps_what_it_can() {
+    if one_language_is_enough() {
+        return;
+    }
+    if let Some(server) = interpreted("python3", "chat_selectors.py") {
+        keeps_all_but(LEVEL_TRIGGERED, &server);
+    }
+}
+
+#[test]
+fn the_server_in_ruby_keeps_what_it_can() {
+    if one_language_is_enough() {
+        return;
+    }
+    if let Some(server) = interpreted("ruby", "chat.rb") {
+        keeps_all_but(RUBY, &server);
     }
 }
 
@@ -83,22 +160,61 @@ fn one_language_is_enough() -> bool {
 /// From this chapter on.
 #[track_caller]
 fn passes(server: &str, first: usize) {
-    for (chapter, package) in (1..=CHAPTERS).zip(milestones()).skip(first - 1) {
-        let command = format!("{server} --chapter {chapter}");
-        let outcomes = Suite::of(&package)
-            .deadline_scale(1.0)
-            .run(&command, |_| true);
-        assert!(!outcomes.is_empty(), "{package} has no tests");
-        for outcome in outcomes {
-            assert!(outcome.passed, "{}:\n{}", outcome.test, outcome.output);
-        }
+    for outcome in outcomes(server, first) {
+        assert!(outcome.passed, "{}:\n{}", outcome.test, outcome.output);
     }
 }
 
-/// The command that starts the server, or `None` without its tool.
-fn python() -> Option<String> {
-    let script = root().join("docs/examples/chat.py");
-    has("python3").then(|| format!("python3 {}", test_runner::command(&script)))
+/// In every chapter. The limits of the runtime are reported as skipped, and each of them is one.
+#[track_caller]
+fn keeps_all_but(limits: &[&str], server: &str) {
+    let mut unmet = limits.to_vec();
+    for outcome in outcomes(server, 1) {
+        let is_limit = limits.contains(&outcome.test.as_str());
+        let is_right = match is_limit {
+            true => outcome.was_skipped() || !outcome.passed,
+            false => outcome.passed,
+        };
+        assert!(is_right, "{}:\n{}", outcome.test, outcome.output);
+        unmet.retain(|limit| *limit != outcome.test);
+    }
+    assert!(unmet.is_empty(), "no chapter has the tests {unmet:?}");
+}
+
+/// Of all tests, from this chapter on.
+#[track_caller]
+fn outcomes(server: &str, first: usize) -> Vec<Outcome> {
+    let chapters = (1..=CHAPTERS).zip(milestones()).skip(first - 1);
+    let outcomes = chapters.flat_map(|(chapter, package)| {
+        let command = format!("{server} --chapter {chapter}");
+        let suite = Suite::of(&package).deadline_scale(1.0);
+        let outcomes = suite.run(&command, |_| true);
+        assert!(!outcomes.is_empty(), "{package} has no tests");
+        outcomes
+    });
+    outcomes.collect()
+}
+
+/// The command that starts an example, or `None` without its tool.
+fn interpreted(tool: &str, file: &str) -> Option<String> {
+    let script = root().join("docs/examples").join(file);
+    has(tool).then(|| format!("{tool} {}", test_runner::command(&script)))
+}
+
+/// A class is a file in a folder, not a program.
+fn java() -> Option<String> {
+    let classes = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    has("javac").then(|| {
+        compile(
+            Command::new("javac")
+                .arg("-Xlint:all")
+                .arg("-Werror")
+                .arg("-d")
+                .arg(classes),
+            "Chat.java",
+        )
+    })?;
+    Some(format!("java -cp {} Chat", test_runner::command(classes)))
 }
 
 fn c() -> Option<String> {
@@ -114,15 +230,19 @@ fn go() -> Option<String> {
 #[track_caller]
 fn build(compiler: &mut Command, source: &str) -> String {
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(source.replace('.', "-"));
+    compile(compiler.arg("-o").arg(&program), source);
+    test_runner::command(&program)
+}
+
+#[track_caller]
+fn compile(compiler: &mut Command, source: &str) {
+    let path = root().join("docs/examples").join(source);
     let output = compiler
-        .arg("-o")
-        .arg(&program)
-        .arg(root().join("docs/examples").join(source))
+        .arg(path)
         .output()
         .expect("the compiler can be run");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{source}:\n{errors}");
-    test_runner::command(&program)
 }
 
 /// Whether this machine has a tool. If not, reports the calling test as skipped.

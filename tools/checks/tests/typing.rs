@@ -219,7 +219,7 @@ fn an_example_is_in_its_file() {
 }
 
 #[test]
-fn a_block_in_c_or_go_is_in_the_example_server() {
+fn a_block_in_another_language_is_in_its_example_server() {
     let c = "```c\n    setvbuf(stdout, NULL, _IOLBF, 0);\n```\n";
     assert_none(&problems_of("a.md", c));
     assert_one(
@@ -232,6 +232,14 @@ fn a_block_in_c_or_go_is_in_the_example_server() {
         &problems_of("a.md", &go.replace("go", "c")),
         &["docs/src/a.md:2: ", "not in the source"],
     );
+    let ruby = "```ruby\n  def run\n    # …\n  private\n```\n";
+    assert_none(&problems_of("a.md", ruby));
+    for other in ["java", "js", "python"] {
+        assert_one(
+            &problems_of("a.md", &ruby.replace("ruby", other)),
+            &["docs/src/a.md:2: ", "not in the source"],
+        );
+    }
 }
 
 /// Chapter 2 with a checkpoint in the place of a text.

@@ -35,7 +35,7 @@ fn has_in_order(block: &Block, file: &[String]) -> bool {
 
 /// The lines between those that stand for any number of lines.
 pub fn pieces(block: &Block) -> Vec<&[Text]> {
-    let is_gap = |line: &Text| matches!(line.text.trim(), "…" | "// …");
+    let is_gap = |line: &Text| matches!(line.text.trim(), "…" | "// …" | "# …");
     let pieces = block.lines.split(is_gap);
     pieces.filter(|piece| !piece.is_empty()).collect()
 }
