@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use course::test_runner::{self, Outcome, Suite};
+use course::test_runner::{self, Suite};
 use course::{milestones, root};
 use shared_testkit::{Server, env::is_strict, skip};
 
@@ -56,68 +56,40 @@ fn the_server_in_c_passes_every_chapter() {
     // Without TESTKIT_STRICT, the last chapter: it has most tests of the others.
     let first = if is_strict() { 1 } else { CHAPTERS };
     if let Some(server) = c() {
-        passes(&server, first);
+        passes(&server, first, &[]);
     }
 }
 
 #[test]
 fn the_server_in_go_passes_every_chapter() {
-    if one_language_is_enough() {
-        return;
-    }
-    if let Some(server) = go() {
-        passes(&server, 1);
-    }
+    passes_all_but(&[], go);
 }
 
 #[test]
 fn the_server_in_python_passes_every_chapter() {
-    if one_language_is_enough() {
-        return;
-    }
-    if let Some(server) = interpreted("python3", "chat.py") {
-        passes(&server, 1);
-    }
+    passes_all_but(&[], || interpreted("python3", "chat.py"));
 }
 
 #[test]
-fn the_server_in_java_keeps_what_it_can() {
-    if one_language_is_enough() {
-        return;
-    }
-    if let Some(server) = java() {
-        keeps_all_but(LEVEL_TRIGGERED, &server);
-    }
+fn the_server_in_java_passes_all_that_it_can() {
+    passes_all_but(LEVEL_TRIGGERED, java);
 }
 
 #[test]
-fn the_server_in_javascript_keeps_what_it_can() {
-    if one_language_is_enough() {
-        return;
-    }
-    if let Some(server) = interpreted("node", "chat.js") {
-        keeps_all_but(NODE, &server);
-    }
+fn the_server_in_javascript_passes_all_that_it_can() {
+    passes_all_but(NODE, || interpreted("node", "chat.js"));
 }
 
 #[test]
-fn the_server_with_selectors_keeps_what_it_can() {
-    if one_language_is_enough() {
-        return;
-    }
-    if let Some(server) = interpreted("python3", "chat_selectors.py") {
-        keeps_all_but(LEVEL_TRIGGERED, &server);
-    }
+fn the_server_with_selectors_passes_all_that_it_can() {
+    passes_all_but(LEVEL_TRIGGERED, || {
+        interpreted("python3", "chat_selectors.py")
+    });
 }
 
 #[test]
-fn the_server_in_ruby_keeps_what_it_can() {
-    if one_language_is_enough() {
-        return;
-    }
-    if let Some(server) = interpreted("ruby", "chat.rb") {
-        keeps_all_but(RUBY, &server);
-    }
+fn the_server_in_ruby_passes_all_that_it_can() {
+    passes_all_but(RUBY, || interpreted("ruby", "chat.rb"));
 }
 
 /// The program listens on a port of the kernel's choice here, and reports it.
@@ -148,51 +120,38 @@ fn the_blocking_server_hears_nobody_but_alice() {
     server.expect_no_more_lines();
 }
 
-/// Whether to run only the server that does so in the shortest time. If so, reports the calling test as
-/// skipped.
-fn one_language_is_enough() -> bool {
+/// Runs every chapter's tests. Without `TESTKIT_STRICT`, the server in C is enough, which takes the shortest
+/// time: the calling test is reported as skipped.
+#[track_caller]
+fn passes_all_but(limits: &[&str], server: impl Fn() -> Option<String>) {
     if !is_strict() {
-        skip("the server in C is tested, and TESTKIT_STRICT is not set");
+        return skip("the server in C is tested, and TESTKIT_STRICT is not set");
     }
-    !is_strict()
-}
-
-/// From this chapter on.
-#[track_caller]
-fn passes(server: &str, first: usize) {
-    for outcome in outcomes(server, first) {
-        assert!(outcome.passed, "{}:\n{}", outcome.test, outcome.output);
+    if let Some(server) = server() {
+        passes(&server, 1, limits);
     }
 }
 
-/// In every chapter. The limits of the runtime are reported as skipped, and each of them is one.
+/// From this chapter on. The limits of the language's library are found to be such, and none has passed.
 #[track_caller]
-fn keeps_all_but(limits: &[&str], server: &str) {
+fn passes(server: &str, first: usize, limits: &[&str]) {
     let mut unmet = limits.to_vec();
-    for outcome in outcomes(server, 1) {
-        let is_limit = limits.contains(&outcome.test.as_str());
-        let is_right = match is_limit {
-            true => outcome.was_skipped() || !outcome.passed,
-            false => outcome.passed,
-        };
-        assert!(is_right, "{}:\n{}", outcome.test, outcome.output);
-        unmet.retain(|limit| *limit != outcome.test);
+    for (chapter, package) in (1..=CHAPTERS).zip(milestones()).skip(first - 1) {
+        let command = format!("{server} --chapter {chapter}");
+        let outcomes = Suite::of(&package)
+            .deadline_scale(1.0)
+            .run(&command, |_| true);
+        assert!(!outcomes.is_empty(), "{package} has no tests");
+        for outcome in outcomes {
+            let is_right = match limits.contains(&outcome.test.as_str()) {
+                true => outcome.was_skipped() || !outcome.passed,
+                false => outcome.passed,
+            };
+            assert!(is_right, "{}:\n{}", outcome.test, outcome.output);
+            unmet.retain(|limit| *limit != outcome.test);
+        }
     }
     assert!(unmet.is_empty(), "no chapter has the tests {unmet:?}");
-}
-
-/// Of all tests, from this chapter on.
-#[track_caller]
-fn outcomes(server: &str, first: usize) -> Vec<Outcome> {
-    let chapters = (1..=CHAPTERS).zip(milestones()).skip(first - 1);
-    let outcomes = chapters.flat_map(|(chapter, package)| {
-        let command = format!("{server} --chapter {chapter}");
-        let suite = Suite::of(&package).deadline_scale(1.0);
-        let outcomes = suite.run(&command, |_| true);
-        assert!(!outcomes.is_empty(), "{package} has no tests");
-        outcomes
-    });
-    outcomes.collect()
 }
 
 /// The command that starts an example, or `None` without its tool.
@@ -203,17 +162,15 @@ fn interpreted(tool: &str, file: &str) -> Option<String> {
 
 /// A class is a file in a folder, not a program.
 fn java() -> Option<String> {
+    if !has("javac") {
+        return None;
+    }
     let classes = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    has("javac").then(|| {
-        compile(
-            Command::new("javac")
-                .arg("-Xlint:all")
-                .arg("-Werror")
-                .arg("-d")
-                .arg(classes),
-            "Chat.java",
-        )
-    })?;
+    let options = ["-Xlint:all", "-Werror", "-d"];
+    compile(
+        Command::new("javac").args(options).arg(classes),
+        "Chat.java",
+    );
     Some(format!("java -cp {} Chat", test_runner::command(classes)))
 }
 
