@@ -1,0 +1,259 @@
+//! NATS, servers and relays as processes.
+
+#![allow(
+    dead_code,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "the tests and the benchmark use them, each not all of them"
+)]
+
+use std::env;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use rustix::net::{
+    AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt,
+};
+use shared_testkit::{skip, wait_until};
+
+/// A program that prints to stderr. It is killed when this is dropped.
+pub struct Process {
+    child: Child,
+    /// What it has printed, and no call of [`Process::expect`] has returned.
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Process {
+    pub fn start(program: impl AsRef<Path>, arguments: &[&str]) -> Process {
+        let mut child = Command::new(program.as_ref())
+            .args(arguments)
+            .env("RUST_BACKTRACE", "0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program can be run");
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let lines = Arc::<Mutex<Vec<String>>>::default();
+        let all = Arc::clone(&lines);
+        // It ends with the process.
+        thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                all.lock().unwrap().push(line);
+            }
+        });
+        Process { child, lines }
+    }
+
+    pub fn relay(server: SocketAddr, urls: &str) -> Process {
+        let relay = Process::start(env!("CARGO_BIN_EXE_relay"), &[&server.to_string(), urls]);
+        relay.expect("Relaying ");
+        relay
+    }
+
+    /// Waits for a line that has this part, and that no call has returned before.
+    #[track_caller]
+    pub fn expect(&self, part: &str) -> String {
+        let mut found = None;
+        wait_until(|| {
+            let mut lines = self.lines.lock().unwrap();
+            let index = lines.iter().position(|line| line.contains(part));
+            found = index.map(|index| lines.remove(index));
+            found.is_some()
+        });
+        let others = self.lines.lock().unwrap();
+        found.unwrap_or_else(|| panic!("no {part:?}, but {others:#?}"))
+    }
+
+    /// How many lines a relay has reported as lost at this place.
+    pub fn lost(&self, place: &str) -> usize {
+        let report = format!("Lines lost {place}: ");
+        let lines = self.lines.lock().unwrap();
+        let counts = lines.iter().filter_map(|line| line.strip_prefix(&report));
+        counts.map(|count| count.parse::<usize>().unwrap()).sum()
+    }
+
+    /// The CPU time that all its threads have used, as the scheduler counts it.
+    pub fn cpu_time(&self) -> Duration {
+        let process = procfs::process::Process::new(self.child.id() as i32).unwrap();
+        let tasks = process.tasks().unwrap().map_while(Result::ok);
+        let nanoseconds = tasks.map(|task| task.schedstat().unwrap().sum_exec_runtime);
+        Duration::from_nanos(nanoseconds.sum())
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(status.expect("kill can be run").success());
+    }
+
+    /// Kills it, and waits until it has ended.
+    pub fn kill(&mut self) {
+        // Either fails only if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Waits until it has exited by itself, and returns its status.
+    pub fn expect_exit(&mut self) -> Option<i32> {
+        let mut status = None;
+        wait_until(|| {
+            status = self.child.try_wait().expect("it is our child");
+            status.is_some()
+        });
+        status.expect("it still runs").code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A port that the kernel has chosen and keeps for us: a server can listen there, end, and come back. No
+/// other program gets it meanwhile, because a socket of ours is bound to it, and does not listen.
+pub struct Port {
+    pub address: SocketAddr,
+    _socket: OwnedFd,
+}
+
+impl Port {
+    pub fn new() -> Port {
+        let flags = SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap();
+        sockopt::set_socket_reuseaddr(&socket, true).unwrap();
+        bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        Port {
+            address: getsockname(&socket).unwrap().try_into().unwrap(),
+            _socket: socket,
+        }
+    }
+}
+
+/// A NATS server.
+pub struct Nats {
+    port: Port,
+    arguments: Vec<String>,
+    pub process: Process,
+    monitor: String,
+}
+
+impl Nats {
+    pub fn start(arguments: &[&str]) -> Nats {
+        let port = Port::new();
+        let number = port.address.port().to_string();
+        let ours = [
+            "--addr",
+            "127.0.0.1",
+            "--port",
+            &number,
+            "--http_port",
+            "-1",
+        ];
+        let arguments = [&ours, arguments].concat();
+        let process = Process::start("nats-server", &arguments);
+        let mut nats = Nats {
+            port,
+            arguments: arguments
+                .iter()
+                .map(|&argument| argument.to_owned())
+                .collect(),
+            process,
+            monitor: String::new(),
+        };
+        nats.wait_until_ready();
+        nats
+    }
+
+    /// Starts it again on the same port. It has been killed or ends now.
+    pub fn restart(&mut self) {
+        self.process.kill();
+        let arguments: Vec<_> = self.arguments.iter().map(String::as_str).collect();
+        self.process = Process::start("nats-server", &arguments);
+        self.wait_until_ready();
+    }
+
+    fn wait_until_ready(&mut self) {
+        let line = self.process.expect("Starting http monitor on ");
+        self.monitor = line.rsplit(' ').next().unwrap().to_owned();
+        self.process.expect("Server is ready");
+    }
+
+    pub fn url(&self) -> String {
+        format!("nats://{}", self.port.address)
+    }
+
+    /// Waits until so many relays have subscribed here.
+    #[track_caller]
+    pub fn expect_relays(&self, count: usize) {
+        self.expect_on_page("connz", count);
+    }
+
+    /// Waits until another server of the cluster has asked for what is published here.
+    #[track_caller]
+    pub fn expect_route(&self) {
+        self.expect_on_page("routez", 1);
+    }
+
+    #[track_caller]
+    fn expect_on_page(&self, name: &str, count: usize) {
+        let mut page = String::new();
+        let is_reached = wait_until(|| {
+            page.clear();
+            let mut monitor = TcpStream::connect(&self.monitor).unwrap();
+            write!(monitor, "GET /{name}?subs=1 HTTP/1.0\r\n\r\n").unwrap();
+            monitor.read_to_string(&mut page).unwrap();
+            page.matches("\"chat\"").count() == count
+        });
+        assert!(is_reached, "{count} subscriptions were expected: {page}");
+    }
+
+    /// Waits until it tells its clients of another server of the cluster.
+    #[track_caller]
+    pub fn expect_peer(&self, other: &Nats) {
+        let address = other.port.address.to_string();
+        let mut info = String::new();
+        let is_known = wait_until(|| {
+            info.clear();
+            BufReader::new(self.connect()).read_line(&mut info).unwrap();
+            info.contains(&address)
+        });
+        assert!(is_known, "{address} is not in {info}");
+    }
+
+    /// A bare connection.
+    pub fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.port.address).unwrap()
+    }
+}
+
+/// Whether there is a NATS server on this machine. If not, reports the calling test as skipped.
+pub fn has_nats() -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let has_nats = env::split_paths(&path).any(|folder| folder.join("nats-server").is_file());
+    if !has_nats {
+        skip("there is no nats-server");
+    }
+    has_nats
+}
+
+/// The program of a milestone, built as the relay was.
+pub fn program(name: &str) -> PathBuf {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--quiet", "--bin", name]);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    assert!(cargo.current_dir(root).status().unwrap().success());
+    Path::new(env!("CARGO_BIN_EXE_relay")).with_file_name(name)
+}

@@ -1,0 +1,521 @@
+//! What the relay promises, tried with real servers and a real NATS.
+
+#![allow(clippy::unwrap_used, reason = "the helpers are part of the tests")]
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::thread;
+
+use shared_testkit::predicates::str::{contains, starts_with};
+use shared_testkit::{Client, Server, run_to_exit, wait_until};
+
+use crate::common::{Nats, Port, Process, has_nats, program};
+
+static SERVER: LazyLock<PathBuf> = LazyLock::new(|| program("milestone-5-harden"));
+
+const RELAY: &str = env!("CARGO_BIN_EXE_relay");
+
+/// Where the relay reports that lines were lost.
+const FROM_OTHERS: &str = "on the way from other servers";
+const TO_SERVER: &str = "on the way to the server";
+const TO_NATS: &str = "on the way to NATS";
+const TOO_LONG: &str = "because they are too long";
+
+/// Clients of a server.
+const CLIENTS: usize = 2;
+
+/// A server, its relay, and its clients.
+struct Site {
+    clients: [Client; CLIENTS],
+    relay: Process,
+    server: Server,
+}
+
+impl Site {
+    fn new(url: &str) -> Site {
+        Site::with(Server::start(&*SERVER), url)
+    }
+
+    fn with(server: Server, url: &str) -> Site {
+        Site {
+            relay: join(&server, url),
+            clients: ["first", "second"].map(|name| server.client(name)),
+            server,
+        }
+    }
+}
+
+/// Starts a relay, and returns when the server has registered it.
+fn join(server: &Server, url: &str) -> Process {
+    let relay = Process::relay(server.address(), url);
+    server.expect_match(starts_with("Registered "));
+    relay
+}
+
+fn three_sites(nats: &Nats) -> [Site; 3] {
+    [0; 3].map(|_| Site::new(&nats.url()))
+}
+
+/// All clients, from the first site to the last.
+fn clients(sites: &mut [Site]) -> impl Iterator<Item = &mut Client> {
+    sites.iter_mut().flat_map(|site| &mut site.clients)
+}
+
+/// Every client says these numbers, all of them in turn.
+fn say(sites: &mut [Site], topic: &str, numbers: Range<usize>) {
+    for number in numbers {
+        for (sender, client) in clients(sites).enumerate() {
+            client.send_line(&format!("{topic} {sender} {number}"));
+        }
+    }
+}
+
+/// The next line as its topic, sender and number.
+fn receive(client: &mut Client) -> (String, usize, usize) {
+    let line = String::from_utf8(client.receive_line()).unwrap();
+    let words: Vec<_> = line.split(' ').collect();
+    (
+        words[0].to_owned(),
+        words[1].parse().unwrap(),
+        words[2].parse().unwrap(),
+    )
+}
+
+/// Everybody says so many lines, and everybody else receives each once, those of a sender in order.
+fn exchange(sites: &mut [Site], topic: &str, lines: usize) {
+    say(sites, topic, 0..lines);
+    let speakers = sites.len() * CLIENTS;
+    for (receiver, client) in clients(sites).enumerate() {
+        let mut next = vec![0; speakers];
+        for _ in 0..lines * (speakers - 1) {
+            let (what, sender, number) = receive(client);
+            assert_ne!(sender, receiver, "a line came back");
+            assert_eq!(
+                (what.as_str(), number),
+                (topic, next[sender]),
+                "from {sender}"
+            );
+            next[sender] += 1;
+        }
+    }
+}
+
+/// After everybody has said so many lines: each was received at most once and in order, all of those in the
+/// same site were, and the relay has counted those that were not.
+fn exchange_with_losses(sites: &mut [Site], topic: &str, lines: usize) {
+    say(sites, "end", 0..1);
+    let speakers = sites.len() * CLIENTS;
+    for (place, site) in sites.iter_mut().enumerate() {
+        for client in &mut site.clients {
+            let mut received = vec![0; speakers];
+            let mut next = vec![0; speakers];
+            let mut ends = 0;
+            while ends < speakers - 1 {
+                let (what, sender, number) = receive(client);
+                if what == "end" {
+                    ends += 1;
+                    continue;
+                }
+                assert_eq!(what, topic);
+                assert!(number >= next[sender], "{number} of {sender} is late");
+                next[sender] = number + 1;
+                received[sender] += 1;
+            }
+            let others = (0..speakers).filter(|sender| sender / CLIENTS != place);
+            let missed: usize = others.map(|sender| lines - received[sender]).sum();
+            let neighbours: usize = received.iter().sum::<usize>() + missed;
+            assert_eq!(neighbours, lines * (speakers - 1), "in the same site");
+            let is_counted = wait_until(|| site.relay.lost(FROM_OTHERS) == missed);
+            assert!(
+                is_counted,
+                "{missed} are missing, {} reported",
+                site.relay.lost(FROM_OTHERS)
+            );
+        }
+    }
+}
+
+#[test]
+fn every_client_receives_every_line_once_and_in_order() {
+    if has_nats() {
+        let nats = Nats::start(&[]);
+        let mut sites = three_sites(&nats);
+        exchange(&mut sites, "one", 100);
+        // A line too many would come before these.
+        exchange(&mut sites, "two", 1);
+    }
+}
+
+/// At most once: lines are lost while NATS is away, but none comes twice or late, and each is counted.
+#[test]
+fn survives_the_end_of_nats_and_counts_what_it_misses() {
+    if !has_nats() {
+        return;
+    }
+    let mut nats = Nats::start(&[]);
+    let mut sites = three_sites(&nats);
+    // From now on, each relay knows what it must hear next from each other one.
+    exchange(&mut sites, "before", 10);
+    say(&mut sites, "meanwhile", 0..20);
+    nats.process.kill();
+    for site in &sites {
+        site.relay.expect("NATS: disconnected");
+    }
+    say(&mut sites, "meanwhile", 20..40);
+    nats.restart();
+    nats.expect_relays(3);
+    say(&mut sites, "meanwhile", 40..60);
+    exchange_with_losses(&mut sites, "meanwhile", 60);
+    exchange(&mut sites, "after", 10);
+}
+
+#[test]
+fn survives_the_end_of_one_nats_server_of_a_cluster() {
+    if !has_nats() {
+        return;
+    }
+    let cluster = ["--cluster_name", "chat", "--cluster", "nats://127.0.0.1:-1"];
+    let mut first = Nats::start(&cluster);
+    let line = first.process.expect("Listening for route connections on ");
+    let route = format!("nats://{}", line.rsplit(' ').next().unwrap());
+    let second = Nats::start(&[&cluster[..], &["--routes", &route]].concat());
+    first.expect_peer(&second);
+    second.expect_peer(&first);
+
+    let mut sites = [&first, &second, &first].map(|nats| Site::new(&nats.url()));
+    first.expect_route();
+    second.expect_route();
+    exchange(&mut sites, "before", 10);
+    say(&mut sites, "meanwhile", 0..20);
+    first.process.kill();
+    say(&mut sites, "meanwhile", 20..40);
+    second.expect_relays(3);
+    say(&mut sites, "meanwhile", 40..60);
+    exchange_with_losses(&mut sites, "meanwhile", 60);
+    exchange(&mut sites, "after", 10);
+}
+
+#[test]
+fn a_killed_relay_separates_its_server_until_another_one_is_started() {
+    if !has_nats() {
+        return;
+    }
+    let nats = Nats::start(&[]);
+    let mut sites = three_sites(&nats);
+    exchange(&mut sites, "before", 10);
+    sites[0].relay.kill();
+    sites[0]
+        .server
+        .expect_match(starts_with("Client Token(1) "));
+    exchange(&mut sites[..1], "alone", 10);
+    exchange(&mut sites[1..], "others", 10);
+    sites[0].relay = join(&sites[0].server, &nats.url());
+    exchange(&mut sites, "after", 10);
+}
+
+#[test]
+fn survives_the_end_of_its_server_and_counts_what_came_meanwhile() {
+    if !has_nats() {
+        return;
+    }
+    let nats = Nats::start(&[]);
+    let port = Port::new();
+    let start = || {
+        Server::builder(&*SERVER)
+            .listen_on(port.address.to_string())
+            .start()
+    };
+    let mut sites = [Site::with(start(), &nats.url()), Site::new(&nats.url())];
+    exchange(&mut sites, "before", 10);
+    sites[0].server.kill();
+    sites[0].relay.expect("Lost the server");
+    exchange(&mut sites[1..], "meanwhile", 10);
+
+    sites[0].server = start();
+    sites[0].relay.expect("The server is back");
+    sites[0].server.expect_match(starts_with("Registered "));
+    sites[0].clients = ["third", "fourth"].map(|name| sites[0].server.client(name));
+    exchange(&mut sites, "after", 10);
+    assert!(wait_until(|| sites[0].relay.lost(TO_SERVER) == 10 * CLIENTS));
+}
+
+/// A server that is this test, and its relay.
+fn fake_site(nats: &Nats) -> (TcpListener, TcpStream, Process) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let relay = Process::relay(listener.local_addr().unwrap(), &nats.url());
+    let connection = listener.accept().unwrap().0;
+    (listener, connection, relay)
+}
+
+/// A stream has no messages: a line is what ends with a newline, and all else is lost.
+#[test]
+fn publishes_whole_lines_only() {
+    if !has_nats() {
+        return;
+    }
+    let nats = Nats::start(&[]);
+    let mut site = Site::new(&nats.url());
+    let [client, _] = &mut site.clients;
+    let (listener, mut connection, relay) = fake_site(&nats);
+    connection.set_nodelay(true).unwrap();
+    for piece in ["pi", "zza or", " curry?\ncur", "ry\n\nhalf a line"] {
+        connection.write_all(piece.as_bytes()).unwrap();
+    }
+    for line in ["pizza or curry?", "curry", ""] {
+        client.expect_line(line);
+    }
+    drop(connection);
+    let mut connection = listener.accept().unwrap().0;
+    connection.write_all(b"the rest of another\n").unwrap();
+    client.expect_line("the rest of another");
+    assert_eq!(relay.lost(TOO_LONG), 0);
+}
+
+#[test]
+fn drops_and_counts_lines_that_are_too_long() {
+    if !has_nats() {
+        return;
+    }
+    let nats = Nats::start(&[]);
+    let mut site = Site::new(&nats.url());
+    let [client, _] = &mut site.clients;
+    let (_listener, mut connection, relay) = fake_site(&nats);
+    let longest = "x".repeat(64 << 10);
+    for line in [
+        &longest,
+        &format!("{longest}x"),
+        &longest.repeat(3),
+        "short",
+    ] {
+        connection
+            .write_all(format!("{line}\n").as_bytes())
+            .unwrap();
+    }
+    client.expect_line(&longest);
+    client.expect_line("short");
+    assert!(wait_until(|| relay.lost(TOO_LONG) == 2));
+}
+
+#[test]
+fn drops_and_counts_lines_that_nats_does_not_take() {
+    if !has_nats() {
+        return;
+    }
+    let config = Path::new(env!("CARGO_TARGET_TMPDIR")).join("nats.conf");
+    fs::write(&config, "max_payload: 1000\n").unwrap();
+    let nats = Nats::start(&["--config", config.to_str().unwrap()]);
+    let [mut one, mut other] = [0; 2].map(|_| Site::new(&nats.url()));
+    // With its newline, the first line is as long as NATS allows.
+    for line in ["x".repeat(999), "x".repeat(1000), "short".to_owned()] {
+        one.clients[0].send_line(&line);
+        one.clients[1].expect_line(&line);
+    }
+    other.clients[0].expect_line(&"x".repeat(999));
+    other.clients[0].expect_line("short");
+    assert!(wait_until(|| one.relay.lost(TOO_LONG) == 1));
+}
+
+/// Counts the lines that a server receives, from now on.
+fn count_lines(connection: &TcpStream) -> Arc<AtomicUsize> {
+    let count = Arc::new(AtomicUsize::new(0));
+    let (reader, counter) = (connection.try_clone().unwrap(), Arc::clone(&count));
+    thread::spawn(move || {
+        for line in BufReader::new(reader).split(b'\n') {
+            counter.fetch_add(usize::from(line.is_ok()), Ordering::Relaxed);
+        }
+    });
+    count
+}
+
+#[test]
+fn drops_and_counts_lines_for_a_server_that_does_not_read() {
+    if !has_nats() {
+        return;
+    }
+    // More than the relay's queue, and what the kernel has room for.
+    const LINES: usize = 800;
+    let nats = Nats::start(&[]);
+    let (_listener, stalled, relay) = fake_site(&nats);
+    let (_other_listener, mut talker, _other_relay) = fake_site(&nats);
+    let line = format!("{}\n", "x".repeat(60_000));
+    for _ in 0..LINES {
+        talker.write_all(line.as_bytes()).unwrap();
+    }
+    assert!(wait_until(|| relay.lost(TO_SERVER) > 0));
+    let received = count_lines(&stalled);
+    let sum = || received.load(Ordering::Relaxed) + relay.lost(TO_SERVER);
+    assert!(wait_until(|| sum() == LINES), "{} of {LINES}", sum());
+}
+
+#[test]
+fn drops_and_counts_lines_while_nats_does_not_read() {
+    if !has_nats() {
+        return;
+    }
+    const LINES: usize = 30_000;
+    let nats = Nats::start(&[]);
+    let (_listener, listener, other_relay) = fake_site(&nats);
+    let (_other_listener, mut talker, relay) = fake_site(&nats);
+    let received = count_lines(&listener);
+    talker.write_all(b"the first one\n").unwrap();
+    assert!(wait_until(|| received.load(Ordering::Relaxed) == 1));
+
+    nats.process.signal("STOP");
+    let line = format!("{}\n", "x".repeat(999));
+    for _ in 0..LINES {
+        talker.write_all(line.as_bytes()).unwrap();
+    }
+    assert!(wait_until(|| relay.lost(TO_NATS) > 0));
+    nats.process.signal("CONT");
+    let sum = || received.load(Ordering::Relaxed) + relay.lost(TO_NATS);
+    assert!(wait_until(|| sum() == 1 + LINES), "{} of {LINES}", sum());
+    // The next line tells the other relay how many it has missed.
+    talker.write_all(b"the last one\n").unwrap();
+    assert!(wait_until(
+        || other_relay.lost(FROM_OTHERS) == relay.lost(TO_NATS)
+    ));
+}
+
+/// What comes late has a smaller number than something that has come.
+#[test]
+fn passes_no_line_on_twice_or_late() {
+    if !has_nats() {
+        return;
+    }
+    let nats = Nats::start(&[]);
+    let mut site = Site::new(&nats.url());
+    let mut publisher = nats.connect();
+    publisher
+        .write_all(b"CONNECT {\"verbose\":false}\r\n")
+        .unwrap();
+    for number in [5, 6, 6, 9, 7, 10] {
+        let message = format!("PUB chat name.{number} 2\r\n{number:02}\r\n");
+        publisher.write_all(message.as_bytes()).unwrap();
+    }
+    for line in ["05", "06", "09", "10"] {
+        site.clients[0].expect_line(line);
+    }
+    assert!(wait_until(|| site.relay.lost(FROM_OTHERS) == 2));
+}
+
+/// Anybody may publish a line, with or without its newline. One that is too long would end the connection
+/// to the server.
+#[test]
+fn passes_on_what_is_published_by_others() {
+    if !has_nats() {
+        return;
+    }
+    let nats = Nats::start(&[]);
+    let mut site = Site::new(&nats.url());
+    let mut publisher = nats.connect();
+    publisher
+        .write_all(b"CONNECT {\"verbose\":false}\r\n")
+        .unwrap();
+    for line in ["one", "two\n", &"x".repeat(70_000), "three"] {
+        let message = format!("PUB chat {}\r\n{line}\r\n", line.len());
+        publisher.write_all(message.as_bytes()).unwrap();
+    }
+    for line in ["one", "two", "three"] {
+        site.clients[0].expect_line(line);
+    }
+    assert!(wait_until(|| site.relay.lost(TO_SERVER) == 1));
+}
+
+/// Everything that has reached the relay's sockets when the signal comes.
+#[test]
+fn a_signal_ends_it_when_everything_is_delivered() {
+    if !has_nats() {
+        return;
+    }
+    let nats = Nats::start(&[]);
+    for signal in ["TERM", "INT"] {
+        let [mut west, mut east, mut north] = three_sites(&nats);
+        west.relay.signal("STOP");
+        west.clients[0].send_line("from the west");
+        west.clients[1].expect_line("from the west");
+        west.server.expect_line("Wrote 14 bytes to Token(1)");
+        east.clients[0].send_line("from the east");
+        east.clients[0].send_line("fence");
+        // NATS has sent the first line to everybody before it takes the second.
+        north.clients[0].expect_line("from the east");
+        north.clients[0].expect_line("fence");
+
+        west.relay.signal(signal);
+        west.relay.signal("CONT");
+        assert_eq!(west.relay.expect_exit(), Some(0));
+        north.clients[0].expect_line("from the west");
+        east.clients[0].expect_line("from the west");
+        west.clients[0].expect_line("from the east");
+    }
+}
+
+/// A bad start is one clear error, with exit status 1.
+#[test]
+fn a_bad_start_is_a_clear_error() {
+    let nobody = Port::new();
+    let (server, nats) = (
+        nobody.address.to_string(),
+        format!("nats://{}", nobody.address),
+    );
+    for (arguments, error) in [
+        (vec![], "expected SERVER NATS [SUBJECT]"),
+        (vec!["a", "b", "c", "d"], "expected SERVER NATS [SUBJECT]"),
+        (
+            vec![&server, &nats],
+            "cannot connect to NATS at nats://127.0.0.1:",
+        ),
+        (
+            vec![&server, "http://127.0.0.1:1"],
+            "invalid scheme for NATS server URL: http",
+        ),
+        (vec![&server, "tls://127.0.0.1:1"], "TLS is not supported"),
+        (
+            vec![&server, "nats://no-such-host.invalid:1"],
+            "failed to lookup address",
+        ),
+    ] {
+        let assert = run_to_exit(RELAY, arguments).failure().code(1);
+        assert
+            .stderr(starts_with("Error: "))
+            .stderr(contains(error));
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there_is_a_clear_error() {
+    if !has_nats() {
+        return;
+    }
+    let nats = Nats::start(&[]);
+    let nobody = Port::new();
+    let (address, url) = (nobody.address.to_string(), nats.url());
+    for (arguments, error) in [
+        (vec![address.as_str(), &url], "Connection refused"),
+        (
+            vec!["no-such-host.invalid:1", &url],
+            "failed to lookup address",
+        ),
+        (
+            vec![&address, &url, "a subject"],
+            "\"a subject\" is not a subject",
+        ),
+    ] {
+        let assert = run_to_exit(RELAY, arguments).failure().code(1);
+        assert.stderr(contains("Error: ")).stderr(contains(error));
+    }
+}
+
+#[test]
+fn help_states_the_usage_and_the_limits() {
+    let assert = run_to_exit(RELAY, ["--help"]).success();
+    assert
+        .stdout(contains("Usage: relay SERVER NATS [SUBJECT]"))
+        .stdout(contains("4096 lines"));
+}
