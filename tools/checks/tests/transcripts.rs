@@ -52,6 +52,25 @@ fn a_true_transcript_has_no_problem() {
     assert_none(&check_transcripts(&Book::of_pages(vec![page])));
 }
 
+/// A tool: a server that ends at once.
+const TOOL: &str = "\
+# A tool
+
+```transcript
+$ cargo run -p milestone-4-write -- one two  # refused
+refused! … but \"two\" follows \"one\"
+```
+";
+
+#[test]
+fn what_a_tool_prints_is_waited_for_and_compared() {
+    let page = |text: &str| Book::of_pages(vec![Page::new("docs/src/tool.md", text)]);
+    assert_none(&check_transcripts(&page(TOOL)));
+    let wrong = TOOL.replace("follows", "precedes");
+    let parts = ["docs/src/tool.md:5: ", "the tool prints this line"];
+    assert_one(&check_transcripts(&page(&wrong)), &parts);
+}
+
 /// The transcript with this change must be a problem.
 #[track_caller]
 fn assert_is_found(from: &str, to: &str, parts: &[&str]) {

@@ -3,12 +3,17 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::env;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, TryRecvError};
+use std::thread;
 
+use shared_testkit::env::{STRICT, is_strict};
 use shared_testkit::lines::LISTENING;
 use shared_testkit::predicates::function::function;
-use shared_testkit::{Client, Server, skip};
+use shared_testkit::{Client, Server, skip, wait_until};
 
 use crate::page::{Block, Page};
 use crate::test_runner;
@@ -27,12 +32,20 @@ const RESULTS: [&str; 5] = ["|", "!", "<", "closed", "ends"];
 /// received what the transcript says, and at the end nothing else. `xxxxx` is any port. Servers
 /// listen on a port that the kernel chooses; it is compared as if it were the written one.
 ///
+/// What is no milestone is a tool, which gets the real addresses in its arguments. A line of its stderr
+/// that is in the transcript is waited for, and others may come before it. In such a line, `…` is any
+/// beginning, and an address at the end is where the tool listens.
+///
 /// # Panics
 ///
 /// If a milestone's program cannot be built.
 pub fn replay(page: &Page, block: &Block) -> Result<(), String> {
     if let Some(tool) = block.values("needs").find(|tool| !is_installed(tool)) {
         skip(&format!("there is no {tool}"));
+        return Ok(());
+    }
+    if block.has_flag("strict") && !is_strict() {
+        skip(&format!("what it needs takes long to build: set {STRICT}"));
         return Ok(());
     }
     let mut at = &block.lines[0];
@@ -93,7 +106,9 @@ pub struct Cast<'a> {
     servers: Vec<Actor<'a>>,
     /// The clients that have not left, by name.
     pub clients: BTreeMap<&'a str, Client>,
-    tools: Vec<Tool>,
+    tools: Vec<Tool<'a>>,
+    /// Addresses of tools: as the book has them, and as they are.
+    tool_addresses: Vec<(&'a str, String)>,
 }
 
 /// A server that takes part.
@@ -108,13 +123,17 @@ pub struct Actor<'a> {
 }
 
 /// A tool that ends with the transcript.
-struct Tool(Child);
+struct Tool<'a> {
+    name: &'a str,
+    child: Child,
+    stderr: Receiver<String>,
+}
 
-impl Drop for Tool {
+impl Drop for Tool<'_> {
     fn drop(&mut self) {
         // Either fails only if the tool has ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -146,6 +165,7 @@ impl<'a> Cast<'a> {
                 client.half_close();
                 self.clients.remove(name);
             }
+            "!" if self.tools.iter().any(|tool| tool.name == name) => self.hear(name, text),
             _ => self.actor(name).act(verb, text),
         }
     }
@@ -160,31 +180,78 @@ impl<'a> Cast<'a> {
         });
     }
 
-    /// Runs a server or a tool: `cargo run -p PACKAGE [-- ADDRESS] [# NAME]` or `TOOL …`.
+    /// Runs a server, `cargo run -p PACKAGE [-- ADDRESS] [# NAME]`, or a tool: the same with more
+    /// arguments, or `TOOL … [# NAME]`.
     fn run(&mut self, command: &'a str) {
-        let (command, name) = command.split_once('#').unwrap_or((command, "server"));
+        let (command, name) = match command.split_once('#') {
+            Some((command, name)) => (command, Some(name.trim())),
+            None => (command, None),
+        };
         let words: Vec<_> = command.split_whitespace().collect();
-        let (package, written) = match words[..] {
+        let (package, written) = match &words[..] {
             ["cargo", "run", "-p", package] => (package, DEFAULT_ADDRESS),
-            ["cargo", "run", "-p", package, "--", address] => (package, address),
-            _ => return self.run_tool(command),
+            ["cargo", "run", "-p", package, "--", address] => (package, *address),
+            ["cargo", "run", "-p", package, "--", arguments @ ..] => {
+                let tool = Command::new(test_runner::program(package));
+                return self.run_tool(name.unwrap_or_default(), tool, arguments);
+            }
+            ["nats-server", arguments @ ..] => {
+                let mut tool = Command::new("nats-server");
+                // Whatever is free.
+                tool.args(["--port", "-1"]);
+                return self.run_tool(name.unwrap_or_default(), tool, arguments);
+            }
+            [tool, arguments @ ..] => {
+                return self.run_tool(name.unwrap_or_default(), Command::new(tool), arguments);
+            }
+            [] => panic!("there is no command"),
         };
         let (host, _) = written.rsplit_once(':').expect("an address has a port");
         let builder = Server::builder(test_runner::program(package));
         let server = builder.listen_on(format!("{host}:0")).start();
-        self.enter(name.trim(), server, written);
+        self.enter(name.unwrap_or("server"), server, written);
     }
 
-    /// Runs a tool with the real addresses instead of the written ones.
-    fn run_tool(&mut self, command: &str) {
-        let mut command = command.to_owned();
-        for actor in &self.servers {
-            command = command.replace(actor.written, &actor.server.address().to_string());
-        }
-        let mut words = command.split_whitespace();
-        let mut tool = Command::new(words.next().unwrap_or_default());
-        let child = tool.args(words).stdin(Stdio::null()).spawn();
-        self.tools.push(Tool(child.expect("the tool can be run")));
+    fn run_tool(&mut self, name: &'a str, mut tool: Command, arguments: &[&str]) {
+        let arguments = arguments
+            .iter()
+            .map(|argument| self.with_real_addresses(argument));
+        let tool = tool
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = tool.spawn().expect("the tool can be run");
+        let lines = BufReader::new(child.stderr.take().expect("it is a pipe")).lines();
+        let (sender, stderr) = mpsc::channel();
+        // It ends with the tool, or when nobody is interested any more.
+        thread::spawn(move || {
+            lines
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
+        self.tools.push(Tool {
+            name,
+            child,
+            stderr,
+        });
+    }
+
+    /// Waits for a line of a tool, which may say where it listens.
+    fn hear(&mut self, name: &str, line: &'a str) {
+        let wanted = self.with_real_addresses(line);
+        let tool = self.tools.iter().find(|tool| tool.name == name);
+        let real = tool.expect("there is a tool of this name").expect(&wanted);
+        let (_, written) = line.rsplit_once(' ').unwrap_or_default();
+        self.tool_addresses.push((written, real));
+    }
+
+    fn with_real_addresses(&self, text: &str) -> String {
+        let servers = self.servers.iter();
+        let servers = servers.map(|actor| (actor.written, actor.server.address().to_string()));
+        let all = servers.chain(self.tool_addresses.iter().cloned());
+        all.fold(text.to_owned(), |text, (written, real)| {
+            text.replace(written, &real)
+        })
     }
 
     /// The server of this name.
@@ -231,6 +298,35 @@ impl Actor<'_> {
             }
             _ => panic!("a transcript has no line like this"),
         }
+    }
+}
+
+impl Tool<'_> {
+    /// Waits for a line, and returns its last word.
+    fn expect(&self, wanted: &str) -> String {
+        let (start, last) = wanted.rsplit_once(' ').unwrap_or(("", wanted));
+        let is_address = |word: &str| word.parse::<SocketAddr>().is_ok();
+        let is_wanted = |line: &String| {
+            let (line_start, line_last) = line.rsplit_once(' ').unwrap_or(("", line));
+            let is_started = match start.strip_prefix('…') {
+                Some(end) => line_start.ends_with(end),
+                None => line_start == start,
+            };
+            is_started && (line_last == last || is_address(last) && is_address(line_last))
+        };
+        let mut line = None;
+        wait_until(|| {
+            loop {
+                line = match self.stderr.try_recv() {
+                    Ok(line) if is_wanted(&line) => Some(line),
+                    Ok(_) => continue,
+                    Err(end) => return end == TryRecvError::Disconnected,
+                };
+                return true;
+            }
+        });
+        let line = line.expect("the tool prints this line");
+        line.rsplit(' ').next().unwrap_or_default().to_owned()
     }
 }
 
