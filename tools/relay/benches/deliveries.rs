@@ -25,10 +25,11 @@ use std::net::TcpStream;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use course::test_runner::program;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use shared_testkit::has_descriptors;
 
-use crate::common::{Nats, Process, has_nats, program};
+use crate::common::{Nats, Process, has_nats};
 
 /// The core of the programs that are measured, and that of the clients.
 const MEASURED: usize = 0;

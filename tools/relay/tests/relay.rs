@@ -13,10 +13,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::thread;
 
+use course::test_runner::program;
 use shared_testkit::predicates::str::{contains, starts_with};
 use shared_testkit::{Client, Server, run_to_exit, wait_until};
 
-use crate::common::{Nats, Port, Process, has_nats, program};
+use crate::common::{Nats, Port, Process, has_nats};
 
 static SERVER: LazyLock<PathBuf> = LazyLock::new(|| program("milestone-5-harden"));
 

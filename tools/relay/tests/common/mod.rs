@@ -12,7 +12,7 @@ use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -244,16 +244,4 @@ pub fn has_nats() -> bool {
         skip("there is no nats-server");
     }
     has_nats
-}
-
-/// The program of a milestone, built as the relay was.
-pub fn program(name: &str) -> PathBuf {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--bin", name]);
-    if !cfg!(debug_assertions) {
-        cargo.arg("--release");
-    }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    assert!(cargo.current_dir(root).status().unwrap().success());
-    Path::new(env!("CARGO_BIN_EXE_relay")).with_file_name(name)
 }
