@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo bench -p relay              # 300 clients, about a minute
-//! cargo bench -p relay -- 1500 1    # 1,500 clients, and a second for each figure
+//! cargo bench -p relay -- 3000 1    # 3,000 clients, and a second for each block
 //! ```
 //!
 //! The servers, the relays and NATS share one core. The clients are this process, on another core, in a
@@ -44,7 +44,7 @@ const BLOCKS: usize = 5;
 fn main() {
     let mut numbers = env::args().filter_map(|argument| argument.parse().ok());
     let clients = numbers.next().unwrap_or(300);
-    let seconds = numbers.next().unwrap_or(3);
+    let seconds = numbers.next().unwrap_or(2);
     if !has_nats() || !has_descriptors(3 * clients as u64) {
         return;
     }
@@ -52,7 +52,7 @@ fn main() {
     println!("{clients} clients. CPU time in µs for each delivery:\n");
     println!("| at once | servers | deliveries/s | servers | relays | NATS | together |");
     println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: |");
-    for speakers in [1, clients] {
+    for speakers in [1, 10, 100].map(|speakers| clients.min(speakers)) {
         let mut figures = rooms.each_ref().map(|_| Figures::default());
         for _ in 0..BLOCKS {
             for (room, figures) in rooms.iter_mut().zip(&mut figures) {

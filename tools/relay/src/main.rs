@@ -15,10 +15,8 @@ use futures_util::{FutureExt, StreamExt, future};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, interval, timeout};
+use tokio::time::{Instant, interval, sleep, timeout};
 use tokio::{select, task};
-
-const HELP: &[u8] = include_bytes!("../help.txt");
 
 /// Bytes of a line with its newline. Milestone 5 lets no longer one through, and closes a client that
 /// sends one.
@@ -26,6 +24,9 @@ const MAX_LINE: usize = (64 << 10) + 1;
 
 /// Lines that wait for NATS.
 const MAX_MESSAGES: usize = 4096;
+
+/// How long a line waits for a place among them. To the server, the relay is a slow reader meanwhile.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Bytes of lines that wait for the server. NATS's client may receive 8 MiB before our turn comes.
 const MAX_QUEUE: usize = 16 << 20;
@@ -45,7 +46,7 @@ async fn main() -> Result<()> {
     let words: Vec<_> = words.map(|w| w.to_string_lossy().into_owned()).collect();
     let words: Vec<_> = words.iter().map(String::as_str).collect();
     let (address, urls, subject) = match words[..] {
-        ["-h" | "--help", ..] => return Ok(io::stdout().write_all(HELP)?),
+        ["-h" | "--help", ..] => return Ok(io::stdout().write_all(include_bytes!("help.txt"))?),
         [address, urls] => (address, urls, "chat"),
         [address, urls, subject] => (address, urls, subject),
         _ => bail!("expected SERVER NATS [SUBJECT]: see --help"),
@@ -99,6 +100,8 @@ struct Relay<'a> {
     name: String,
     /// The number of the next line of each relay that has been heard, and of this one.
     numbers: HashMap<String, u64>,
+    /// Whether the last line for NATS has used up its patience.
+    is_stuck: bool,
     /// When the end must be over, once a signal has come.
     ends_at: Option<Instant>,
     /// Lines that were lost since the last report, and where.
@@ -127,6 +130,7 @@ impl<'a> Relay<'a> {
             nats,
             subject,
             numbers: HashMap::new(),
+            is_stuck: false,
             ends_at: None,
             lost: BTreeMap::new(),
         };
@@ -151,7 +155,7 @@ impl<'a> Relay<'a> {
         let mut reader = BufReader::with_capacity(MAX_LINE, reader);
         let (mut line, mut is_skipping) = (Vec::new(), false);
         let mut ticks = interval(REPORT_INTERVAL);
-        loop {
+        while self.ends_at.is_none_or(|end| Instant::now() < end) {
             let mut limited = (&mut reader).take((MAX_LINE - line.len()) as u64);
             select! {
                 n = limited.read_until(b'\n', &mut line) => match n.unwrap_or(0) {
@@ -167,9 +171,6 @@ impl<'a> Relay<'a> {
                     self.ends_at = Some(Instant::now() + GRACE_TIME);
                 }
                 _ = ticks.tick() => self.report(),
-            }
-            if self.ends_at.is_some_and(|end| end < Instant::now()) {
-                break;
             }
             if self.ends_at.is_some() && self.queue.is_empty() {
                 // The server sends what it still has, and closes its half, too.
@@ -198,9 +199,11 @@ impl<'a> Relay<'a> {
         let is_published = select! {
             biased;
             result = publish => result.is_ok(),
-            // NATS's task has had its turn, and there is still no room.
-            () = task::yield_now() => false,
+            () = sleep(PATIENCE), if !self.is_stuck => false,
+            // NATS's task has had a turn, and there is still no room.
+            () = task::yield_now(), if self.is_stuck => false,
         };
+        self.is_stuck = !is_published;
         self.lose("on the way to NATS", (!is_published).into());
     }
 
