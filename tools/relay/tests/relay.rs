@@ -439,9 +439,14 @@ fn a_signal_ends_it_when_everything_is_delivered() {
     for signal in ["TERM", "INT"] {
         let [mut west, mut east, mut north] = three_sites(&nats);
         west.relay.signal("STOP");
-        west.clients[0].send_line("from the west");
-        west.clients[1].expect_line("from the west");
-        west.server.expect_line("Wrote 14 bytes to Token(1)");
+        let lines: Vec<_> = (0..100)
+            .map(|number| format!("from the west {number}"))
+            .collect();
+        west.clients[0].send_line(&lines.join("\n"));
+        // The server writes to its oldest client first, the relay.
+        lines
+            .iter()
+            .for_each(|line| west.clients[1].expect_line(line));
         east.clients[0].send_line("from the east");
         east.clients[0].send_line("fence");
         // NATS has sent the first line to everybody before it takes the second.
@@ -451,9 +456,26 @@ fn a_signal_ends_it_when_everything_is_delivered() {
         west.relay.signal(signal);
         west.relay.signal("CONT");
         assert_eq!(west.relay.expect_exit(), Some(0));
-        north.clients[0].expect_line("from the west");
-        east.clients[0].expect_line("from the west");
+        lines
+            .iter()
+            .for_each(|line| north.clients[0].expect_line(line));
+        lines
+            .iter()
+            .for_each(|line| east.clients[0].expect_line(line));
         west.clients[0].expect_line("from the east");
+    }
+}
+
+#[test]
+fn an_end_without_nats_is_reported() {
+    if has_nats() {
+        let mut nats = Nats::start(&[]);
+        let mut site = Site::new(&nats.url());
+        nats.process.kill();
+        site.relay.expect("NATS: disconnected");
+        site.relay.signal("TERM");
+        site.relay.expect("NATS does not confirm what it was sent");
+        assert_eq!(site.relay.expect_exit(), Some(0));
     }
 }
 
