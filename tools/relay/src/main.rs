@@ -100,7 +100,7 @@ struct Relay<'a> {
     name: String,
     /// The number of the next line of each relay that has been heard, and of this one.
     numbers: HashMap<String, u64>,
-    /// Whether the last line for NATS has used up its patience.
+    /// Whether the last line for NATS was dropped: the next one does not wait.
     is_stuck: bool,
     /// When the end must be over, once a signal has come.
     ends_at: Option<Instant>,
@@ -119,7 +119,11 @@ impl<'a> Relay<'a> {
             .subscription_capacity(1 << 18)
             .ping_interval(Duration::from_secs(10))
             .request_timeout(Some(Duration::from_secs(2)))
-            .event_callback(async |event| report(&format!("NATS: {event}")));
+            .event_callback(async |event| match event {
+                // One for each attempt to connect again.
+                async_nats::Event::ClientError(_) => {}
+                event => report(&format!("NATS: {event}")),
+            });
         let nats = options.connect(urls.split(',').collect::<Vec<_>>()).await;
         let nats = nats.map_err(|e| anyhow!("cannot connect to NATS at {urls}: {e}"))?;
         let messages = nats.subscribe(subject.to_owned()).await;
@@ -160,7 +164,8 @@ impl<'a> Relay<'a> {
             select! {
                 n = limited.read_until(b'\n', &mut line) => match n.unwrap_or(0) {
                     0 => break,
-                    _ => self.publish(&mut line, &mut is_skipping).await,
+                    _ if !line.ends_with(b"\n") && line.len() < MAX_LINE => {}
+                    _ => self.publish(mem::take(&mut line), &mut is_skipping).await,
                 },
                 // After an error, the reader still gets what has come, and then its end.
                 n = writer.write(&self.queue), if !self.queue.is_empty() => self.queue.advance(n.unwrap_or(0)),
@@ -180,13 +185,9 @@ impl<'a> Relay<'a> {
         self.ends_at.is_none()
     }
 
-    /// Publishes a line if it is complete, and drops it if it is too long.
-    async fn publish(&mut self, line: &mut Vec<u8>, is_skipping: &mut bool) {
+    /// Publishes a line, or drops it piece by piece if it is too long.
+    async fn publish(&mut self, line: Vec<u8>, is_skipping: &mut bool) {
         let is_end = line.ends_with(b"\n");
-        if !is_end && line.len() < MAX_LINE {
-            return;
-        }
-        let line = mem::take(line);
         let is_rest = mem::replace(is_skipping, !is_end);
         if is_rest || !is_end || line.len() > self.nats.max_payload() {
             return self.lose("because they are too long", is_end.into());
@@ -196,15 +197,14 @@ impl<'a> Relay<'a> {
         *number += 1;
         let subject = self.subject.to_owned();
         let publish = self.nats.publish_with_reply(subject, reply, line.into());
-        let is_published = select! {
+        self.is_stuck = select! {
             biased;
-            result = publish => result.is_ok(),
-            () = sleep(PATIENCE), if !self.is_stuck => false,
+            result = publish => result.is_err(),
+            () = sleep(PATIENCE), if !self.is_stuck => true,
             // NATS's task has had a turn, and there is still no room.
-            () = task::yield_now(), if self.is_stuck => false,
+            () = task::yield_now(), if self.is_stuck => true,
         };
-        self.is_stuck = !is_published;
-        self.lose("on the way to NATS", (!is_published).into());
+        self.lose("on the way to NATS", self.is_stuck.into());
     }
 
     /// Queues the line in a message, and those in all messages that have come after it.
@@ -245,12 +245,11 @@ impl<'a> Relay<'a> {
     }
 
     fn lose(&mut self, place: &'static str, lines: u64) {
-        if lines > 0 {
-            *self.lost.entry(place).or_default() += lines;
-        }
+        *self.lost.entry(place).or_default() += lines;
     }
 
     fn report(&mut self) {
+        self.lost.retain(|_, lines| *lines > 0);
         for (place, lines) in mem::take(&mut self.lost) {
             report(&format!("Lines lost {place}: {lines}"));
         }
