@@ -179,6 +179,13 @@ impl Suite {
         self
     }
 
+    /// Leaves out the tests that are not wanted.
+    #[must_use]
+    pub fn only(mut self, wanted: impl Fn(&str) -> bool) -> Suite {
+        self.tests.retain(|test| wanted(&test.name));
+        self
+    }
+
     /// The names of all tests.
     #[must_use]
     pub fn names(&self) -> Vec<String> {

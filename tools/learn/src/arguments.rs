@@ -12,11 +12,12 @@ const CHAPTERS: RangeInclusive<usize> = 1..=5;
 const CHAT: usize = 4;
 
 pub(crate) const USAGE: &str = "\
-Usage: cargo learn check CHAPTER [--watch] [--all] [-- COMMAND…]
+Usage: cargo learn check CHAPTER[.STOP] [--watch] [--all] [-- COMMAND…]
        cargo learn tour [CHAPTER] [-- COMMAND…]
        cargo learn start CHAPTER[.STOP] DIR
 
-check  runs the tests of a chapter (1 to 5), and says what to fix first
+check  runs the tests of a chapter (1 to 5), and says what to fix first; with a STOP, as
+       in 5.3, those of what holds at the end of that stop
 tour   plays a chapter's transcript in the terminal, step by step (chapter 4)
 
 start  writes the program as it stands where a chapter or a stop of it begins, as a
@@ -51,9 +52,11 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Action, String> {
     let command = command.unwrap_or_default().to_vec();
     match action.as_str() {
         "check" => {
-            let (chapter, options) = parse_words(words, &["--watch", "--all"])?;
+            let (place, options) = parse_words(words, &["--watch", "--all"])?;
+            let (chapter, stop) = parse_place(place.ok_or("which CHAPTER?")?)?;
             Ok(Action::Check(Check {
-                chapter: chapter.ok_or("which CHAPTER?")?,
+                chapter,
+                stop,
                 command,
                 watch: options.contains(&"--watch"),
                 all: options.contains(&"--all"),
@@ -61,17 +64,14 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Action, String> {
         }
         "tour" => {
             let (chapter, _) = parse_words(words, &[])?;
-            let chapter = chapter.unwrap_or(CHAT);
+            let chapter = chapter.map_or(Ok(CHAT), parse_chapter)?;
             Ok(Action::Tour(Tour { chapter, command }))
         }
         "start" => {
             let [place, folder] = words else {
                 return Err("start needs CHAPTER[.STOP] and DIR".to_owned());
             };
-            let (chapter, stop) = place.split_once('.').unwrap_or((place, "0"));
-            let stop = stop.parse();
-            let stop = stop.map_err(|_| format!("STOP is a number, as in 5.3, not {place:?}"))?;
-            let place = (parse_chapter(chapter)?, stop);
+            let place = parse_place(place)?;
             let folder = folder.into();
             Ok(Action::Start(Start { place, folder }))
         }
@@ -80,23 +80,31 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Action, String> {
     }
 }
 
-/// A chapter and these options, in any order.
+/// One word, the chapter, and these options, in any order.
 fn parse_words<'a>(
     words: &'a [String],
     options: &[&str],
-) -> Result<(Option<usize>, Vec<&'a str>), String> {
+) -> Result<(Option<&'a str>, Vec<&'a str>), String> {
     let mut chapter = None;
     let mut given = Vec::new();
     for word in words {
         if options.contains(&word.as_str()) {
             given.push(word.as_str());
         } else if chapter.is_none() && !word.starts_with('-') {
-            chapter = Some(parse_chapter(word)?);
+            chapter = Some(word.as_str());
         } else {
             return Err(format!("{word:?} is unexpected; COMMAND comes after --"));
         }
     }
     Ok((chapter, given))
+}
+
+/// `CHAPTER[.STOP]`. The stop is 0 if none is given.
+fn parse_place(word: &str) -> Result<(usize, usize), String> {
+    let (chapter, stop) = word.split_once('.').unwrap_or((word, "0"));
+    let stop = stop.parse();
+    let stop = stop.map_err(|_| format!("STOP is a number, as in 5.3, not {word:?}"))?;
+    Ok((parse_chapter(chapter)?, stop))
 }
 
 fn parse_chapter(word: &str) -> Result<usize, String> {

@@ -9,7 +9,7 @@ use std::ptr;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use course::test_runner::{self, Outcome, Suite};
-use course::{milestones, root};
+use course::{Book, Page, milestones, root};
 use shared_testkit::env::{DEADLINE_SCALE, SERVER_ADDR};
 use shared_testkit::{LESSONS, Lesson};
 
@@ -26,6 +26,8 @@ const RETRIES: usize = 4;
 
 pub(crate) struct Check {
     pub chapter: usize,
+    /// Where the server stands in the chapter, or 0 at its end.
+    pub stop: usize,
     /// Empty for the chapter's milestone.
     pub command: Vec<String>,
     pub watch: bool,
@@ -38,6 +40,11 @@ impl Check {
         if let Some(program) = self.command.first() {
             check_exists(program)?;
         }
+        let pages = Book::read().pages;
+        let is_there = pages
+            .iter()
+            .any(|page| page.place() == Some((self.chapter, self.stop)));
+        ensure!(is_there, "there is no stop {}", self.place());
         if !self.watch {
             return self.run_once();
         }
@@ -62,7 +69,7 @@ impl Check {
         let milestone = &milestones()[self.chapter - 1];
         let suite = Suite::build(milestone).map_err(|e| anyhow!(e));
         show_progress("");
-        let suite = suite?;
+        let suite = suite?.only(|test| self.holds_by_then(test));
         let command = match self.command.is_empty() {
             true => test_runner::command(&test_runner::program(milestone)),
             false => shlex::try_join(self.command.iter().map(String::as_str))?,
@@ -76,7 +83,7 @@ impl Check {
             "a test of {milestone} is not in LESSONS"
         );
         let mut out = io::stdout();
-        writeln!(out, "Chapter {}, tested: {command}\n", self.chapter)?;
+        writeln!(out, "Chapter {}, tested: {command}\n", self.place())?;
         if pace::is_too_slow(&outcomes) {
             let advice = format!(
                 "Most tests ended before the server had started, or while it was still at work. If it is \
@@ -187,6 +194,22 @@ impl Check {
             show_advice(&first, failures.len())?;
         }
         Ok(ExitCode::from(u8::from(!failures.is_empty())))
+    }
+
+    /// The chapter and the stop, as the learner has typed them.
+    fn place(&self) -> String {
+        match self.stop {
+            0 => self.chapter.to_string(),
+            stop => format!("{}.{stop}", self.chapter),
+        }
+    }
+
+    /// Whether a test is about a page that comes before the end of the stop.
+    fn holds_by_then(&self, test: &str) -> bool {
+        let lesson = LESSONS.iter().find(|lesson| lesson.test == test);
+        let page = lesson.map(|lesson| Page::new(lesson.chapter, ""));
+        let place = page.as_ref().and_then(Page::place);
+        self.stop == 0 || place <= Some((self.chapter, self.stop))
     }
 
     /// The tests of what the chapter's text promises. Chapter 5 has none of its own: all count alike.
