@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 
+/// Bytes of memory that the feed keeps when it needs less.
+const KEPT: usize = 1 << 20;
+
 /// A stream of bytes, each with a position that never changes. The unsent bytes of a client are a
 /// range of positions, not a copy.
 #[derive(Default)]
@@ -28,9 +31,10 @@ impl Feed {
     /// No client needs the bytes before this position any more.
     pub fn forget_before(&mut self, position: u64) {
         let unneeded = self.index(position);
-        // The bytes that stay are moved to the front: do it only if they are the smaller part.
-        if unneeded >= self.bytes.len() / 2 {
+        // The bytes that stay are moved to the front, so do it only if enough others go.
+        if unneeded >= self.bytes.len() / 4 {
             self.bytes.drain(..unneeded);
+            self.bytes.shrink_to(KEPT);
             self.start = position;
         }
     }
