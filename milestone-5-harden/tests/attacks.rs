@@ -7,119 +7,50 @@ mod flood;
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::process;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use shared_testkit::behaviour::{accept, broadcast, register, start, write};
 use shared_testkit::predicates::ord::eq;
 use shared_testkit::predicates::prelude::PredicateBooleanExt;
-use shared_testkit::predicates::str::{contains, ends_with, starts_with};
-use shared_testkit::{Builder, Client, Server, has_descriptors, program, run_to_exit};
+use shared_testkit::predicates::str::{contains, starts_with};
+use shared_testkit::{Builder, Client, Server, has_descriptors, program, run_to_exit, skip};
 
-use crate::flood::flood_lines;
+use crate::flood::{Flooder, flood_lines};
 
-/// A signal that interrupts `poll` is no error: Ctrl-Z, then `fg`.
-#[test]
-fn row_1_survives_stop_and_continue() {
-    start::row_1_survives_stop_and_continue(program!());
+/// What earlier milestones promise. The comments are in `shared_testkit::behaviour`.
+macro_rules! promises {
+    ($($group:ident::$test:ident)*) => {
+        $(
+            #[test]
+            fn $test() {
+                $group::$test(program!());
+            }
+        )*
+    };
 }
 
-/// A port in use is one clear error that names the address and the cause, with exit status 1.
-#[test]
-fn row_2_a_port_in_use_is_a_clear_error() {
-    start::row_2_a_port_in_use_is_a_clear_error(program!());
-}
-
-/// A malformed address is one clear error that names it, with exit status 1.
-#[test]
-fn refuses_a_malformed_address() {
-    start::refuses_a_malformed_address(program!());
-}
-
-/// A second argument is one clear error that names it, with exit status 1.
-#[test]
-fn refuses_a_second_argument() {
-    start::refuses_a_second_argument(program!());
-}
-
-/// Any other error of `poll` ends the server, which could only spin otherwise.
-#[test]
-fn ends_when_polling_fails() {
-    start::ends_when_polling_fails(program!());
-}
-
-/// A signal that interrupts `accept` is no error, and loses no connection.
-#[test]
-fn retries_an_interrupted_accept() {
-    accept::retries_an_interrupted_accept(program!());
-}
-
-/// A client that gives up while its connection is pending is skipped, and the next one accepted.
-#[test]
-fn skips_an_aborted_connection() {
-    accept::skips_an_aborted_connection(program!());
-}
-
-/// A signal that interrupts `read` is no error, and loses no bytes.
-#[test]
-fn retries_an_interrupted_read() {
-    broadcast::retries_an_interrupted_read(program!());
-}
-
-/// A signal that interrupts `write` is no error, and loses no bytes.
-#[test]
-fn retries_an_interrupted_write() {
-    write::retries_an_interrupted_write(program!());
-}
-
-/// One event is enough to accept five pending connections.
-#[test]
-fn accepts_a_burst_behind_one_event() {
-    accept::accepts_a_burst_behind_one_event(program!());
-}
-
-/// Small lines are sent at once: `TCP_NODELAY` is on.
-#[test]
-fn row_3_small_lines_are_not_delayed() {
-    register::row_3_small_lines_are_not_delayed(program!());
-}
-
-/// Connections left pending at the descriptor limit are accepted as soon as other clients disconnect.
-#[test]
-fn row_4_accepts_pending_connections_at_the_descriptor_limit() {
-    broadcast::row_4_accepts_pending_connections_at_the_descriptor_limit(program!());
-}
-
-/// A reset closes the client at once, not at some later event.
-#[test]
-fn row_8_an_error_closes_the_client_at_once() {
-    broadcast::row_8_an_error_closes_the_client_at_once(program!());
-}
-
-/// An error of `write` closes the client at once.
-#[test]
-fn row_8_a_write_error_closes_the_client_at_once() {
-    write::row_8_a_write_error_closes_the_client_at_once(program!());
-}
-
-/// `Hello from A` and its newline are 13 bytes.
-#[test]
-fn row_10_counts_the_bytes_of_a_line() {
-    broadcast::row_10_counts_the_bytes_of_a_line(program!());
-}
-
-/// Lines and end of file are both taken from one event.
-#[test]
-fn takes_lines_and_end_of_file_from_one_event() {
-    broadcast::takes_lines_and_end_of_file_from_one_event(program!());
-}
-
-/// Bytes queued for a client are sent after its end of file, before it is closed.
-#[test]
-fn sends_queued_bytes_after_end_of_file() {
-    broadcast::sends_queued_bytes_after_end_of_file(program!());
+promises! {
+    start::row_1_survives_stop_and_continue
+    start::row_2_a_port_in_use_is_a_clear_error
+    start::refuses_a_malformed_address
+    start::refuses_a_second_argument
+    start::ends_when_polling_fails
+    accept::retries_an_interrupted_accept
+    accept::skips_an_aborted_connection
+    accept::accepts_a_burst_behind_one_event
+    register::row_3_small_lines_are_not_delayed
+    broadcast::retries_an_interrupted_read
+    broadcast::row_4_accepts_pending_connections_at_the_descriptor_limit
+    broadcast::row_8_an_error_closes_the_client_at_once
+    broadcast::row_10_counts_the_bytes_of_a_line
+    broadcast::takes_lines_and_end_of_file_from_one_event
+    broadcast::sends_queued_bytes_after_end_of_file
+    write::retries_an_interrupted_write
+    write::row_8_a_write_error_closes_the_client_at_once
 }
 
 const MIB: u64 = 1 << 20;
@@ -160,27 +91,6 @@ fn a_flooder_leaves_the_others_their_share() {
     assert_eq!(carol.token(), "Token(4)");
 }
 
-/// Milestone 4 does not come to alice either.
-#[test]
-fn many_flooders_leave_the_talkers_and_each_other_their_share() {
-    let server = Server::start(program!());
-    let mut flooders: Vec<_> = (0..8)
-        .map(|_| flood::start(server.client("flooder")))
-        .collect();
-    for flooder in &mut flooders {
-        flooder.receive();
-    }
-    for token in 1..=8 {
-        server.expect_match(
-            starts_with("Broadcast ").and(ends_with(format!(" bytes from Token({token})"))),
-        );
-    }
-    let mut alice = server.client("alice");
-    let mut bob = server.client("bob");
-    alice.send_line("a word in between");
-    while bob.receive_line() != b"a word in between" {}
-}
-
 /// Milestone 4 keeps what they send for the slow reader, as long as it lives.
 #[test]
 fn many_flooders_do_not_close_an_honest_reader() {
@@ -205,11 +115,7 @@ fn many_flooders_do_not_close_an_honest_reader() {
     drop(flooders);
     assert_eq!(server.expect_exit(), Some(0));
     assert_eq!(received, bytes_broadcast(&server, |_| true));
-    assert_eq!(
-        server.stderr_lines().len(),
-        1,
-        "only `Listening on` is said"
-    );
+    assert_only_listening(&server);
 }
 
 /// How many bytes the server has passed on from the senders whose tokens are asked for.
@@ -222,6 +128,89 @@ fn bytes_broadcast(server: &Server, is_asked_for: impl Fn(&str) -> bool) -> u64 
         is_asked_for(token).then(|| count.parse::<u64>().ok())?
     });
     counts.sum()
+}
+
+#[track_caller]
+fn assert_only_listening(server: &Server) {
+    let errors = server.stderr_lines();
+    assert_eq!(errors.len(), 1, "only `Listening on` is said: {errors:?}");
+}
+
+/// Milestone 4 reads the floods first, and each of them to its end.
+#[test]
+fn a_talkers_line_comes_before_what_floods_have_sent() {
+    let server = Server::start(program!());
+    let mut alice = server.client("alice");
+    let mut bob = server.client("bob");
+    let mut flooders: Vec<_> = (0..100).map(|_| server.client("flooder")).collect();
+    let lines = "a line of 16 b.\n".repeat(1024);
+    // Now it knows who floods.
+    for flooder in &mut flooders {
+        flooder.send(&lines);
+    }
+    bob.expect_bytes(lines.repeat(100));
+    server.stop();
+    for flooder in &mut flooders {
+        flooder.send(&lines);
+    }
+    alice.send_line("a word in between");
+    server.resume();
+    let mut before = 0;
+    while bob.receive_line() != b"a word in between" {
+        before += 16;
+    }
+    assert!(before <= 128 << 10, "{before} bytes came first");
+}
+
+/// Milestone 4 has no limits: it passes everything on, and the reader's queue grows.
+#[test]
+fn a_short_line_is_heard_beside_sixty_long_ones_and_a_slow_reader() {
+    let server = Server::start(program!());
+    let (_stalled, _flooder) = stalled_readers(&server);
+    let mut alice = server.client("alice");
+    let mut bob = server.client("bob");
+    let line = "x".repeat(8190) + "\n";
+    let mut senders: Vec<_> = (0..60).map(|_| server.client("sender")).collect();
+    for sender in &mut senders {
+        sender.send(line.repeat(4));
+    }
+    alice.send_line("a word in between");
+    let mut before = 0;
+    while bob.receive_line() != b"a word in between" {
+        before += 1;
+    }
+    assert!(before < 30, "{before} long lines came first");
+}
+
+/// Milestone 4 has no such limit.
+#[test]
+fn exactly_8192_bytes_are_no_bulk() {
+    let server = Server::start(program!());
+    let (_stalled, _flooder) = stalled_readers(&server);
+    let mut alice = server.client("alice");
+    alice.send_line(&"x".repeat(8191));
+    server.expect_line("Broadcast 8192 bytes from Token(7)");
+    alice.send_line("more");
+    server.expect_line("Broadcast 5 bytes from Token(7)");
+    assert_the_stalled_readers_stay(&server);
+}
+
+/// What came before was not for want of them.
+#[track_caller]
+fn assert_the_stalled_readers_stay(server: &Server) {
+    let said = server.stdout_lines();
+    let left = |token| said.contains(&format!("Client Token({token}) disconnected"));
+    assert!(!(1..=5).any(left), "they were closed first");
+}
+
+/// Milestone 4 reads on, however long its queue is.
+#[test]
+fn a_held_back_sender_that_resets_is_noticed() {
+    let server = Server::start(program!());
+    let (_stalled, flooder) = stalled_readers(&server);
+    flooder.reset();
+    server.expect_line("Client Token(6) disconnected");
+    assert_the_stalled_readers_stay(&server);
 }
 
 /// Milestone 4 takes the flood faster than it sends it on, and all of it waits in memory.
@@ -265,11 +254,8 @@ fn a_stalled_reader_is_closed_and_nobody_else_loses_anything() {
     // He does not read either, and would be the next one to stall.
     dave.leave();
 
-    let trouble = server.expect_stderr(starts_with("Closing Token(2): "));
-    assert!(
-        trouble.ends_with(" bytes queued, more than 65536 for 10 s"),
-        "{trouble}"
-    );
+    let closed = " bytes queued, more than 65536 for 10 s (127.0.0.1:";
+    server.expect_stderr(starts_with("Closing Token(2): ").and(contains(closed)));
     server.expect_line("Client Token(2) disconnected");
     let grown = server.memory().saturating_sub(before);
     assert!(grown < 8 * MIB, "{grown} bytes more");
@@ -280,6 +266,47 @@ fn a_stalled_reader_is_closed_and_nobody_else_loses_anything() {
         carol.expect_bytes(flood_lines(next..next + 1024));
         next += 1024;
     }
+}
+
+/// Milestone 4 goes on as well, and keeps all of it for the slow reader.
+#[test]
+fn one_slow_reader_does_not_slow_the_others_for_long() {
+    let server = Server::start(program!());
+    let mut flooder = flood::start(server.client("flooder"));
+    flooder.receive();
+    let mut carol = server.client("carol").into_stream();
+    thread::spawn(move || io::copy(&mut carol, &mut io::sink()));
+    let mut slow = server
+        .client_with_receive_buffer("slow", 4096)
+        .into_stream();
+    // 30 KB a second, if the machine is not too slow for that.
+    thread::spawn(move || {
+        while slow.read_exact(&mut [0; 300]).is_ok() {
+            thread::sleep(Duration::from_millis(10));
+        }
+    });
+    server.expect_line("Write would block for Token(3)");
+    let sent = || bytes_broadcast(&server, |_| true);
+    let before = sent();
+    server.wait_until("the others go on", || sent() > before + 4 * MIB);
+    let closed = contains(" bytes behind (127.0.0.1:");
+    server.expect_stderr(starts_with("Closing Token(3): ").and(closed));
+    assert!(server.memory() < 64 * MIB, "{} bytes", server.memory());
+}
+
+/// Milestone 4 closes nobody. The pause is the attack: there is nothing else to wait for.
+#[test]
+fn a_pause_of_the_server_closes_nobody() {
+    let server = Server::start(program!());
+    let (_stalled, _flooder) = stalled_readers(&server);
+    server.stop();
+    let before = tries(&server, BLOCKED);
+    thread::sleep(Duration::from_secs(11));
+    server.resume();
+    server.wait_until("it has tried all of them twice", || {
+        tries(&server, BLOCKED) > before + 10
+    });
+    assert_only_listening(&server);
 }
 
 /// Milestone 4 closes nobody, and keeps what waits for the slow reader in memory.
@@ -301,67 +328,13 @@ fn a_slow_reader_is_not_taken_for_a_stalled_one() {
     server.wait_until("the server tries once more", || {
         server.bytes_written_to("Token(2)") > written
     });
-    assert_eq!(
-        server.stderr_lines().len(),
-        1,
-        "only `Listening on` is said"
-    );
+    assert_only_listening(&server);
 }
 
-/// Milestone 4 comes to the talker only when the flooder happens to pause. It may survive this.
-#[test]
-fn a_talker_is_heard_again_and_again_beside_a_stalled_reader() {
-    let server = Server::start(program!());
-    let flooder = server.client("flooder");
-    let _stalled = server.client_with_receive_buffer("stalled", 4096);
-    let mut carol = server.client("carol");
-    let _flooder = flood::start(flooder);
-    server.expect_line("Write would block for Token(2)");
-
-    let line = "x".repeat(1_000);
-    let pace = Duration::from_millis(250);
-    server.wait_until("she is heard while nothing goes to the reader", || {
-        let written = server.bytes_written_to("Token(2)");
-        // Together more than a talker may send in a second, but never in one second.
-        for _ in 0..9 {
-            carol.send_line(&line);
-            server.expect_line("Broadcast 1001 bytes from Token(3)");
-            // A person's pace. A slower one, on a busy machine, does as well.
-            thread::sleep(pace);
-        }
-        server.bytes_written_to("Token(2)") == written
-    });
-    assert_eq!(server.stderr_lines().len(), 1, "nobody was closed for it");
-}
-
-/// How many bytes the server has for a reader who sends nothing, and could not send it so far.
+/// How many bytes the server has for a reader, and could not send so far.
 fn bytes_queued_for(server: &Server, token: &str) -> u64 {
     let written = server.bytes_written_to(token) as u64;
-    bytes_broadcast(server, |_| true) - written
-}
-
-/// Milestone 4 keeps everything for the stalled reader, however much it is.
-#[test]
-fn a_queue_is_not_filled_by_talkers_together() {
-    let server = Server::start(program!());
-    let flooder = server.client("flooder");
-    let _stalled = server.client_with_receive_buffer("stalled", 4096);
-    let _flooder = flood::start(flooder);
-    server.expect_line("Write would block for Token(2)");
-    let line = "x".repeat(8_000);
-    // 800 KB of talk at once, from clients of which each is within its own budget.
-    let mut talkers: Vec<_> = (0..100).map(|_| server.connect("talker")).collect();
-    for talker in &mut talkers {
-        talker.send_line(&line);
-    }
-    let closed = server.expect_stderr(starts_with("Closing Token(2): "));
-    let rest = closed
-        .strip_prefix("Closing Token(2): ")
-        .unwrap_or_default();
-    let (queued, reason) = rest.split_once(' ').expect("a number and a reason");
-    assert_eq!(reason, "bytes queued, more than 65536 for 10 s");
-    let queued: u64 = queued.parse().expect("a number");
-    assert!(queued < 512 << 10, "{queued} bytes");
+    bytes_broadcast(server, |sender| sender != token) - written
 }
 
 /// Milestone 4 takes some MiB for each of them.
@@ -408,6 +381,92 @@ fn a_client_that_has_half_closed_receives_its_whole_queue() {
     server.expect_line("Client Token(2) disconnected");
 }
 
+/// Milestone 4 closes it before.
+#[test]
+fn a_client_that_has_half_closed_receives_nothing_beyond_its_end() {
+    let server = Server::start(program!());
+    let mut alice = server.client("alice");
+    let mut bob = server.client_with_receive_buffer("bob", 4096);
+    let sent = fill_the_socket_of_bob(&server, &mut alice);
+    bob.half_close();
+    server.wait_until_asleep();
+    alice.send_line("too late for bob");
+    server.expect_line("Broadcast 17 bytes from Token(1)");
+    // Whenever there is room again, the kernel reports his end of file once more.
+    assert_eq!(bob.receive_all().len(), sent);
+}
+
+/// Milestone 4 keeps a copy for each of them, without their own.
+#[test]
+fn lines_between_a_clients_own_go_out_in_few_writes() {
+    let server = Server::start(program!());
+    let mut alice = server.client("alice");
+    let mut bob = server.client_with_receive_buffer("bob", 4096);
+    fill_the_socket_of_bob(&server, &mut alice);
+    for _ in 0..100 {
+        alice.send("\n");
+        server.expect_line("Broadcast 1 bytes from Token(1)");
+        bob.send("\n");
+        server.expect_line("Broadcast 1 bytes from Token(2)");
+    }
+    let writes = || {
+        server
+            .stdout_lines()
+            .iter()
+            .filter(|l| l.ends_with(" bytes to Token(2)"))
+            .count()
+    };
+    let before = writes();
+    bob.half_close();
+    let _ = bob.receive_all();
+    server.expect_line("Client Token(2) disconnected");
+    assert!(writes() - before < 30, "{} writes", writes() - before);
+}
+
+/// Milestone 4 leaves what bob has not received to the kernel, which keeps it for minutes.
+#[test]
+fn a_client_that_is_closed_leaves_nothing_in_the_kernel() {
+    let server = Server::start(program!());
+    let mut alice = server.client("alice");
+    let mut bob = server.client_with_receive_buffer("bob", 4096);
+    fill_the_socket_of_bob(&server, &mut alice);
+    bob.send("x".repeat((64 << 10) + 1));
+    server.expect_line("Client Token(2) disconnected");
+    server.wait_until("the kernel has forgotten bob", || {
+        kernels_socket(&server, &bob).is_none()
+    });
+}
+
+/// The server's socket for a client, as the kernel shows it (proc_net_tcp(5)).
+fn kernels_socket(server: &Server, client: &Client) -> Option<String> {
+    let sockets = fs::read_to_string("/proc/net/tcp").expect("the kernel shows them");
+    let address = |port| format!("0100007F:{port:04X}");
+    let (server, client) = (server.address().port(), client.address().port());
+    let both = format!("{} {}", address(server), address(client));
+    sockets
+        .lines()
+        .find(|line| line.contains(&both))
+        .map(str::to_owned)
+}
+
+/// Milestone 4 keeps a client forever that vanishes without end of file, as when its cable is cut.
+#[test]
+fn the_kernel_asks_silent_clients_for_signs_of_life() {
+    let traced = Server::builder(program!()).under_strace(&["--trace=setsockopt"]);
+    let Some(server) = traced.map(Builder::start) else {
+        return;
+    };
+    let alice = server.client("alice");
+    // Its timer 02 is for keepalive, and counts down from 30 s in hundredths.
+    let socket = kernels_socket(&server, &alice).expect("it is connected");
+    let timer = socket
+        .split(' ')
+        .find_map(|field| field.strip_prefix("02:"));
+    let left = timer.and_then(|left| u32::from_str_radix(left, 16).ok());
+    assert!(left.is_some_and(|left| left <= 3000), "{socket}");
+    server.expect_stderr(contains("TCP_USER_TIMEOUT, [90000]"));
+}
+
 /// Milestone 4 closes the sender first, and the lines wait while it does.
 #[test]
 fn lines_go_out_before_a_sender_that_has_half_closed_is_closed() {
@@ -435,6 +494,7 @@ fn fill_the_socket_of_bob(server: &Server, alice: &mut Client) -> usize {
     let mut sent = 0;
     let is_full = |line: &String| line == "Write would block for Token(2)";
     while !server.stdout_lines().iter().any(is_full) {
+        assert!(sent < 64 << 20, "bob's socket is never full");
         alice.send(&lines);
         sent += lines.len();
         server.wait_until("the lines are read", || {
@@ -531,6 +591,23 @@ fn many_pending_connections_leave_the_clients_their_share() {
     assert!(place("Broadcast ") < place("Registered client with Token(100)"));
 }
 
+/// Milestone 4 has room for 128 (`listen(2)`), and the others are lost.
+#[test]
+fn a_burst_of_connections_stays_pending() {
+    let most = fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
+    if most.trim().parse().unwrap_or(0) < 1500 {
+        return skip("the kernel allows fewer pending connections");
+    }
+    if !has_descriptors(4000) {
+        return;
+    }
+    let server = Server::start(program!());
+    server.stop();
+    let _clients: Vec<_> = (0..1500).map(|_| server.connect("client")).collect();
+    server.resume();
+    server.expect_line("Registered client with Token(1500)");
+}
+
 /// Milestone 4 takes as much memory as the line is long.
 #[test]
 fn a_line_without_end_closes_its_sender() {
@@ -545,14 +622,62 @@ fn a_line_without_end_closes_its_sender() {
     bob.expect_line(&longest);
 
     alice.send("x".repeat((64 << 10) + 1));
-    server.expect_stderr(starts_with(
-        "Closing Token(1): a line of more than 65536 bytes",
-    ));
+    let closed = "Closing Token(1): a line of more than 65536 bytes";
+    server.expect_stderr(eq(format!("{closed} ({})", alice.address()).as_str()));
     server.expect_line("Client Token(1) disconnected");
     alice.expect_closed();
     let mut carol = server.client("carol");
     carol.send_line("after");
     bob.expect_line("after");
+}
+
+/// Milestone 4 takes as much memory as there are clients that never finish their lines.
+#[test]
+fn the_longest_unfinished_line_is_closed_when_all_take_too_much() {
+    let server = Server::start(program!());
+    let mut alice = server.client("alice");
+    alice.send("half a line ");
+    server.expect_line("Buffering partial message from Token(1)");
+    let mut others: Vec<_> = (0..150).map(|_| server.client("client")).collect();
+    for other in &mut others {
+        other.send("x".repeat(60_000));
+    }
+    let closed = contains(": the longest of too many unfinished lines (127.0.0.1:");
+    let closed = server.expect_stderr(starts_with("Closing ").and(closed));
+    assert!(!closed.contains("Token(1)"), "{closed}");
+    server.wait_until_asleep();
+    assert!(server.memory() < 32 * MIB, "{} bytes", server.memory());
+    let mut bob = server.client("bob");
+    alice.send_line("and the rest");
+    bob.expect_line("half a line and the rest");
+}
+
+/// Milestone 4 leaves everybody else pending as long as they stay.
+#[test]
+fn an_address_with_many_clients_gives_way_when_descriptors_run_out() {
+    let server = Server::builder(program!()).descriptor_limit(24).start();
+    let _crowd: Vec<_> = (0..40).map(|_| server.connect("client")).collect();
+    server.expect_stderr(starts_with("Failed to accept: "));
+    let newcomers = [2, 3].map(|number| connect_from([127, 0, 0, number], server.address()));
+    for newcomer in newcomers {
+        let address = newcomer.local_addr().expect("it is connected");
+        server.expect_line(&format!("Accepted connection from {address}"));
+        let closed =
+            contains(": no descriptor is free, and its address has the most clients (127.0.0.1:");
+        server.expect_stderr(starts_with("Closing ").and(closed));
+    }
+    // They are two of many, and nobody drives them out.
+    let errors = server.stderr_lines();
+    let closed = errors.iter().filter(|line| line.starts_with("Closing "));
+    assert_eq!(closed.count(), 2);
+}
+
+/// A client with an address of its own. `std` lets the kernel choose it.
+fn connect_from(address: [u8; 4], server: SocketAddr) -> TcpStream {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    bind(&socket, &SocketAddr::from((address, 0))).expect("127.0.0.0/8 is this machine");
+    connect(&socket, &server).expect("it listens");
+    socket.into()
 }
 
 /// Milestone 4 says so at every attempt: with each connection and with each client that leaves.
@@ -658,47 +783,6 @@ fn clients_are_written_to_in_the_order_in_which_they_came() {
     assert_eq!(written(), expected.collect::<Vec<_>>());
 }
 
-/// Connects that many clients, and few at a time.
-fn connect_many(server: &Server, count: usize) -> Vec<Client> {
-    let mut clients = Vec::new();
-    for place in 1..=count {
-        let client = server.connect("client");
-        if place % 50 == 0 {
-            expect_accepted(server, &client);
-        }
-        clients.push(client);
-    }
-    clients
-}
-
-/// Called often enough, it leaves few connections pending at a time. One that finds the listener's backlog
-/// full is tried again only after a second.
-fn expect_accepted(server: &Server, client: &Client) {
-    server.expect_line(&format!("Accepted connection from {}", client.address()));
-}
-
-/// More senders than one call takes pieces (`IOV_MAX`). Milestone 4 does without such pieces.
-#[test]
-fn more_senders_in_a_turn_than_a_write_takes_pieces() {
-    if !has_descriptors(4000) {
-        return;
-    }
-    let server = Server::start(program!());
-    let mut senders = connect_many(&server, 1100);
-    server.expect_line("Registered client with Token(1100)");
-    server.stop();
-    for sender in &mut senders {
-        sender.send_line("a line of 20 bytes.");
-    }
-    server.resume();
-    for sender in &mut senders {
-        sender.expect_bytes("a line of 20 bytes.\n".repeat(1099));
-    }
-    let lines = server.stdout_lines();
-    let blocked = lines.iter().filter(|line| line.starts_with("Write would"));
-    assert_eq!(blocked.count(), 0);
-}
-
 /// A server whose stdout is not read, and two clients.
 fn unlogged() -> (Server, Client, Client) {
     let server = Server::builder(program!()).leave_stdout_unread().start();
@@ -719,6 +803,21 @@ fn chat(alice: &mut Client, bob: &mut Client, lines: usize) {
         alice.send_line("still here");
         bob.expect_line("still here");
     }
+}
+
+/// Milestone 4 takes the option for an address.
+#[test]
+fn quiet_says_only_who_comes_and_who_goes() {
+    let mut server = Server::builder(program!()).argument("--quiet").start();
+    let (mut alice, mut bob) = (server.client("alice"), server.client("bob"));
+    chat(&mut alice, &mut bob, 3);
+    alice.send("half a line");
+    server.wait_until("it is read", || server.unread_bytes(&alice) == 0);
+    bob.leave();
+    server.expect_line("Client Token(2) disconnected");
+    server.terminate();
+    assert_eq!(server.expect_exit(), Some(0));
+    server.expect_no_more_lines();
 }
 
 /// Milestone 4 panics at the next line that it prints.
@@ -746,36 +845,26 @@ fn a_closed_stdout_does_no_harm() {
     );
 }
 
-/// Milestone 4 stands still as soon as the pipe is full.
+/// Milestone 4 stands still as soon as the pipe is full. The second time, nobody reads it before the end.
 #[test]
 fn an_unread_stdout_does_no_harm_and_dropped_lines_are_counted() {
     const LINES: usize = 20_000;
-    let (mut server, mut alice, mut bob) = unlogged();
-    chat(&mut alice, &mut bob, LINES);
-    server.read_stdout();
-    server.terminate();
-    assert_eq!(server.expect_exit(), Some(0));
-    // Two lines for each client, two for each line, and all of them are accounted for.
-    let dropped = lines_dropped(&server, "stdout");
-    assert!(dropped > 0, "nothing was dropped");
-    assert_eq!(server.stdout_lines().len() + dropped, 4 + 2 * LINES);
-}
-
-/// The same without a reader.
-#[test]
-fn a_stdout_that_is_never_read_does_not_delay_the_exit() {
-    const LINES: usize = 20_000;
-    let (mut server, mut alice, mut bob) = unlogged();
-    chat(&mut alice, &mut bob, LINES);
-    server.terminate();
-    assert_eq!(server.expect_exit(), Some(0));
-    // What the pipe holds.
-    server.read_stdout();
-    server.expect_exit();
-    assert_eq!(
-        server.stdout_lines().len() + lines_dropped(&server, "stdout"),
-        4 + 2 * LINES
-    );
+    for is_read in [true, false] {
+        let (mut server, mut alice, mut bob) = unlogged();
+        chat(&mut alice, &mut bob, LINES);
+        if is_read {
+            server.read_stdout();
+        }
+        server.terminate();
+        assert_eq!(server.expect_exit(), Some(0));
+        // What the pipe holds.
+        server.read_stdout();
+        server.expect_exit();
+        // Two lines for each client, two for each line, and all of them are accounted for.
+        let dropped = lines_dropped(&server, "stdout");
+        assert!(dropped > 0, "nothing was dropped");
+        assert_eq!(server.stdout_lines().len() + dropped, 4 + 2 * LINES);
+    }
 }
 
 /// How many lines of stdout or stderr are lost, as the server has reported.
@@ -793,8 +882,9 @@ fn lines_dropped(server: &Server, stream: &str) -> usize {
 fn cause_errors(server: &Server, count: usize) {
     for place in 1..=count {
         let client = server.connect("client");
+        // Few are pending at a time: a full backlog loses some.
         if place % 50 == 0 {
-            expect_accepted(server, &client);
+            server.expect_line(&format!("Accepted connection from {}", client.address()));
         }
         client.reset();
     }
@@ -871,11 +961,7 @@ fn graceful_shutdown_delivers_what_is_queued() {
         received.len(),
         expected.len()
     );
-    assert_eq!(
-        server.stderr_lines().len(),
-        1,
-        "only `Listening on` is said"
-    );
+    assert_only_listening(&server);
 }
 
 /// Milestone 4 resets bob's connection, and he gets only what was in his small receive buffer.
@@ -891,7 +977,8 @@ fn graceful_shutdown_does_not_reset_a_client_that_keeps_sending() {
     });
 
     // Nobody reads what bob sends. So he is held back, with bytes of his own unread.
-    let stalled = stalled_readers(&server);
+    let stalled = (0..5).map(|_| server.client_with_receive_buffer("stalled", 4096));
+    let stalled: Vec<_> = stalled.collect();
     let mut bob = flood::start(bob);
     queue_more_than_the_kernel_takes(&server, "Token(3)");
     server.terminate();
@@ -900,21 +987,6 @@ fn graceful_shutdown_does_not_reset_a_client_that_keeps_sending() {
     bob.receive();
     assert_eq!(bob.received(), lines.len() as u64);
     drop((alice, stalled));
-    assert_eq!(server.expect_exit(), Some(0));
-}
-
-/// Milestone 4 is killed by the signal, and has no exit status.
-#[test]
-fn graceful_shutdown_is_quick_if_nothing_is_queued() {
-    let mut server = Server::start(program!());
-    let mut alice = server.client("alice");
-    let mut bob = server.client("bob");
-    alice.send_line("Hello from A");
-    bob.expect_line("Hello from A");
-
-    server.interrupt();
-    alice.expect_closed();
-    bob.expect_closed();
     assert_eq!(server.expect_exit(), Some(0));
 }
 
@@ -930,10 +1002,15 @@ fn wait_until_draining(server: &Server, blocked: usize) {
     });
 }
 
-/// Several, because the kernel may find room for what one of them has not received.
-fn stalled_readers(server: &Server) -> Vec<Client> {
+/// Five clients that do not read beside a flood, and the kernel takes no more for them: Token(1) to
+/// Token(5), and Token(6) floods. Several, because the kernel may find room for what one of them has not
+/// received.
+fn stalled_readers(server: &Server) -> (Vec<Client>, Flooder) {
     let stalled = (0..5).map(|_| server.client_with_receive_buffer("stalled", 4096));
-    stalled.collect()
+    let stalled = stalled.collect();
+    let flooder = flood::start(server.client("flooder"));
+    queue_more_than_the_kernel_takes(server, "Token(1)");
+    (stalled, flooder)
 }
 
 /// Waits until the kernel takes no more for a reader: it grows its buffer for a while.
@@ -962,14 +1039,13 @@ fn tries(server: &Server, blocked: &str) -> usize {
 #[test]
 fn graceful_shutdown_gives_up_on_a_stalled_reader() {
     let mut server = Server::start(program!());
-    let flooder = server.client("flooder");
-    let _stalled = stalled_readers(&server);
-    let _flooder = flood::start(flooder);
-    queue_more_than_the_kernel_takes(&server, "Token(2)");
-
+    let (mut stalled, _flooder) = stalled_readers(&server);
+    // Its own lines are not for it, so they are not undelivered.
+    stalled[0].send_line("still here");
+    server.expect_line("Broadcast 11 bytes from Token(1)");
     server.terminate();
     assert_eq!(server.expect_exit(), Some(0));
-    let tokens = (2..=6).map(|number| format!("Token({number})"));
+    let tokens = (1..=5).map(|number| format!("Token({number})"));
     let queued: u64 = tokens.map(|token| bytes_queued_for(&server, &token)).sum();
     let report = format!("Ended with {queued} bytes undelivered after 5 s");
     server.expect_stderr(eq(report.as_str()));
@@ -979,10 +1055,7 @@ fn graceful_shutdown_gives_up_on_a_stalled_reader() {
 #[test]
 fn a_second_signal_ends_it_at_once() {
     let mut server = Server::start(program!());
-    let flooder = server.client("flooder");
-    let _stalled = stalled_readers(&server);
-    let _flooder = flood::start(flooder);
-    queue_more_than_the_kernel_takes(&server, "Token(2)");
+    let (_stalled, _flooder) = stalled_readers(&server);
 
     let mut alice = server.client("alice");
     server.terminate();
@@ -1005,10 +1078,7 @@ fn assert_ends_at_once(server: &mut Server, tries_before: usize) {
 #[test]
 fn two_signals_in_one_turn_end_it_at_once() {
     let mut server = Server::start(program!());
-    let flooder = server.client("flooder");
-    let _stalled = stalled_readers(&server);
-    let _flooder = flood::start(flooder);
-    queue_more_than_the_kernel_takes(&server, "Token(2)");
+    let (_stalled, _flooder) = stalled_readers(&server);
     server.stop();
     let before = tries(&server, BLOCKED);
     server.interrupt();
@@ -1017,15 +1087,22 @@ fn two_signals_in_one_turn_end_it_at_once() {
     assert_ends_at_once(&mut server, before);
 }
 
+/// Milestone 4 is killed by the signal, which comes when its terminal is closed.
+#[test]
+fn sighup_is_like_sigterm() {
+    let mut server = Server::start(program!());
+    let mut alice = server.client("alice");
+    server.hang_up();
+    alice.expect_closed();
+    assert_eq!(server.expect_exit(), Some(0));
+}
+
 /// Milestone 4 is killed by the signal.
 #[test]
 fn graceful_shutdown_closes_the_listener_first() {
     let mut server = Server::start(program!());
     let address = server.address();
-    let flooder = server.client("flooder");
-    let _stalled = stalled_readers(&server);
-    let _flooder = flood::start(flooder);
-    queue_more_than_the_kernel_takes(&server, "Token(2)");
+    let (_stalled, _flooder) = stalled_readers(&server);
     let mut alice = server.client("alice");
     server.terminate();
     // Alice sees end of file while the server still delivers.
@@ -1047,19 +1124,13 @@ fn an_error_that_ends_the_loop_loses_no_log_line_in_silence() {
         return;
     };
     let mut server = builder.start();
-    let connect = || {
-        let stream = TcpStream::connect(server.address()).expect("it listens");
-        // Far longer than it takes: a server that hangs must not hang the test.
-        let deadline = Some(Duration::from_secs(20));
-        stream.set_read_timeout(deadline).expect("it is not zero");
-        stream
-    };
-    let (mut alice, mut bob) = (connect(), connect());
-    // When alice receives it, both are registered.
-    bob.write_all(b"ready\n").expect("the server reads");
-    alice.read_exact(&mut [0; 6]).expect("the server writes");
+    let silent: Vec<_> = (0..30).map(|_| server.connect("silent")).collect();
+    let (alice, bob) = two_clients(&server);
+    let (mut alice, mut bob) = (alice.into_stream(), bob.into_stream());
+    // Far longer than it takes: a server that hangs must not hang the test.
+    let deadline = Some(Duration::from_secs(20));
+    bob.set_read_timeout(deadline).expect("it is not zero");
     // Each line is logged once for each of them, so a few turns fill the pipe and the queue.
-    let silent: Vec<_> = (0..30).map(|_| connect()).collect();
     let mut lines = 0;
     while alice.write_all(b"hello\n").is_ok() && bob.read_exact(&mut [0; 6]).is_ok() {
         lines += 1;
@@ -1083,8 +1154,14 @@ fn nine_thousand_clients_cost_less_than_a_kibibyte_each() {
     let server = Server::start(program!());
     let mut alice = server.client("alice");
     let before = server.memory();
-    let clients = connect_many(&server, count - 1);
-    server.expect_line(&format!("Registered client with Token({count})"));
+    let mut clients = Vec::new();
+    for place in 2..=count {
+        clients.push(server.connect("client"));
+        // Few are pending at a time: one that finds the backlog full is tried again after a second.
+        if place % 50 == 0 {
+            server.expect_line(&format!("Registered client with Token({place})"));
+        }
+    }
     let each = server.memory().saturating_sub(before) / count as u64;
     assert!(each < 1024, "{each} bytes for each of {count} clients");
 
@@ -1138,11 +1215,11 @@ fn help_states_the_usage_the_limits_and_the_signals() {
     for flag in ["--help", "-h"] {
         run_to_exit(program!(), [flag])
             .success()
-            .stdout(contains("Usage: milestone-5-harden [ADDRESS]"))
+            .stdout(contains("Usage: milestone-5-harden [--quiet] [ADDRESS]"))
             .stdout(contains(
                 "65536 bytes; a client that sends a longer one is closed",
             ))
-            .stdout(contains("SIGINT, SIGTERM"));
+            .stdout(contains("SIGINT, SIGTERM, SIGHUP"));
     }
 }
 
@@ -1174,88 +1251,51 @@ fn row_9_turns_writable_on_once() {
     assert!(more < 10, "{more} times for 100 lines");
 }
 
-/// Milestone 4 closes it after one write, and drops the rest in silence.
-#[test]
-fn a_client_that_has_half_closed_and_stalls_is_closed_and_reported() {
-    let server = Server::start(program!());
-    let flooder = server.client("flooder");
-    let mut bob = server.client_with_receive_buffer("bob", 4096);
-    let _flooder = flood::start(flooder);
-    queue_more_than_the_kernel_takes(&server, "Token(2)");
-    bob.half_close();
-    let closed = server.expect_stderr(starts_with("Closing Token(2): "));
-    assert!(
-        closed.ends_with(" bytes queued, more than 65536 for 10 s"),
-        "{closed}"
-    );
-    server.expect_line("Client Token(2) disconnected");
-}
-
-/// Milestone 4 keeps for the reader what the talkers send, however much it is.
-#[test]
-fn a_steady_slow_reader_is_not_closed_by_many_talkers() {
-    const PORTION: usize = 128 << 10;
-    let server = Server::start(program!());
-    let mut slow = server.client_with_receive_buffer("slow", 4096);
-    let mut flooder = flood::start(server.client("flooder"));
-    flooder.receive();
-    server.expect_line("Write would block for Token(1)");
-    let talkers = (0..50).map(|_| server.connect("talker").into_stream());
-    let mut talkers: Vec<_> = talkers.collect();
-    for talker in &talkers {
-        let mut stream = talker.try_clone().expect("a second handle");
-        thread::spawn(move || io::copy(&mut stream, &mut io::sink()));
-    }
-
-    let line = "x".repeat(3_999) + "\n";
-    // Together they send more than it receives.
-    // A second more than `STALL_TIME`.
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(11) {
-        for talker in &mut talkers {
-            talker.write_all(line.as_bytes()).expect("it is served");
-        }
-        let mut received = 0;
-        while received < PORTION {
-            received += slow.receive_line().len() + 1;
-        }
-        // It is slow. A pace that is slower still, on a busy machine, does as well.
-        thread::sleep(Duration::from_millis(200));
-    }
-    assert_eq!(
-        server.stderr_lines().len(),
-        1,
-        "only `Listening on` is said"
-    );
-}
-
 /// Milestone 4 is killed by the signal. What a server waits for shows in its system calls.
 #[test]
 fn graceful_shutdown_does_not_wait_if_nothing_is_queued() {
-    let calls = "--trace=?epoll_wait,epoll_pwait,?nanosleep,clock_nanosleep";
-    // Not on stderr, where they would cut the server's lines.
-    let trace = format!("{}/the-end-{}", env!("CARGO_TARGET_TMPDIR"), process::id());
-    let output = format!("--output={trace}");
-    let traced = Server::builder(program!()).under_strace(&[calls, &output]);
-    let Some(mut server) = traced.map(Builder::start) else {
+    let Some((_, after)) = waits_before_and_after_a_signal() else {
         return;
     };
-    let mut alice = server.client("alice");
-    let mut bob = server.client("bob");
+    // Two or three ticks, while alice is still connected. Bob has disconnected. Five seconds have fifty.
+    let turns = after.matches("epoll_").count();
+    assert!(turns < 20, "{turns} turns:\n{after}");
+    let mut sleeps = after.lines().filter(|line| line.contains("nanosleep("));
+    assert!(sleeps.all(|line| line.contains("tv_sec=0")), "{after}");
+}
+
+/// Milestone 4 wakes up ten times a second.
+#[test]
+fn a_server_with_nothing_to_do_waits_without_a_timeout() {
+    let Some((before, _)) = waits_before_and_after_a_signal() else {
+        return;
+    };
+    let waits = before.lines().filter(|line| line.contains("epoll_"));
+    assert!(waits.clone().count() > 2, "{before}");
+    let mut with_timeout = waits.filter(|line| line.contains(", 100)"));
+    assert_eq!(with_timeout.next(), None, "{before}");
+}
+
+/// The calls in which a server with two clients waits, and ends: before SIGTERM and after it.
+fn waits_before_and_after_a_signal() -> Option<(String, String)> {
+    let calls = "--trace=?epoll_wait,epoll_pwait,?nanosleep,clock_nanosleep";
+    // Not on stderr, where they would cut the server's lines.
+    let name = thread::current().name().unwrap_or_default().to_owned();
+    let trace = format!("{}/{name}-{}", env!("CARGO_TARGET_TMPDIR"), process::id());
+    let output = format!("--output={trace}");
+    let traced = Server::builder(program!()).under_strace(&[calls, &output]);
+    let mut server = traced.map(Builder::start)?;
+    let (mut alice, mut bob) = (server.client("alice"), server.client("bob"));
+    chat(&mut alice, &mut bob, 1);
     server.terminate();
     alice.expect_closed();
     bob.expect_closed();
     bob.leave();
     assert_eq!(server.expect_exit(), Some(0));
-
     let read = || fs::read_to_string(&trace).expect("strace writes it");
     server.wait_until("strace has seen the end", || read().contains("exited with"));
     let lines = read();
     fs::remove_file(&trace).expect("it is ours");
-    let after = || lines.lines().skip_while(|line| !line.contains("SIGTERM"));
-    // Two or three ticks, while alice is still connected. Bob has disconnected. Five seconds have fifty.
-    let turns = after().filter(|line| line.contains("epoll_")).count();
-    assert!(turns < 20, "{turns} turns:\n{lines}");
-    let mut sleeps = after().filter(|line| line.contains("nanosleep("));
-    assert!(sleeps.all(|line| line.contains("tv_sec=0")), "{lines}");
+    let (before, after) = lines.split_once("SIGTERM")?;
+    Some((before.to_owned(), after.to_owned()))
 }

@@ -7,7 +7,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
+use rustix::net::sockopt;
 use shared_testkit::Client;
 
 /// After this many lines the numbers start again at 0: lines of 16 bytes each, 1 MiB in all, which
@@ -61,6 +63,11 @@ impl Flooder {
         self.receiver = Some(thread::spawn(move || {
             io::copy(&mut stream, &mut io::sink())
         }));
+    }
+
+    /// Closes the connection with a reset instead of an end of file.
+    pub fn reset(self) {
+        sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO)).expect("it is supported");
     }
 
     /// Waits for the server's end of file, and returns how many bytes came before it since

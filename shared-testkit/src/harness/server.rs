@@ -289,6 +289,16 @@ impl Server {
         self.signal(Signal::INT);
     }
 
+    /// Tells the server that its terminal is gone (`SIGHUP`).
+    ///
+    /// # Panics
+    ///
+    /// If the server has ended.
+    pub fn hang_up(&self) {
+        self.note("loses its terminal (SIGHUP)");
+        self.signal(Signal::HUP);
+    }
+
     fn signal(&self, signal: Signal) {
         kill_process(self.pid, signal).unwrap_or_else(|e| panic!("cannot signal the server: {e}"));
     }
