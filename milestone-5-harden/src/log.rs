@@ -182,5 +182,7 @@ fn first_piece(lines: &[u8]) -> &[u8] {
 }
 
 fn count_lines(bytes: &[u8]) -> usize {
-    bytes.iter().filter(|&&byte| byte == b'\n').count()
+    // With a `u8`, the compiler compares and adds many bytes at once.
+    let count = |part: &[u8]| part.iter().map(|byte| u8::from(*byte == b'\n')).sum::<u8>();
+    bytes.chunks(255).map(|part| usize::from(count(part))).sum()
 }

@@ -326,8 +326,8 @@ impl Server {
         for (&token, connection) in &mut self.connections {
             // If WRITABLE is on, the socket is full, and an event will report room.
             if !connection.interest.is_writable() {
-                let outcome = connection.flush(&self.feed, registry, &mut self.log);
-                failed.extend(outcome.err().map(|e| (token, e)));
+                let flushed = connection.flush(&self.feed, registry, &mut self.log);
+                flushed.unwrap_or_else(|e| failed.push((token, e)));
             }
             let (sent, unsent) = (connection.sent, connection.unsent(&self.feed));
             needed = needed.min(sent);
@@ -442,15 +442,10 @@ impl ClientConnection {
         true
     }
 
-    /// The position up to which it receives the feed.
-    fn end(&self, feed: &Feed) -> u64 {
-        self.ended_at.unwrap_or(feed.end())
-    }
-
     /// The bytes in its queue that will be sent.
     fn unsent(&self, feed: &Feed) -> u64 {
         let own: u64 = self.own.iter().map(|own| own.end - own.start).sum();
-        self.end(feed) - self.sent - own
+        self.ended_at.unwrap_or(feed.end()) - self.sent - own
     }
 
     /// That many bytes were sent. Its own lines that precede or follow them are skipped.
@@ -471,7 +466,7 @@ impl ClientConnection {
 
     /// Writes until the queue is empty, the socket is full, or the budget is spent.
     fn flush(&mut self, feed: &Feed, registry: &Registry, log: &mut Log) -> io::Result<()> {
-        let end = self.end(feed);
+        let end = self.ended_at.unwrap_or(feed.end());
         let goal = end.min(self.sent + limits::WRITE_BUDGET);
         while self.sent < goal {
             match self.write_some(feed, goal) {
