@@ -11,7 +11,6 @@ mod strangers;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::env;
-use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -23,7 +22,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token};
-use rustix::net::sockopt;
+use rustix::net::{listen, sockopt};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
@@ -43,19 +42,20 @@ const SIGNALS: Token = Token(usize::MAX);
 const TICK: Duration = Duration::from_millis(100);
 
 fn main() -> Result<ExitCode> {
-    let mut arguments: Vec<OsString> = env::args_os().skip(1).collect();
-    if arguments.iter().any(|one| one == "--help" || one == "-h") {
+    if env::args_os().any(|argument| argument == "--help" || argument == "-h") {
         let printed = io::stdout().write_all(limits::HELP.as_bytes());
         printed.context("cannot write to stdout")?;
         return Ok(ExitCode::SUCCESS);
     }
-    let is_quiet = arguments.iter().any(|one| one == "--quiet");
-    arguments.retain(|one| one != "--quiet");
-    Server::bind(listen_address(arguments.into_iter())?, is_quiet)?.run()
+    let is_quiet = env::args_os().any(|argument| argument == "--quiet");
+    Server::bind(listen_address()?, is_quiet)?.run()
 }
 
 /// The address to listen on: the first argument, or the default if there is none.
-fn listen_address(mut arguments: impl Iterator<Item = OsString>) -> Result<SocketAddr> {
+fn listen_address() -> Result<SocketAddr> {
+    // `args_os`, because `args` panics on an argument that is not Unicode.
+    let arguments = env::args_os().filter(|argument| argument != "--quiet");
+    let mut arguments = arguments.skip(1);
     let address = match arguments.next() {
         Some(argument) => argument.to_string_lossy().into_owned(),
         None => DEFAULT_ADDRESS.to_owned(),
@@ -111,7 +111,8 @@ impl Server {
         let poll = Poll::new().context("cannot create a poll")?;
         let mut listener =
             TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
-        strangers::prepare(&listener).context("cannot set the listener's options")?;
+        listen(&listener, limits::BACKLOG).context("cannot set the backlog")?;
+        strangers::ask_for_signs_of_life(&listener).context("cannot set keepalive")?;
         poll.registry()
             .register(&mut listener, LISTENER, Interest::READABLE)
             .context("cannot register the listener")?;
@@ -308,11 +309,8 @@ impl Server {
         }
         let unfinished = connection.read_buf.len() as u64;
         if let Some(longest) = self.pacing.note_read(token, bytes as u64, unfinished) {
-            self.fail(
-                longest,
-                "Closing",
-                "the longest of too many unfinished lines",
-            );
+            let reason = "the longest of too many unfinished lines";
+            self.fail(longest, "Closing", reason);
         }
         // More may have arrived, and no event will report it.
         self.pacing.add(token);
@@ -327,7 +325,9 @@ impl Server {
             // If WRITABLE is on, the socket is full, and an event will report room.
             if !connection.interest.is_writable() {
                 let flushed = connection.flush(&self.feed, registry, &mut self.log);
-                flushed.unwrap_or_else(|e| failed.push((token, e)));
+                if let Err(e) = flushed {
+                    failed.push((token, e));
+                }
             }
             let (sent, unsent) = (connection.sent, connection.unsent(&self.feed));
             needed = needed.min(sent);

@@ -8,13 +8,13 @@ use std::time::Instant;
 
 use mio::Token;
 use mio::net::TcpListener;
-use rustix::net::{listen, sockopt};
+use rustix::net::sockopt;
 
 use crate::{Pending, Server, limits};
 
-/// Sets the options of the listener. On Linux, each connection that it accepts has them, too.
-pub fn prepare(listener: &TcpListener) -> io::Result<()> {
-    listen(listener, limits::BACKLOG)?;
+/// Has the kernel find out whether clients are still there that say nothing. On Linux, what a listener
+/// accepts has the listener's options.
+pub fn ask_for_signs_of_life(listener: &TcpListener) -> io::Result<()> {
     sockopt::set_socket_keepalive(listener, true)?;
     sockopt::set_tcp_keepidle(listener, limits::SILENCE)?;
     let answer_time = limits::ANSWER_TIME.as_millis() as u32;
