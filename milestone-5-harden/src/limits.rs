@@ -6,10 +6,6 @@ use std::time::{Duration, Instant};
 /// more is closed: a single line without a newline could fill the memory.
 pub const MAX_LINE: usize = 64 << 10;
 
-/// Bytes of all unfinished lines together. Their buffers may have room for twice as many: 16 MiB.
-/// Above that, the client with the longest is closed: others may have just begun theirs.
-pub const MAX_UNFINISHED: u64 = 8 << 20;
-
 /// Connections that may be pending, unless the kernel allows fewer (`somaxconn`, listen(2)).
 pub const BACKLOG: i32 = 4096;
 
@@ -32,10 +28,10 @@ pub fn is_due(last_report: &mut Option<Instant>) -> bool {
 /// its cost, and not longer than a line may be: see `take_lines`.
 pub const READ_BUDGET: usize = 64 << 10;
 
-/// Bytes after which no other client is read in this turn, or in this [`PERIOD`].
+/// Bytes after which no other client is read in this turn.
 pub const TURN_BUDGET: u64 = 128 << 10;
 
-/// Bytes after which no other talker is read in it. What is left is for bulk senders.
+/// Bytes after which no other talker is read in this turn. What is left is for bulk senders.
 pub const TALKERS_SHARE: u64 = 64 << 10;
 
 /// Bytes that a client may send in a second. One that sends more is a bulk sender. Enough for
@@ -49,10 +45,10 @@ pub const WRITE_BUDGET: u64 = 256 << 10;
 /// send buffer comes first and holds some MiB, so a reader that keeps up does not get here often.
 pub const HIGH_WATER: u64 = 64 << 10;
 
-/// How often the budgets are renewed while a reader is slow. While none is, each turn renews them.
+/// While a reader is slow, the budgets of a turn are renewed after such a time, not with each turn.
 pub const PERIOD: Duration = Duration::from_millis(8);
 
-/// Bytes after which no other talker is read in this [`PERIOD`] while bulk senders wait.
+/// Bytes after which no other talker is read in this [`PERIOD`], while bulk senders wait.
 pub const TALK_TOTAL: u64 = 64;
 
 /// Bytes read from a talker at a time while bulk senders wait. A short line is in them as a whole, and
@@ -110,48 +106,12 @@ pub const ANSWER_TIME: Duration = Duration::from_secs(90);
 /// it up. Until then new connections stay pending: a client may leave.
 pub const FULL_TIME: Duration = Duration::from_secs(5);
 
+/// Bytes of all unfinished lines together. Their buffers may have room for twice as many: 16 MiB.
+/// Above that, the client with the longest is closed: others may have just begun theirs.
+pub const MAX_UNFINISHED: u64 = 8 << 20;
+
 /// What `--help` prints. The test below compares the numbers.
 pub const HELP: &str = include_str!("help.txt");
 
 #[cfg(test)]
-mod tests {
-    use std::ops::Range;
-
-    use super::*;
-
-    /// The feed, the unfinished lines, and the pieces of own lines of a thousand clients.
-    #[test]
-    fn a_thousand_clients_take_at_most_64_mib() {
-        let turn = 2 * TURN_BUDGET + MAX_LINE as u64;
-        // What is not needed any more is forgotten when it is a quarter.
-        let feed = (MAX_BEHIND + turn) * 4 / 3;
-        let own = 1000 * (MAX_BEHIND / OWN_COST) * size_of::<Range<u64>>() as u64;
-        assert!(feed + 2 * MAX_UNFINISHED + own < 48 << 20);
-    }
-
-    #[test]
-    fn the_help_states_the_limits() {
-        let periods = (Duration::from_secs(1).as_millis() / PERIOD.as_millis()) as u64;
-        let talk = (TALK_TOTAL + TALK_PIECE as u64) * periods;
-        let pace = TURN_BUDGET * periods;
-        let help = HELP.split_whitespace().collect::<Vec<_>>().join(" ");
-        for limit in [
-            format!("a line {MAX_LINE} bytes"),
-            format!("unfinished lines {MAX_UNFINISHED} bytes"),
-            format!("reading {READ_BUDGET} bytes"),
-            format!("more than {TALK_BUDGET} bytes in a second"),
-            format!("a client's queue {HIGH_WATER} bytes"),
-            format!("{} KB a second", talk / 1000),
-            format!("after {} s of it", STALL_TIME.as_secs()),
-            format!("patience {} s", PATIENCE.as_secs()),
-            format!("{} MB a second", pace / 1_000_000),
-            format!("is {MAX_BEHIND} bytes behind"),
-            format!("does not answer for {} s", ANSWER_TIME.as_secs()),
-            format!("the log {LOG_QUEUE} lines"),
-            format!("after {} s, an address", FULL_TIME.as_secs()),
-            format!("at most {} s", GRACE_TIME.as_secs()),
-        ] {
-            assert!(help.contains(&limit), "{limit}");
-        }
-    }
-}
+mod tests;
