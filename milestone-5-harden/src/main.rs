@@ -316,7 +316,8 @@ impl Server {
         self.pacing.add(token);
     }
 
-    /// Sends the lines of this turn to every client except their sender.
+    /// Sends the lines of this turn to every client except their sender. Closes those to whom that fails,
+    /// and those that are too far behind.
     fn broadcast(&mut self) {
         let registry = self.poll.registry();
         let mut needed = self.feed.end();
@@ -326,23 +327,28 @@ impl Server {
             if !connection.interest.is_writable() {
                 let flushed = connection.flush(&self.feed, registry, &mut self.log);
                 if let Err(e) = flushed {
-                    failed.push((token, e));
+                    failed.push((token, "Write error for", e.to_string()));
                 }
             }
             let (sent, unsent) = (connection.sent, connection.unsent(&self.feed));
             needed = needed.min(sent);
             self.pacing.note_sent(token, sent, unsent);
+            let own = connection.own.len() as u64;
+            let behind = self.feed.end() - sent + limits::OWN_COST * own;
+            if behind > limits::MAX_BEHIND {
+                failed.push((token, "Closing", format!("{behind} bytes behind")));
+            }
         }
         self.feed.forget_before(needed);
 
         // Only now: nothing may leave the map while it is being iterated.
-        for (token, e) in failed {
-            self.fail(token, "Write error for", e);
+        for (token, what, reason) in failed {
+            self.fail(token, what, reason);
         }
     }
 
-    /// Sends the bytes queued for a client. Closes it if that fails, if it has been slow for too long or
-    /// is too far behind, or if it has ended and has received everything up to its end.
+    /// Sends the bytes queued for a client. Closes it if that fails, if it has been slow for too long,
+    /// or if it has ended and has received everything up to its end.
     fn write(&mut self, token: Token) {
         let Some(connection) = self.connections.get_mut(&token) else {
             return;
@@ -352,12 +358,9 @@ impl Server {
         }
 
         let (sent, unsent) = (connection.sent, connection.unsent(&self.feed));
-        let behind = self.feed.end() - sent + limits::OWN_COST * connection.own.len() as u64;
         let is_stalled = self.pacing.note_sent(token, sent, unsent);
         if connection.ended_at == Some(sent) {
             self.disconnect(token);
-        } else if behind > limits::MAX_BEHIND {
-            self.fail(token, "Closing", format!("{behind} bytes behind"));
         } else if is_stalled {
             let (mark, time) = (limits::HIGH_WATER, limits::STALL_TIME.as_secs());
             let reason = format!("{unsent} bytes queued, more than {mark} for {time} s");

@@ -396,6 +396,34 @@ fn a_client_that_has_half_closed_receives_nothing_beyond_its_end() {
     assert_eq!(bob.receive_all().len(), sent);
 }
 
+/// Milestone 4 closes it after one write, and drops the rest in silence.
+#[test]
+fn a_client_that_has_half_closed_and_stalls_is_closed_and_reported() {
+    let server = Server::start(program!());
+    let mut alice = server.client("alice");
+    let mut bob = server.client_with_receive_buffer("bob", 4096);
+    fill_the_socket_of_bob(&server, &mut alice);
+    bob.half_close();
+    server.wait_until_asleep();
+    // Little is left for him, but nothing after it can be forgotten.
+    let _flooder = flood::start(alice);
+    server.expect_stderr(starts_with("Closing Token(2): "));
+}
+
+/// Milestone 4 keeps only what the others have sent.
+#[test]
+fn a_flooder_that_does_not_read_is_closed_and_reported() {
+    let server = Server::start(program!());
+    let mut alice = server.client("alice");
+    let bob = server.client_with_receive_buffer("bob", 4096);
+    fill_the_socket_of_bob(&server, &mut alice);
+    // His own lines are not for him, but they come after what he has not received.
+    let _flooder = flood::start(bob);
+    thread::spawn(move || io::copy(&mut alice.into_stream(), &mut io::sink()));
+    server.expect_stderr(starts_with("Closing Token(2): "));
+    assert!(server.memory() < 64 * MIB, "{} bytes", server.memory());
+}
+
 /// Milestone 4 keeps a copy for each of them, without their own.
 #[test]
 fn lines_between_a_clients_own_go_out_in_few_writes() {

@@ -405,4 +405,10 @@ pub const LESSONS: &[Lesson] = &[
     lesson("sighup_is_like_sigterm", "SIGHUP ends the server as SIGTERM does",
         "SIGHUP is not caught.",
         (HARDEN, "Graceful shutdown")),
+    lesson("a_client_that_has_half_closed_and_stalls_is_closed_and_reported", "a client that half-closes and does not read is closed",
+        "A client that has sent its last byte is not under the limits of a reader.",
+        (HARDEN, "Slow and stalled readers")),
+    lesson("a_flooder_that_does_not_read_is_closed_and_reported", "a client that sends without reading does not fill the memory",
+        "A client's own lines do not count in its queue, but they are kept as long as what comes before them.",
+        (HARDEN, "Slow and stalled readers")),
 ];
