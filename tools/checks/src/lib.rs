@@ -15,25 +15,26 @@ use course::quote::{Program, check_quote, lines};
 use course::workspace::{EXAMPLES, source_files};
 use course::{Block, Book, Page, transcript, typing};
 
-/// The example server that a block in this language is from.
-const EXAMPLE_SERVERS: [(&str, &str); 6] = [
+/// The example that a block in this language is from.
+const EXAMPLES_BY_LANGUAGE: [(&str, &str); 7] = [
     ("c", "chat.c"),
     ("go", "chat.go"),
     ("java", "Chat.java"),
     ("js", "chat.js"),
     ("python", "chat_selectors.py"),
     ("ruby", "chat.rb"),
+    ("ini", "broadcast.service"),
 ];
 
 /// Types each chapter's program and compares it with the milestone's source files, byte for byte.
 /// On the other pages, checks that `rust` blocks are in the sources. On all pages, checks that
-/// `rust,example` blocks and those in other languages are in the example servers.
+/// `rust,example` blocks and those in other languages are in the examples.
 #[must_use]
 pub fn check_typing(book: &Book) -> Vec<String> {
     let mut problems = typing::type_book(&book.pages).problems;
     let files = source_files().into_iter();
     let sources = files.map(|path| (path.clone(), lines(&path))).collect();
-    let mut languages = EXAMPLE_SERVERS.map(|(language, _)| language).to_vec();
+    let mut languages = EXAMPLES_BY_LANGUAGE.map(|(language, _)| language).to_vec();
     languages.extend(["rust", "diff"]);
     let blocks = book.blocks(&languages);
     problems.extend(blocks.filter_map(|(page, block)| check_source(page, block, &sources).err()));
@@ -63,7 +64,7 @@ fn example(block: &Block) -> Option<&'static str> {
     if block.has_flag("example") {
         return Some("blocking.rs");
     }
-    let mut servers = EXAMPLE_SERVERS.iter();
+    let mut servers = EXAMPLES_BY_LANGUAGE.iter();
     let server = servers.find(|(language, _)| *language == block.language)?;
     Some(server.1)
 }

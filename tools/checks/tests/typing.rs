@@ -242,6 +242,16 @@ fn a_block_in_another_language_is_in_its_example_server() {
     }
 }
 
+#[test]
+fn a_unit_is_the_example() {
+    let unit = "```ini\n[Service]\nExecStart=/usr/local/bin/broadcast --quiet 0.0.0.0:8080\n```\n";
+    assert_none(&problems_of("a.md", unit));
+    assert_one(
+        &problems_of("a.md", &unit.replace("--quiet ", "")),
+        &["docs/src/a.md:3: ", "not in the source"],
+    );
+}
+
 /// Chapter 2 with a checkpoint in the place of a text.
 fn checked(from: &str, checkpoint: &str) -> Vec<String> {
     let to = format!("```sh,checkpoint,{checkpoint}\n```\n\n{from}");
