@@ -98,7 +98,8 @@ struct Relay<'a> {
     queue: BytesMut,
     /// No other relay has it.
     name: String,
-    /// The number of the next line of each relay that has been heard, and of this one.
+    /// The number of the next line of each relay that has been heard, and of this one. A relay that is
+    /// started again has a new name: a few dozen bytes each time.
     numbers: HashMap<String, u64>,
     /// Whether the last line for NATS was dropped: the next one does not wait.
     is_stuck: bool,
