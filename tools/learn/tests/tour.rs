@@ -35,7 +35,7 @@ fn every_chapter_can_be_played() {
         ("2", "step 6 of 6: bob leaves\n"),
         ("3", "step 9 of 9: carol leaves\n"),
         ("4", "step 8 of 8: alice leaves\n"),
-        ("5", "step 6 of 6: server gets SIGINT\n"),
+        ("5", "step 7 of 7: server gets SIGINT\n"),
     ] {
         let played = tour("1", [chapter]).code(0);
         played.stdout(contains(last_step).and(contains("did not come").not()));
