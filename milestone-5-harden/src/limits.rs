@@ -59,7 +59,8 @@ pub const TALK_PIECE: usize = 128;
 /// The interval for retrying writes to slow readers: not all room is reported by an event.
 pub const RETRY_PERIOD: Duration = Duration::from_millis(250);
 
-/// How long a slow reader that has received something counts as one that reads.
+/// How long a slow reader counts as one that reads, from when it became slow, and each time that it has
+/// received something.
 pub const READING_TIME: Duration = Duration::from_secs(2);
 
 /// How long a client may be a slow reader without a break.

@@ -153,7 +153,7 @@ impl Pacing {
         let slow = self.slow.entry(token).or_insert(Slow {
             since: self.clock,
             sent,
-            reads_until: self.clock,
+            reads_until: self.clock + limits::READING_TIME,
         });
         if sent > slow.sent {
             slow.sent = sent;
@@ -203,7 +203,7 @@ impl Pacing {
             return Pace::Free;
         }
         // Slow readers vote for waiting, and quick ones against it. A bulk sender has no vote: it is the
-        // one who waits. Nor has a slow reader that does not read at all.
+        // one who waits. Nor has a slow reader that has stopped reading.
         let vote = |token| match self.slow.get(token) {
             _ if self.is_bulk(token) => 0,
             None => -1,

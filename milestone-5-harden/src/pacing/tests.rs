@@ -188,13 +188,34 @@ fn bulk_senders_wait_for_most_readers_however_long() {
     assert_eq!(pass_with_readers(&mut pacing, 60, &[3]), 0);
 }
 
+/// Each of them is slow for a moment only, again and again, and none of them loses its patience with it.
 #[test]
-fn readers_that_do_not_read_have_no_say() {
+fn readers_that_are_all_a_little_slow_are_waited_for() {
+    let mut pacing = room(9);
+    has_sent(&mut pacing, 1, 1 << 20);
+    for round in 0..300 {
+        for number in 2..=9 {
+            pacing.note_sent(Token(number), round, SLOW);
+        }
+        assert_eq!(pass(&mut pacing, SECOND / 5, &[1]), [0]);
+        for number in 2..=9 {
+            pacing.note_sent(Token(number), round + 1, FAST);
+        }
+        assert_ne!(pass(&mut pacing, SECOND / 50, &[1]), [0]);
+    }
+}
+
+#[test]
+fn readers_that_have_stopped_reading_have_no_say() {
     let mut pacing = room_with_a_slow_reader(9);
     for number in 4..=9 {
         pacing.note_sent(Token(number), 0, SLOW);
     }
-    pass(&mut pacing, 13 * SECOND, &[1]);
+    pass(&mut pacing, SECOND, &[1]);
+    assert_eq!(pacing.pace, Pace::Together);
+    pass(&mut pacing, limits::READING_TIME, &[1]);
+    assert_eq!(pacing.pace, Pace::Patient);
+    pass(&mut pacing, 12 * SECOND, &[1]);
     assert_eq!(pacing.pace, Pace::Impatient);
 }
 
