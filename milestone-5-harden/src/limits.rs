@@ -59,11 +59,10 @@ pub const TALK_PIECE: usize = 128;
 /// The interval for retrying writes to slow readers: not all room is reported by an event.
 pub const RETRY_PERIOD: Duration = Duration::from_millis(250);
 
-/// How long a slow reader counts as one that reads, from when it became slow, and each time that it has
-/// received something.
+/// How long a slow reader that receives nothing counts as one that reads.
 pub const READING_TIME: Duration = Duration::from_secs(2);
 
-/// How long a client may be a slow reader without a break.
+/// How long a slow reader may receive nothing.
 pub const STALL_TIME: Duration = Duration::from_secs(10);
 
 /// How long bulk senders wait for slow readers that are few. Then they go on, at [`TURN_BUDGET`] bytes in

@@ -51,11 +51,10 @@ const BULK: Place = (limits::TALK_BUDGET + 1, 0, Token(0));
 
 /// A reader with more than [`limits::HIGH_WATER`] unsent bytes.
 struct Slow {
-    since: Duration,
     /// A position in the feed: all before it was sent.
     sent: u64,
-    /// Until when it counts as one that reads.
-    reads_until: Duration,
+    /// When it last received something, or became slow.
+    received_at: Duration,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -144,22 +143,18 @@ impl Pacing {
     }
 
     /// A client was sent all before this position, and has that many unsent bytes. Returns whether it
-    /// has been slow for too long.
+    /// has stopped reading.
     pub fn note_sent(&mut self, token: Token, sent: u64, unsent: u64) -> bool {
         if unsent <= limits::HIGH_WATER {
             self.slow.remove(&token);
             return false;
         }
-        let slow = self.slow.entry(token).or_insert(Slow {
-            since: self.clock,
-            sent,
-            reads_until: self.clock + limits::READING_TIME,
-        });
+        let received_at = self.clock;
+        let slow = self.slow.entry(token).or_insert(Slow { sent, received_at });
         if sent > slow.sent {
-            slow.sent = sent;
-            slow.reads_until = self.clock + limits::READING_TIME;
+            *slow = Slow { sent, received_at };
         }
-        self.clock - slow.since > limits::STALL_TIME
+        self.clock - slow.received_at > limits::STALL_TIME
     }
 
     /// How long `poll` may wait: without an end if nothing is due.
@@ -207,7 +202,7 @@ impl Pacing {
         let vote = |token| match self.slow.get(token) {
             _ if self.is_bulk(token) => 0,
             None => -1,
-            Some(slow) => i64::from(slow.reads_until > self.clock),
+            Some(slow) => i64::from(self.clock - slow.received_at <= limits::READING_TIME),
         };
         let votes: i64 = self.clients.keys().map(vote).sum();
         if votes > 0 {

@@ -27,7 +27,7 @@ fn the_help_states_the_limits() {
         format!("more than {TALK_BUDGET} bytes in a second"),
         format!("a client's queue {HIGH_WATER} bytes"),
         format!("{} KB a second", talk / 1000),
-        format!("after {} s of it", STALL_TIME.as_secs()),
+        format!("receives nothing for {} s", STALL_TIME.as_secs()),
         format!("patience {} s", PATIENCE.as_secs()),
         format!("{} MB a second", pace / 1_000_000),
         format!("is {MAX_BEHIND} bytes behind"),

@@ -220,15 +220,18 @@ fn readers_that_have_stopped_reading_have_no_say() {
 }
 
 #[test]
-fn a_reader_that_is_slow_for_ten_seconds_is_closed() {
+fn a_slow_reader_that_receives_nothing_for_ten_seconds_is_closed() {
     let mut pacing = room_with_a_slow_reader(3);
     pass(&mut pacing, limits::STALL_TIME, &[1]);
     assert!(!pacing.note_sent(Token(3), 0, SLOW));
     pass(&mut pacing, SECOND / 50, &[1]);
     assert!(pacing.note_sent(Token(3), 0, SLOW));
-    // A break begins it anew.
-    pacing.note_sent(Token(3), 0, FAST);
-    assert!(!pacing.note_sent(Token(3), 0, SLOW));
+    // Whatever it receives begins it anew, and so does a break.
+    assert!(!pacing.note_sent(Token(3), 1, SLOW));
+    pass(&mut pacing, 11 * SECOND, &[1]);
+    assert!(pacing.note_sent(Token(3), 1, SLOW));
+    pacing.note_sent(Token(3), 1, FAST);
+    assert!(!pacing.note_sent(Token(3), 1, SLOW));
 }
 
 #[test]
