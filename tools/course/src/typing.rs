@@ -85,6 +85,13 @@ fn type_block(
     page: &Page,
     block: &Block,
 ) -> Result<(), String> {
+    for file in block.values("copy") {
+        let what = format!("the milestone has no {file}");
+        let lines = source
+            .get(file)
+            .ok_or_else(|| page.problem(block.line, &what))?;
+        program.insert(file.to_owned(), lines.clone());
+    }
     match block.language.as_str() {
         "diff" => patch(program, page, block),
         "rust" if block.has_flag("sketch") || block.has_flag("example") => Ok(()),
@@ -97,7 +104,8 @@ fn type_block(
 
 fn milestone(number: usize) -> Program {
     let folder = &milestones()[number - 1];
-    let files = files(&format!("{folder}/src"), "rs").into_iter();
+    let files = ["rs", "txt"].map(|extension| files(&format!("{folder}/src"), extension));
+    let files = files.into_iter().flatten();
     let relative = |path: &str| path[folder.len() + 1..].to_owned();
     files.map(|path| (relative(&path), lines(&path))).collect()
 }
