@@ -337,7 +337,15 @@ fn fold(steps: &[Step], takes_turns: bool) -> Vec<Step> {
         let most = if takes_turns { kinds.len() } else { FOLDED };
         if run.len() > most {
             let last = &run[run.len() - 1];
-            folded.extend(kinds.iter().map(|kind| sum_of(kind, last)));
+            let sums = kinds.iter().map(|kind| sum_of(kind, last));
+            // How many calls there were in these turns is not the same each time.
+            folded.extend(sums.map(|step| match takes_turns {
+                true => Step {
+                    times: None,
+                    ..step
+                },
+                false => step,
+            }));
         } else {
             folded.extend_from_slice(run);
         }

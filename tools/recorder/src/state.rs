@@ -146,8 +146,8 @@ impl Connection {
     fn is_retry(&mut self, call: &Call) -> bool {
         let has_failed = call.result.is_err();
         match call.name.as_str() {
-            // It has read faster than the bytes came.
-            "recvfrom" => has_failed && self.socket.unread > 0,
+            // It may have read faster than the bytes came, and so there may be one more of these.
+            "recvfrom" => has_failed,
             "sendto" => {
                 self.is_woken = false;
                 mem::replace(&mut self.is_refused, has_failed) && has_failed
