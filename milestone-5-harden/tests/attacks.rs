@@ -115,7 +115,10 @@ fn many_flooders_do_not_close_an_honest_reader() {
     drop(flooders);
     assert_eq!(server.expect_exit(), Some(0));
     assert_eq!(received, bytes_broadcast(&server, |_| true));
-    assert_only_listening(&server);
+    // Some flooders may have left before everything was delivered to them.
+    let errors = server.stderr_lines();
+    let of_the_reader = errors.iter().find(|line| line.contains("Token(1)"));
+    assert_eq!(of_the_reader, None);
 }
 
 /// How many bytes the server has passed on from the senders whose tokens are asked for.
