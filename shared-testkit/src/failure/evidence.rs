@@ -58,6 +58,10 @@ impl Socket {
         self.wants_to_write() && !self.has(epoll::EPOLLIN)
     }
 
+    pub fn is_readable(&self) -> bool {
+        self.has(epoll::EPOLLIN)
+    }
+
     pub fn wants_to_write(&self) -> bool {
         self.has(epoll::EPOLLOUT)
     }

@@ -60,7 +60,8 @@ fn is_would_block(line: &str) -> bool {
 /// so a library does it that waits for each client apart (Go's net).
 fn waits_for_reader(e: &Evidence) -> Option<String> {
     let is_full = e.open().any(|(_, socket)| socket.unsent > 0);
-    let is_held_up = |s: &Socket| s.unread > 0 && s.wants_to_write() && !s.is_write_only();
+    let is_of_library = |s: &Socket| s.wants_to_write() && s.is_readable() || e.runtime.is_some();
+    let is_held_up = |s: &Socket| s.unread > 0 && is_of_library(s);
     client(e, |_, socket| {
         e.is_asleep() && is_full && is_held_up(socket)
     })

@@ -2,7 +2,7 @@
 
 #[cfg(test)]
 use super::tests::*;
-use super::{Certain, Rule, Seen, due, has_everything, sender};
+use super::{Certain, Rule, Seen, due, has_everything, says_goodbye, sender};
 use crate::failure::Expected;
 use crate::failure::evidence::{Evidence, Peer};
 use crate::failure::lessons::{BROADCAST, WRITE};
@@ -92,8 +92,8 @@ rules! { RULES:
 }
 
 rules! { LAST:
-    "lost-at-error" Certain, lost_at_error,
-        "{}. What was read before the error is a line like any other: broadcast it, and then close the client.",
+    "lost-at-end" Certain, lost_at_end,
+        "{}. What comes before end of file or an error is a line like any other: read it, broadcast it, and then close the client.",
         (BROADCAST, "One way out"), [|e| { super::tests::fail(e, "Read error from Token(1): reset"); e.expected = Expected::Bytes("bob".to_owned()); }];
     "cut" Seen, |e| differs(e, |c| matches!(c, Change::Cut(..))).filter(|_| e.is_final()),
         "{}",
@@ -144,17 +144,15 @@ fn lost_by_read(e: &Evidence) -> Option<String> {
     (is_missing && is_less && has_everything(e, peer)).then(|| found.describe(&peer.name))
 }
 
-/// A client's line that was not broadcast, though the error that came after it was reported.
-fn lost_at_error(e: &Evidence) -> Option<String> {
+/// A client's line that was not broadcast, though its end or the error after it was noticed.
+fn lost_at_end(e: &Evidence) -> Option<String> {
     let is_about_it = matches!(e.expected, Expected::Bytes(_) | Expected::Line(..));
     let is_lost = |peer: &&Peer| {
         let token = peer.token.as_deref().unwrap_or("nobody");
-        let is_reported = e
-            .stderr
-            .iter()
-            .any(|l| l.starts_with(&format!("Read error from {token}: ")));
+        let error = format!("Read error from {token}: ");
+        let is_noticed = says_goodbye(e, peer) || e.stderr.iter().any(|l| l.starts_with(&error));
         let broadcast = e.broadcasts_from(peer).iter().sum::<usize>();
-        is_reported && broadcast < complete(&peer.sent).len()
+        is_noticed && broadcast < complete(&peer.sent).len() && is_once(e, peer)
     };
     let peer = e
         .peers
@@ -163,7 +161,7 @@ fn lost_at_error(e: &Evidence) -> Option<String> {
         .filter(|_| is_about_it && e.is_asleep())?;
     let name = &peer.name;
     Some(format!(
-        "{name} has sent a line and reset the connection, and the line was not broadcast"
+        "{name} has sent a line, and then the connection has ended: {name} was closed, and the line was not broadcast"
     ))
 }
 

@@ -36,9 +36,21 @@ rules! { RULES:
             |e| end(e, ""),
             |e| end(e, "Exception in thread \"main\" java.nio.channels.IllegalBlockingModeException\n\tat Chat.main(Chat.java:9)"),
         ];
-    "thread-ended" Certain, |e| when(e.end.is_none()).and_then(|_| exception(&e.stderr)),
-        "The server still runs, but it printed {}. Such an exception ends the thread, the task or the loop that it is in.",
+    "thread-ended" Certain, |e| exception(&e.stderr).filter(|_| e.end.is_none() && e.stderr.iter().any(|line| is_uncaught(line))),
+        "The server still runs, but a part of it ended with an exception: {}. What a client does may end that client, and nothing else.",
         (BROADCAST, "One way out"), [|e| fail(e, "thread '<unnamed>' panicked at src/main.rs:9:\nno luck")];
+}
+
+/// A line about an exception that has ended a thread or a task of a program that goes on.
+fn is_uncaught(line: &str) -> bool {
+    let words = [
+        "panicked at ",
+        "Exception in thread ",
+        "never retrieved",
+        "Unhandled exception in ",
+        "terminated with exception",
+    ];
+    words.iter().any(|word| line.contains(word))
 }
 
 /// Whether it has ended, and nobody wanted it.
@@ -120,7 +132,8 @@ pub(super) fn exception(stderr: &[String]) -> Option<String> {
         "malloc(): ",
         "double free ",
         "corrupted ",
-        "*** ",
+        "*** stack smashing ",
+        "*** buffer overflow ",
         "PHP Fatal error: ",
         "Unhandled exception. ",
     ];
@@ -135,7 +148,7 @@ pub(super) fn exception(stderr: &[String]) -> Option<String> {
     // Ruby: before the places that called it, in the same line as the first of them.
     if let Some(line) = stderr
         .iter()
-        .find(|line| line.contains(".rb:") && line.contains(":in "))
+        .find(|line| line.contains(".rb:") && line.contains(":in ") && !line.contains("warning: "))
     {
         let text = line.split_once("': ").or(line.split_once("`: "))?;
         return Some(text.1.to_owned());

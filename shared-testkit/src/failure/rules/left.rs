@@ -33,6 +33,9 @@ rules! { RULES:
     "not-closed" Certain, |e| if e.is_asleep() { client(e, |p, s| s.has_ended && says_goodbye(e, p)) } else { None },
         "The server has reported {} as disconnected and sleeps, but the socket is still open. Remove the client from the map and from epoll, and close it.",
         ONE_WAY_OUT, [|e| { socket(e).has_ended = true; say(e, &[GOODBYE]); }];
+    "not-readable" Certain, |e| if e.is_asleep() && e.has_epoll { client(e, |p, s| s.unread > 0 && !s.is_readable() && reads(e, p)) } else { None },
+        "Bytes of {} are unread, and epoll was not asked to report them: that client is registered without READABLE, or not at all.",
+        (BROADCAST, "Interest in WRITABLE"), [|e| { socket(e).unread = 7; socket(e).interest = None; say(e, &[BROADCAST_6]); }];
     "read-until-would-block" Certain, |e| if e.is_asleep() { client(e, |p, s| s.unread > 0 && reads(e, p) && !e.is_at_limit) } else { None },
         "Bytes or the end of file of {} are unread, and the server sleeps in its wait for events: one event covers all of them. Read until WouldBlock.",
         READ, [|e| { socket(e).unread = 7; say(e, &[BROADCAST_6]); }];
