@@ -47,6 +47,11 @@ const WORK: Duration = Duration::from_secs(2);
 /// How long it waits if the server has closed its pipes: then the end is near, even on a busy machine.
 const LAST_MOMENT: Duration = Duration::from_secs(5);
 
+/// Asks for an end, and leaves it to others to ask again (waitid(2)).
+const ENDED: WaitIdOptions = WaitIdOptions::EXITED
+    .union(WaitIdOptions::NOHANG)
+    .union(WaitIdOptions::NOWAIT);
+
 /// The indentation of a further line of what was expected or received.
 pub(crate) const INDENT: &str = "            ";
 
@@ -464,11 +469,15 @@ impl Log {
         has_ended.then_some(end)
     }
 
+    /// Whether it has ended, and whatever traces it knows.
+    pub(crate) fn has_ended(&self) -> bool {
+        !matches!(waitid(WaitId::Pid(self.server), ENDED), Ok(None))
+    }
+
     fn wait_for_end(&self) -> (bool, Option<WaitIdStatus>) {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let mut status = None;
         let mut has_ended = || {
-            let result = waitid(WaitId::Pid(self.server), options);
+            let result = waitid(WaitId::Pid(self.server), ENDED);
             status = result.as_ref().ok().cloned().flatten();
             result.is_err() || status.is_some()
         };

@@ -111,7 +111,7 @@ impl Server {
     }
 
     pub(super) fn wait_until_ended(&self) {
-        self.holds_in_time(|| process::has_ended(self.pid));
+        self.holds_in_time(|| self.log.has_ended());
     }
 
     fn holds_in_time(&self, mut condition: impl FnMut() -> bool) -> bool {

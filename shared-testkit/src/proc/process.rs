@@ -31,7 +31,7 @@ pub(crate) fn is_asleep(pid: Pid) -> bool {
 }
 
 /// Whether it is gone, or a zombie: only its exit status is left.
-pub(crate) fn has_ended(pid: Pid) -> bool {
+fn has_ended(pid: Pid) -> bool {
     // All its threads, because the first one may end before the others.
     let mut states = tasks(pid).into_iter().filter_map(|task| state(&task));
     states.all(|state| state == 'Z')
