@@ -36,7 +36,7 @@ rules! { RULES:
         "{} Keep lines as bytes, and do not convert them to a string.",
         STREAM, [|e| differ(e, Change::Lossy)];
     "more-than-sent" Certain, |e| more_than_sent(e, false),
-        "{} Send as many bytes as read has returned, and no more.",
+        "{} Send and count the bytes that read has returned, and no more.",
         STREAM, [|e| say(e, &["Broadcast 9 bytes from Token(1)"])];
     "newline-missing" Certain, |e| differs(e, |c| matches!(c, Change::Missing(b, false) if b == b"\n")),
         "{} The newline is a byte of the line: send it, too.",
@@ -175,9 +175,11 @@ fn more_than_sent(e: &Evidence, is_of_others: bool) -> Option<String> {
     }
     let peer = peers.find(|peer| sum(peer) > peer.sent.len() && is_once(e, peer))?;
     let (sum, sent, name) = (sum(peer), peer.sent.len(), &peer.name);
-    Some(format!(
-        "The server has broadcast {sum} bytes from {name}, and {name} has sent {sent}."
-    ))
+    let which = differs(e, |change| !matches!(change, Change::Cut(..))).unwrap_or_default();
+    let count = format!(
+        "By its lines, the server has broadcast {sum} bytes from {name}, and {name} has sent {sent}."
+    );
+    Some(format!("{count} {which}").trim_end().to_owned())
 }
 
 /// Whether no other client of the test had the same token.
