@@ -61,6 +61,9 @@ const FLOOD: usize = 100_000;
 /// How many lines one action explains. One after which megabytes flow may cause more.
 const EXPLAINED: usize = 100;
 
+/// More bytes of a client are not kept: those of a flood would fill the memory.
+const MOST_BYTES: usize = 32 << 20;
+
 /// So many times the usual time a wait lasts at most, if there is progress.
 const LONGEST: u32 = 8;
 
@@ -120,6 +123,10 @@ pub(crate) struct Conversation {
     pub before: Vec<(SocketAddr, usize)>,
     /// Whether it has sent end of file.
     pub has_half_closed: bool,
+    /// How many bytes it has sent and received.
+    pub progress: usize,
+    /// Whether more than [`MOST_BYTES`] were sent or received, and the others are not kept.
+    pub is_cut: bool,
     /// Gone when the client is dropped.
     pub stream: Weak<TcpStream>,
 }
@@ -200,9 +207,19 @@ impl Log {
             received: Vec::new(),
             before: before.collect(),
             has_half_closed: false,
+            progress: 0,
+            is_cut: false,
             stream: Arc::downgrade(stream),
         };
         state.conversations.push(conversation);
+    }
+
+    /// Notes what a client has sent.
+    pub(crate) fn add_sent(&self, address: SocketAddr, bytes: &[u8]) {
+        self.with_client(address, |client| {
+            client.progress += bytes.len();
+            keep(&mut client.sent, bytes, &mut client.is_cut);
+        });
     }
 
     /// Changes what is noted of a client.
@@ -225,7 +242,12 @@ impl Log {
         let (n, _) = recv(stream, &mut *buffer, RecvFlags::DONTWAIT)?;
         let mut all = state.conversations.iter_mut();
         if let Some(conversation) = all.find(|c| c.address == address) {
-            conversation.received.extend(&buffer[..n]);
+            conversation.progress += n;
+            keep(
+                &mut conversation.received,
+                &buffer[..n],
+                &mut conversation.is_cut,
+            );
         }
         Ok(n)
     }
@@ -509,6 +531,13 @@ impl Log {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Poisoned only if a test failed while it held the lock; what was logged is still true.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn keep(kept: &mut Vec<u8>, bytes: &[u8], is_cut: &mut bool) {
+    *is_cut |= kept.len() + bytes.len() > MOST_BYTES;
+    if !*is_cut {
+        kept.extend(bytes);
     }
 }
 

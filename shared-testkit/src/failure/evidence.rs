@@ -217,7 +217,8 @@ impl Evidence {
         log.receive_all();
         let conversations = log.conversations();
         // What is not logged to its end cannot be compared.
-        let is_known = !log.is_flooding() && !log.has_bare_client();
+        let is_cut = conversations.iter().any(|conversation| conversation.is_cut);
+        let is_known = !log.is_flooding() && !log.has_bare_client() && !is_cut;
         for (peer, conversation) in self.peers.iter_mut().zip(&conversations) {
             peer.received = conversation.received.len();
             let compare = || streams::compare(conversation, &conversations);

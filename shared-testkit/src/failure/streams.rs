@@ -322,7 +322,7 @@ fn whose(
     sources: &[Source],
     receiver: &Conversation,
 ) -> Option<String> {
-    let has = |sent: &[u8]| bytes.len() > 2 && find(sent, bytes).is_some();
+    let has = |sent: &[u8]| bytes.len() > 3 && find(sent, bytes).is_some();
     let others = sources.iter().filter(|s| s.name != source);
     let mut senders = others.filter(|s| has(s.sent)).map(|s| s.name.to_owned());
     let own = has(&receiver.sent).then(|| receiver.name.clone());
@@ -410,7 +410,7 @@ impl Difference {
             Change::Missing(bytes, false) => format!("After {at} bytes, {bob} did not receive {} of {alice}'s, but bytes that come after.", escape(bytes)),
             Change::Order(first, second) => format!("{bob} received {} before {}, and {alice} has sent them in the other order.", escape(first), escape(second)),
             Change::Inserted(bytes, place, whose) => {
-                let whose = whose.as_ref().map_or("which nobody has sent".to_owned(), |name| format!("bytes of {name}'s"));
+                let whose = whose.as_ref().map_or("which was not due".to_owned(), |name| format!("bytes of {name}'s"));
                 match place {
                     Place::Elsewhere if at == 0 => format!("{bob} received {} before anything else, {whose}.", escape(bytes)),
                     Place::Elsewhere => format!("After {at} bytes, {bob} received {}, {whose}.", escape(bytes)),
@@ -454,6 +454,8 @@ mod tests {
             received: received.to_vec(),
             before: Vec::new(),
             has_half_closed: false,
+            progress: 0,
+            is_cut: false,
             stream: Weak::new(),
         }
     }
@@ -495,10 +497,10 @@ mod tests {
             (two, none, none, b"two\none\n", "received \"two\\n\" before \"one\\n\""),
             (b"one six three\n", none, none, b"one three\n", "After 4 bytes, bob did not receive \"six \""),
             (two, none, none, b"onetwo\n", "A newline of alice's did not reach bob"),
-            (two, none, none, b"one\r\ntwo\r\n", "\"\\r\" before each newline, which nobody has sent"),
+            (two, none, none, b"one\r\ntwo\r\n", "\"\\r\" before each newline, which was not due"),
             (two, none, none, b"a: one\na: two\n", "\"a: \" in front of each line"),
             (one, b"hel", none, b"helone\n", "\"hel\", the beginning of a line that carol has not ended"),
-            (one, b"hello\n", none, b"helloone\n", "received \"one\" before a newline, bytes of alice's"),
+            (b"first\n", b"hello\n", none, b"hellofirst\n", "received \"first\" before a newline, bytes of alice's"),
             (b" one\t\n", none, none, one, "white space of it is missing"),
             (b"\xff\n", none, none, "\u{fffd}\n".as_bytes(), "as U+FFFD"),
             (b"hello\nworld\n", none, none, b"worlo\n", "and \"wor\" is what alice has sent later"),

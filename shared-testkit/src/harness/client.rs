@@ -124,9 +124,7 @@ impl Client {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => e.to_string(),
                 Ok(n) => {
-                    let taken = &bytes[sent..sent + n];
-                    self.log
-                        .with_client(self.address, |client| client.sent.extend(taken));
+                    self.log.add_sent(self.address, &bytes[sent..sent + n]);
                     sent += n;
                     // A server that takes a little now and then must not make this wait forever.
                     if sent == bytes.len() || deadline.left(&self.log).is_some() {
