@@ -195,11 +195,16 @@ impl Log {
         self.server
     }
 
-    /// Notes a new client.
-    pub(crate) fn add_client(&self, name: &str, address: SocketAddr, stream: &Arc<TcpStream>) {
+    /// Notes a new client, and returns its place.
+    pub(crate) fn add_client(
+        &self,
+        name: &str,
+        address: SocketAddr,
+        stream: &Arc<TcpStream>,
+    ) -> usize {
         let mut state = self.lock();
-        let others = state.conversations.iter();
-        let before = others.map(|other| (other.address, other.sent.len()));
+        let speakers = state.conversations.iter().filter(|c| !c.sent.is_empty());
+        let before = speakers.map(|other| (other.address, other.sent.len()));
         let conversation = Conversation {
             name: name.to_owned(),
             address,
@@ -212,61 +217,57 @@ impl Log {
             stream: Arc::downgrade(stream),
         };
         state.conversations.push(conversation);
+        state.conversations.len() - 1
     }
 
     /// Notes what a client has sent.
-    pub(crate) fn add_sent(&self, address: SocketAddr, bytes: &[u8]) {
-        self.with_client(address, |client| {
-            client.progress += bytes.len();
-            keep(&mut client.sent, bytes, &mut client.is_cut);
-        });
+    pub(crate) fn add_sent(&self, place: usize, bytes: &[u8]) {
+        let client = &mut self.lock().conversations[place];
+        client.progress += bytes.len();
+        keep(&mut client.sent, bytes, &mut client.is_cut);
     }
 
-    /// Changes what is noted of a client.
-    pub(crate) fn with_client(&self, address: SocketAddr, change: impl FnOnce(&mut Conversation)) {
-        let mut state = self.lock();
-        let mut all = state.conversations.iter_mut();
-        if let Some(conversation) = all.find(|c| c.address == address) {
-            change(conversation);
-        }
+    /// Notes that a client has sent end of file.
+    pub(crate) fn half_close(&self, place: usize) {
+        self.lock().conversations[place].has_half_closed = true;
     }
 
     /// Receives what has arrived, and notes it: in one step, so that the order is known.
     pub(crate) fn receive(
         &self,
-        address: SocketAddr,
+        place: usize,
         stream: &TcpStream,
         buffer: &mut [u8],
     ) -> io::Result<usize> {
-        let mut state = self.lock();
+        let client = &mut self.lock().conversations[place];
         let (n, _) = recv(stream, &mut *buffer, RecvFlags::DONTWAIT)?;
-        let mut all = state.conversations.iter_mut();
-        if let Some(conversation) = all.find(|c| c.address == address) {
-            conversation.progress += n;
-            keep(
-                &mut conversation.received,
-                &buffer[..n],
-                &mut conversation.is_cut,
-            );
-        }
+        client.progress += n;
+        keep(&mut client.received, &buffer[..n], &mut client.is_cut);
         Ok(n)
     }
 
-    /// Forgets a client whose bytes are not logged any more.
-    pub(crate) fn forget_client(&self, address: SocketAddr) {
+    /// From now on, the bytes of this client are not logged, and nothing can be compared.
+    pub(crate) fn forget_client(&self, place: usize) {
         let mut state = self.lock();
-        state.conversations.retain(|c| c.address != address);
+        state.conversations[place].stream = Weak::new();
         state.has_bare_client = true;
     }
 
     /// Receives what has arrived at the clients.
     pub(crate) fn receive_all(&self) {
         let mut chunk = vec![0; 64 << 10];
-        let all = self.lock().conversations.clone();
-        for (address, stream) in all.iter().map(|client| (client.address, &client.stream)) {
+        let streams = self
+            .lock()
+            .conversations
+            .iter()
+            .map(|c| c.stream.clone())
+            .collect::<Vec<_>>();
+        for (place, stream) in streams.iter().enumerate() {
             if let Some(stream) = stream.upgrade() {
-                let mut receive = || self.receive(address, &stream, &mut chunk);
-                while receive().is_ok_and(|n| n > 0) {}
+                while self
+                    .receive(place, &stream, &mut chunk)
+                    .is_ok_and(|n| n > 0)
+                {}
             }
         }
     }

@@ -24,6 +24,8 @@ pub struct Client {
     name: String,
     reader: BufReader<Timed>,
     address: SocketAddr,
+    /// In the log.
+    place: usize,
     server: SocketAddr,
     /// Looked up only once, because the kernel's table of sockets may be long.
     server_socket: Cell<Option<u64>>,
@@ -56,16 +58,17 @@ impl Client {
             .expect("a connected socket has an address");
         log.add(name, Kind::Done, format!("connects from {address}"));
         let stream = Arc::new(stream);
-        log.add_client(name, address, &stream);
+        let place = log.add_client(name, address, &stream);
         Client {
             name: name.to_owned(),
             reader: BufReader::new(Timed {
                 stream,
                 deadline: Deadline::new(&log),
-                address,
+                place,
                 log: Arc::clone(&log),
             }),
             address,
+            place,
             server,
             server_socket: Cell::new(None),
             token: None,
@@ -124,7 +127,7 @@ impl Client {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => e.to_string(),
                 Ok(n) => {
-                    self.log.add_sent(self.address, &bytes[sent..sent + n]);
+                    self.log.add_sent(self.place, &bytes[sent..sent + n]);
                     sent += n;
                     // A server that takes a little now and then must not make this wait forever.
                     if sent == bytes.len() || deadline.left(&self.log).is_some() {
@@ -156,7 +159,7 @@ impl Client {
             Kind::Done,
             "is a bare connection from now on, and not logged",
         );
-        self.log.forget_client(self.address);
+        self.log.forget_client(self.place);
         let stream = self.reader.into_inner().stream;
         // Nothing else keeps it: the log has forgotten it.
         Arc::into_inner(stream).expect("the client has its own connection")
@@ -170,8 +173,7 @@ impl Client {
     #[track_caller]
     pub fn half_close(&mut self) {
         self.log(Kind::Done, "sends end of file");
-        self.log
-            .with_client(self.address, |client| client.has_half_closed = true);
+        self.log.half_close(self.place);
         if let Err(e) = self.stream().shutdown(Shutdown::Write) {
             let what = "could not half-close";
             self.fail(Expected::Sent, what, "an open connection", &e.to_string());
@@ -339,14 +341,14 @@ impl Client {
 struct Timed {
     stream: Arc<TcpStream>,
     deadline: Deadline,
-    address: SocketAddr,
+    place: usize,
     log: Arc<Log>,
 }
 
 impl Read for Timed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            match self.log.receive(self.address, &self.stream, buffer) {
+            match self.log.receive(self.place, &self.stream, buffer) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 result => return result,
