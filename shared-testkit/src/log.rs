@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -103,7 +104,7 @@ struct State {
     shown: bool,
     /// Where the server listens, once it is known.
     address: Option<SocketAddr>,
-    conversations: Vec<Conversation>,
+    conversations: Vec<Arc<Mutex<Conversation>>>,
     /// How many lines the server has printed that no action of the test's explains.
     unexplained: usize,
     /// Whether a client's actions are not logged: then any number of lines may have a cause.
@@ -123,8 +124,8 @@ pub(crate) struct Conversation {
     pub before: Vec<(SocketAddr, usize)>,
     /// Whether it has sent end of file.
     pub has_half_closed: bool,
-    /// How many bytes it has sent and received.
-    pub progress: usize,
+    /// How many bytes all clients have sent and received.
+    pub bytes: Arc<AtomicUsize>,
     /// Whether more than [`MOST_BYTES`] were sent or received, and the others are not kept.
     pub is_cut: bool,
     /// Gone when the client is dropped.
@@ -141,6 +142,7 @@ pub(crate) struct Log {
     pub wanted: Option<SocketAddr>,
     /// The system calls that strace makes fail, and with which error.
     pub injection: Option<(String, String)>,
+    bytes: Arc<AtomicUsize>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -155,6 +157,7 @@ impl Log {
         Log {
             test: thread::current().name().map(str::to_owned),
             injection,
+            bytes: Arc::default(),
             start: Instant::now(),
             server,
             wanted,
@@ -195,77 +198,47 @@ impl Log {
         self.server
     }
 
-    /// Notes a new client, and returns its place.
+    /// Notes a new client.
     pub(crate) fn add_client(
         &self,
         name: &str,
         address: SocketAddr,
         stream: &Arc<TcpStream>,
-    ) -> usize {
+    ) -> Arc<Mutex<Conversation>> {
         let mut state = self.lock();
-        let speakers = state.conversations.iter().filter(|c| !c.sent.is_empty());
-        let before = speakers.map(|other| (other.address, other.sent.len()));
-        let conversation = Conversation {
+        let sent = |other: &Arc<Mutex<Conversation>>| {
+            let other = lock(other);
+            (!other.sent.is_empty()).then_some((other.address, other.sent.len()))
+        };
+        let conversation = Arc::new(Mutex::new(Conversation {
             name: name.to_owned(),
             address,
             sent: Vec::new(),
             received: Vec::new(),
-            before: before.collect(),
+            before: state.conversations.iter().filter_map(sent).collect(),
             has_half_closed: false,
-            progress: 0,
+            bytes: Arc::clone(&self.bytes),
             is_cut: false,
             stream: Arc::downgrade(stream),
-        };
-        state.conversations.push(conversation);
-        state.conversations.len() - 1
+        }));
+        state.conversations.push(Arc::clone(&conversation));
+        conversation
     }
 
-    /// Notes what a client has sent.
-    pub(crate) fn add_sent(&self, place: usize, bytes: &[u8]) {
-        let client = &mut self.lock().conversations[place];
-        client.progress += bytes.len();
-        keep(&mut client.sent, bytes, &mut client.is_cut);
-    }
-
-    /// Notes that a client has sent end of file.
-    pub(crate) fn half_close(&self, place: usize) {
-        self.lock().conversations[place].has_half_closed = true;
-    }
-
-    /// Receives what has arrived, and notes it: in one step, so that the order is known.
-    pub(crate) fn receive(
-        &self,
-        place: usize,
-        stream: &TcpStream,
-        buffer: &mut [u8],
-    ) -> io::Result<usize> {
-        let client = &mut self.lock().conversations[place];
-        let (n, _) = recv(stream, &mut *buffer, RecvFlags::DONTWAIT)?;
-        client.progress += n;
-        keep(&mut client.received, &buffer[..n], &mut client.is_cut);
-        Ok(n)
-    }
-
-    /// From now on, the bytes of this client are not logged, and nothing can be compared.
-    pub(crate) fn forget_client(&self, place: usize) {
-        let mut state = self.lock();
-        state.conversations[place].stream = Weak::new();
-        state.has_bare_client = true;
+    /// From now on, a client's bytes are not logged, and nothing can be compared.
+    pub(crate) fn forget_client(&self, client: &Mutex<Conversation>) {
+        lock(client).stream = Weak::new();
+        self.lock().has_bare_client = true;
     }
 
     /// Receives what has arrived at the clients.
     pub(crate) fn receive_all(&self) {
         let mut chunk = vec![0; 64 << 10];
-        let streams = self
-            .lock()
-            .conversations
-            .iter()
-            .map(|c| c.stream.clone())
-            .collect::<Vec<_>>();
-        for (place, stream) in streams.iter().enumerate() {
-            if let Some(stream) = stream.upgrade() {
-                while self
-                    .receive(place, &stream, &mut chunk)
+        for conversation in self.lock().conversations.clone() {
+            let mut conversation = lock(&conversation);
+            if let Some(stream) = conversation.stream.upgrade() {
+                while conversation
+                    .receive(&stream, &mut chunk)
                     .is_ok_and(|n| n > 0)
                 {}
             }
@@ -273,7 +246,10 @@ impl Log {
     }
 
     pub(crate) fn conversations(&self) -> Vec<Conversation> {
-        self.lock().conversations.clone()
+        let all = self.lock().conversations.clone();
+        all.iter()
+            .map(|conversation| lock(conversation).clone())
+            .collect()
     }
 
     /// Whether some client's bytes are not logged.
@@ -521,17 +497,31 @@ impl Log {
 
     /// What has happened so far, as a number that grows.
     fn progress(&self) -> usize {
-        let state = self.lock();
-        let clients = state.conversations.iter();
-        state.events.len()
-            + clients
-                .map(|c| c.sent.len() + c.received.len())
-                .sum::<usize>()
+        self.lock().events.len() + self.bytes.load(Ordering::Relaxed)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Poisoned only if a test failed while it held the lock; what was logged is still true.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
+    }
+}
+
+/// Poisoned only if a test failed while it held the lock; what was noted is still true.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Conversation {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.bytes.fetch_add(bytes.len(), Ordering::Relaxed);
+        keep(&mut self.sent, bytes, &mut self.is_cut);
+    }
+
+    /// Receives what has arrived, and notes it: in one step, so that the order is known.
+    pub(crate) fn receive(&mut self, stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+        let (n, _) = recv(stream, &mut *buffer, RecvFlags::DONTWAIT)?;
+        self.bytes.fetch_add(n, Ordering::Relaxed);
+        keep(&mut self.received, &buffer[..n], &mut self.is_cut);
+        Ok(n)
     }
 }
 

@@ -442,7 +442,7 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Weak;
+    use std::sync::{Arc, Weak};
 
     use super::*;
 
@@ -454,7 +454,7 @@ mod tests {
             received: received.to_vec(),
             before: Vec::new(),
             has_half_closed: false,
-            progress: 0,
+            bytes: Arc::default(),
             is_cut: false,
             stream: Weak::new(),
         }

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -12,7 +12,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::failure::{self, Expected};
 use crate::harness::received::Received;
-use crate::log::{Deadline, Kind, Log, escape};
+use crate::log::{Conversation, Deadline, Kind, Log, escape, lock};
 use crate::proc::socket;
 use crate::wait::patience;
 
@@ -24,8 +24,8 @@ pub struct Client {
     name: String,
     reader: BufReader<Timed>,
     address: SocketAddr,
-    /// In the log.
-    place: usize,
+    /// In the log, too.
+    conversation: Arc<Mutex<Conversation>>,
     server: SocketAddr,
     /// Looked up only once, because the kernel's table of sockets may be long.
     server_socket: Cell<Option<u64>>,
@@ -58,17 +58,17 @@ impl Client {
             .expect("a connected socket has an address");
         log.add(name, Kind::Done, format!("connects from {address}"));
         let stream = Arc::new(stream);
-        let place = log.add_client(name, address, &stream);
+        let conversation = log.add_client(name, address, &stream);
         Client {
             name: name.to_owned(),
             reader: BufReader::new(Timed {
                 stream,
                 deadline: Deadline::new(&log),
-                place,
+                conversation: Arc::clone(&conversation),
                 log: Arc::clone(&log),
             }),
             address,
-            place,
+            conversation,
             server,
             server_socket: Cell::new(None),
             token: None,
@@ -127,7 +127,7 @@ impl Client {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => e.to_string(),
                 Ok(n) => {
-                    self.log.add_sent(self.place, &bytes[sent..sent + n]);
+                    lock(&self.conversation).send(&bytes[sent..sent + n]);
                     sent += n;
                     // A server that takes a little now and then must not make this wait forever.
                     if sent == bytes.len() || deadline.left(&self.log).is_some() {
@@ -159,7 +159,7 @@ impl Client {
             Kind::Done,
             "is a bare connection from now on, and not logged",
         );
-        self.log.forget_client(self.place);
+        self.log.forget_client(&self.conversation);
         let stream = self.reader.into_inner().stream;
         // Nothing else keeps it: the log has forgotten it.
         Arc::into_inner(stream).expect("the client has its own connection")
@@ -173,7 +173,7 @@ impl Client {
     #[track_caller]
     pub fn half_close(&mut self) {
         self.log(Kind::Done, "sends end of file");
-        self.log.half_close(self.place);
+        lock(&self.conversation).has_half_closed = true;
         if let Err(e) = self.stream().shutdown(Shutdown::Write) {
             let what = "could not half-close";
             self.fail(Expected::Sent, what, "an open connection", &e.to_string());
@@ -341,14 +341,14 @@ impl Client {
 struct Timed {
     stream: Arc<TcpStream>,
     deadline: Deadline,
-    place: usize,
+    conversation: Arc<Mutex<Conversation>>,
     log: Arc<Log>,
 }
 
 impl Read for Timed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            match self.log.receive(self.place, &self.stream, buffer) {
+            match lock(&self.conversation).receive(&self.stream, buffer) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 result => return result,
