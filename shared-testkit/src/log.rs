@@ -525,6 +525,16 @@ impl Conversation {
     }
 }
 
+/// Whether a process has work to do and gets little of the CPU: less than half of a short while.
+fn is_starved(server: Pid) -> bool {
+    let before = process::cpu_time(server);
+    thread::sleep(MOMENT);
+    let used = process::cpu_time(server)
+        .zip(before)
+        .map(|(now, before)| now - before);
+    process::is_running(server) && used.is_some_and(|used| used < MOMENT / 2)
+}
+
 fn keep(kept: &mut Vec<u8>, bytes: &[u8], is_cut: &mut bool) {
     *is_cut |= kept.len() + bytes.len() > MOST_BYTES;
     if !*is_cut {
@@ -538,7 +548,6 @@ pub(crate) struct Deadline {
     soft: Instant,
     hard: Instant,
     progress: usize,
-    used: Duration,
 }
 
 impl Deadline {
@@ -548,7 +557,6 @@ impl Deadline {
             soft: now + patience(),
             hard: now + patience() * LONGEST,
             progress: log.progress(),
-            used: process::cpu_time(log.server).unwrap_or_default(),
         }
     }
 
@@ -558,9 +566,8 @@ impl Deadline {
         if !left.is_zero() || Instant::now() > self.hard {
             return Some(left).filter(|left| !left.is_zero());
         }
-        let (progress, used) = (log.progress(), process::cpu_time(log.server)?);
-        let is_starved = used < self.used + patience() / 4 && process::is_running(log.server);
-        let goes_on = progress != self.progress || is_starved;
+        let progress = log.progress();
+        let goes_on = progress != self.progress || is_starved(log.server);
         self.progress = progress;
         self.soft += patience() / 4;
         goes_on.then_some(patience() / 4)
