@@ -104,7 +104,7 @@ pub const ANSWER_TIME: Duration = Duration::from_secs(90);
 
 /// How long no descriptor may be free until the server looks who of those that have one should give
 /// it up. Until then new connections stay pending: a client may leave.
-pub const FULL_TIME: Duration = Duration::from_secs(5);
+pub const FULL_TIME: Duration = Duration::from_secs(10);
 
 /// Bytes of all unfinished lines together. Their buffers may have room for twice as many: 16 MiB.
 /// Above that, the client with the longest is closed: others may have just begun theirs.
