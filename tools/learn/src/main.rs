@@ -5,6 +5,7 @@ mod check;
 mod group;
 mod pace;
 mod paper;
+mod play;
 mod screen;
 mod stage;
 mod start;

@@ -15,8 +15,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::paper::split;
+use crate::play::{Frame, Play};
 use crate::stage::Pane;
-use crate::tour::{Frame, Play};
 
 /// How soon a signal is noticed.
 const TICK: Timespec = Timespec {
