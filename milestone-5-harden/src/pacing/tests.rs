@@ -81,6 +81,16 @@ fn a_turn_has_an_end_and_a_share_for_bulk_senders() {
 }
 
 #[test]
+fn when_the_talkers_have_had_their_share_they_wait() {
+    let mut pacing = room(2);
+    pacing.note_read(Token(1), limits::TALKERS_SHARE - 1, 0);
+    pacing.add(Token(2));
+    assert_eq!(pacing.peek().map(|(_, _, token)| token), Some(Token(2)));
+    pacing.note_read(Token(1), 1, 0);
+    assert_eq!(pacing.next(), None);
+}
+
+#[test]
 fn a_bulk_sender_has_sent_more_than_8192_bytes_lately() {
     let mut pacing = room(1);
     has_sent(&mut pacing, 1, limits::TALK_BUDGET);
@@ -132,6 +142,21 @@ fn while_a_reader_is_slow_talkers_are_read_and_bulk_senders_wait() {
     assert_eq!(pacing.wait_time(), Some(Duration::ZERO));
     pacing.begin_turn(pacing.now);
     assert_eq!(read_up_to(&mut pacing, usize::MAX).len(), 2);
+}
+
+#[test]
+fn however_many_turns_there_are_talkers_send_at_most_24_kb_a_second() {
+    let mut pacing = room_with_a_slow_reader(60);
+    let mut sent = 0;
+    for turn in 1..=1000 {
+        pacing.begin_turn(SECOND / 1000 * turn);
+        (4..=60).for_each(|number| pacing.add(Token(number)));
+        sent += read_up_to(&mut pacing, usize::MAX)
+            .iter()
+            .map(|&(_, bytes)| bytes)
+            .sum::<usize>();
+    }
+    assert!((8_000..=24_000).contains(&sent), "{sent}");
 }
 
 #[test]
@@ -206,6 +231,13 @@ fn readers_that_are_all_a_little_slow_are_waited_for() {
 }
 
 #[test]
+fn half_of_the_readers_are_not_most_of_them() {
+    let mut pacing = room_with_a_slow_reader(3);
+    pacing.begin_turn(pacing.now);
+    assert_eq!(pacing.pace, Pace::Patient);
+}
+
+#[test]
 fn readers_that_have_stopped_reading_have_no_say() {
     let mut pacing = room_with_a_slow_reader(9);
     for number in 4..=9 {
@@ -263,6 +295,7 @@ fn poll_waits_for_what_is_due_and_for_nothing_else() {
     has_sent(&mut pacing, 1, 1 << 20);
     assert_eq!(pacing.wait_time(), Some(Duration::ZERO));
     // The turn has had its budget, and the next one has another.
+    pacing.begin_turn(SECOND);
     read_up_to(&mut pacing, usize::MAX);
     assert_eq!(pacing.wait_time(), Some(Duration::ZERO));
     pacing.note_sent(Token(3), 0, SLOW);
