@@ -66,6 +66,19 @@ impl Book {
         lines.map(|line| line.text.as_str()).collect()
     }
 
+    /// The tests that pass at the end of a stop of a chapter ([`Page::place`]): those that the checkpoints up
+    /// to there name as green.
+    #[must_use]
+    pub fn tests_until(&self, (chapter, stop): (usize, usize)) -> Vec<&str> {
+        let is_until = |page: &&Page| {
+            let place = page.place();
+            place.is_some_and(|place| place.0 == chapter && place.1 <= stop)
+        };
+        let pages = self.pages.iter().filter(is_until);
+        let blocks = pages.flat_map(|page| &page.blocks);
+        blocks.flat_map(|block| block.values("green")).collect()
+    }
+
     /// The blocks in any of these languages, each with its page.
     pub fn blocks(&self, languages: &[&str]) -> impl Iterator<Item = (&Page, &Block)> {
         let pages = self.pages.iter();
