@@ -147,11 +147,11 @@ fn it_runs_again_when_the_file_changes() {
         let text = fs::read_to_string(&output).unwrap();
         text.matches("\nWaiting for a change").count() == times
     };
-    assert!(wait_until(|| has_run(1)));
+    assert!(in_time(|| has_run(1)));
     // As a linker or an editor does it.
     write_program(&other, "#!/bin/sh\nexit 2\n");
     fs::rename(&other, &server).unwrap();
-    assert!(wait_until(|| has_run(2)));
+    assert!(in_time(|| has_run(2)));
     interrupt(&mut learn);
 }
 
@@ -172,6 +172,12 @@ fn ctrl_c_leaves_no_process_behind() {
     interrupt(&mut learn);
     let ended = wait_until(|| marked(mark).is_empty());
     assert!(ended, "still running: {:?}", marked(mark));
+}
+
+/// Waits for a whole check, which shares the machine with those of the other tests: three times as long as
+/// for any other fact.
+fn in_time(condition: impl Fn() -> bool) -> bool {
+    (0..3).any(|_| wait_until(&condition))
 }
 
 fn start(words: &[&str], output: &Path) -> Child {
