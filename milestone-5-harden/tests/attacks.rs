@@ -697,7 +697,7 @@ fn an_address_with_many_clients_gives_way_when_descriptors_run_out() {
     let _crowd: Vec<_> = (0..40).map(|_| server.connect("client")).collect();
     server.expect_stderr(starts_with("Failed to accept: "));
     let newcomers = [2, 3].map(|number| connect_from([127, 0, 0, number], server.address()));
-    for newcomer in newcomers {
+    for newcomer in &newcomers {
         let address = newcomer.local_addr().expect("it is connected");
         server.expect_line(&format!("Accepted connection from {address}"));
         let closed =
