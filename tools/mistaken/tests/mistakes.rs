@@ -165,7 +165,10 @@ fn is_found(mistake: &str) {
     };
     let others = |test: &str| !is_listed(test) && !entry.by_others;
     for outcome in chapter().clone().deadline_scale(1.0).run(&command, others) {
-        assert!(outcome.passed, "{}:\n{}", outcome.test, outcome.output);
+        // By chance, the mistake may show in another test too, which then names it.
+        let is_named = |rule: &String| outcome.output.contains(&format!("[{rule}]"));
+        let is_right = outcome.passed || named_by.iter().any(is_named);
+        assert!(is_right, "{}:\n{}", outcome.test, outcome.output);
     }
 }
 
