@@ -413,7 +413,7 @@ pub const LESSONS: &[Lesson] = &[
     lesson("sighup_is_like_sigterm", "SIGHUP ends the server as SIGTERM does",
         "SIGHUP is not caught.",
         (SHUTDOWN, "A signal becomes an event")),
-    lesson("a_client_that_has_half_closed_and_stalls_is_closed_and_reported", "a client that half-closes and does not read is closed",
+    lesson("a_client_that_has_half_closed_and_stalls_is_closed", "a client that half-closes and does not read is closed",
         "A client that has sent its last byte is not under the limits of a reader.",
         (SLOW, "Half-closed")),
     lesson("a_flooder_that_does_not_read_is_closed_and_reported", "a client that sends without reading does not fill the memory",
