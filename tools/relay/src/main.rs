@@ -169,8 +169,10 @@ impl<'a> Relay<'a> {
                     _ => self.publish(mem::take(&mut line), &mut is_skipping).await,
                 },
                 // After an error, the reader still gets what has come, and then its end.
-                n = writer.write(&self.queue), if !self.queue.is_empty() => self.queue.advance(n.unwrap_or(0)),
-                Some(message) = self.messages.next(), if self.ends_at.is_none() => self.receive(Some(message)),
+                n = writer.write(&self.queue), if !self.queue.is_empty() =>
+                    self.queue.advance(n.unwrap_or(0)),
+                Some(message) = self.messages.next(), if self.ends_at.is_none() =>
+                    self.receive(Some(message)),
                 _ = &mut *end, if self.ends_at.is_none() => {
                     self.confirm().await;
                     self.receive(None);
