@@ -4,16 +4,13 @@
 //! The page `docs/src/mistakes.md` describes the symptoms of each and names the tests that find it;
 //! `tests/mistakes.rs` runs these tests. `milestone-4-write` explains the code that is correct.
 
-use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::env;
-use std::fmt;
 use std::io::{self, Read, Write};
 use std::mem;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context, Result, bail};
 use mio::net::{TcpListener, TcpStream};
@@ -21,75 +18,43 @@ use mio::{Events, Interest, Poll, Registry, Token};
 
 const LISTENER: Token = Token(0);
 
-/// The mistakes. Each is made in the one place that checks for it.
-#[derive(Clone, Copy, PartialEq)]
-enum Mistake {
-    AcceptsOnce,
-    ReadsOnce,
-    WritesOnce,
-    DropsTheRest,
-    DropsHalfLines,
-    SendsHalfLines,
-    EchoesToTheSender,
-    ForgetsTheLast,
-    WrongOrder,
-    WritableOnce,
-    WritableAlways,
-    ForgetsToRemove,
-    ReusesTokens,
-    PanicsOnStale,
-    SkipsTheWriteHalf,
-    ResetIsFatal,
-    DiesOfEintr,
-    NoNodelay,
-    BlockingListener,
-    BlockingClients,
-    TrimsWhiteSpace,
-    ForgetsTheNewline,
-    ForgetsToFlush,
-    IgnoresTheAddress,
-    EmfileIsFatal,
-    TakesOneLine,
-    LossyText,
-    ReplacesTheInterest,
-    WouldBlockCloses,
-    SharesOneBuffer,
-    ForgetsToInsert,
-}
-
-const MISTAKES: [(&str, Mistake); 31] = [
-    ("accepts-once", Mistake::AcceptsOnce),
-    ("reads-once", Mistake::ReadsOnce),
-    ("writes-once", Mistake::WritesOnce),
-    ("drops-the-rest", Mistake::DropsTheRest),
-    ("drops-half-lines", Mistake::DropsHalfLines),
-    ("sends-half-lines", Mistake::SendsHalfLines),
-    ("echoes-to-the-sender", Mistake::EchoesToTheSender),
-    ("forgets-the-last", Mistake::ForgetsTheLast),
-    ("wrong-order", Mistake::WrongOrder),
-    ("writable-once", Mistake::WritableOnce),
-    ("writable-always", Mistake::WritableAlways),
-    ("forgets-to-remove", Mistake::ForgetsToRemove),
-    ("reuses-tokens", Mistake::ReusesTokens),
-    ("panics-on-stale", Mistake::PanicsOnStale),
-    ("skips-the-write-half", Mistake::SkipsTheWriteHalf),
-    ("reset-is-fatal", Mistake::ResetIsFatal),
-    ("dies-of-eintr", Mistake::DiesOfEintr),
-    ("no-nodelay", Mistake::NoNodelay),
-    ("blocking-listener", Mistake::BlockingListener),
-    ("blocking-clients", Mistake::BlockingClients),
-    ("trims-white-space", Mistake::TrimsWhiteSpace),
-    ("forgets-the-newline", Mistake::ForgetsTheNewline),
-    ("forgets-to-flush", Mistake::ForgetsToFlush),
-    ("ignores-the-address", Mistake::IgnoresTheAddress),
-    ("emfile-is-fatal", Mistake::EmfileIsFatal),
-    ("takes-one-line", Mistake::TakesOneLine),
-    ("lossy-text", Mistake::LossyText),
-    ("replaces-the-interest", Mistake::ReplacesTheInterest),
-    ("would-block-closes", Mistake::WouldBlockCloses),
-    ("shares-one-buffer", Mistake::SharesOneBuffer),
-    ("forgets-to-insert", Mistake::ForgetsToInsert),
+/// The mistakes. Each is made in the one place that asks for it.
+const MISTAKES: [&str; 31] = [
+    "accepts-once",
+    "reads-once",
+    "writes-once",
+    "drops-the-rest",
+    "drops-half-lines",
+    "sends-half-lines",
+    "echoes-to-the-sender",
+    "forgets-the-last",
+    "wrong-order",
+    "writable-once",
+    "writable-always",
+    "forgets-to-remove",
+    "reuses-tokens",
+    "panics-on-stale",
+    "skips-the-write-half",
+    "reset-is-fatal",
+    "dies-of-eintr",
+    "no-nodelay",
+    "blocking-listener",
+    "blocking-clients",
+    "trims-white-space",
+    "forgets-the-newline",
+    "forgets-to-flush",
+    "ignores-the-address",
+    "emfile-is-fatal",
+    "takes-one-line",
+    "lossy-text",
+    "replaces-the-interest",
+    "would-block-closes",
+    "shares-one-buffer",
+    "forgets-to-insert",
 ];
+
+/// The mistake that this server makes, if any.
+static MISTAKE: OnceLock<String> = OnceLock::new();
 
 fn main() -> Result<()> {
     let mut arguments: Vec<_> = env::args_os()
@@ -97,38 +62,34 @@ fn main() -> Result<()> {
         .map(|argument| argument.to_string_lossy().into_owned())
         .collect();
     if arguments == ["--list"] {
-        for (name, _) in MISTAKES {
-            println!("{name}");
-        }
+        println!("{}", MISTAKES.join("\n"));
         return Ok(());
     }
 
-    let mut mistake = None;
-    if let Some(&(_, wanted)) = MISTAKES
-        .iter()
-        .find(|(n, _)| arguments.first().is_some_and(|a| a == n))
-    {
-        mistake = Some(wanted);
-        arguments.remove(0);
+    if arguments.first().is_some_and(|a| MISTAKES.contains(&&**a)) {
+        MISTAKE.get_or_init(|| arguments.remove(0));
     }
     if let Some(extra) = arguments.get(1) {
         bail!("{extra:?} is one argument too many");
     }
     let address = arguments.first().map_or("127.0.0.1:8080", String::as_str);
-    let address = address
+    let mut address = address
         .parse()
         .with_context(|| format!("{address:?} is not an address"))?;
-    let address = match mistake {
-        Some(Mistake::IgnoresTheAddress) => SocketAddr::from(([127, 0, 0, 1], 8080)),
-        _ => address,
-    };
-    Server::bind(address, mistake)?.run()
+    if makes("ignores-the-address") {
+        address = SocketAddr::from(([127, 0, 0, 1], 8080));
+    }
+    Server::bind(address)?.run()
+}
+
+fn makes(mistake: &str) -> bool {
+    MISTAKE.get().is_some_and(|made| made == mistake)
 }
 
 /// Prints a line on stdout, and leaves it in a buffer if the mistake is that.
-fn say(mistake: Option<Mistake>, line: fmt::Arguments) {
+fn say(line: &str) {
     static KEPT: Mutex<Vec<u8>> = Mutex::new(Vec::new());
-    if mistake != Some(Mistake::ForgetsToFlush) {
+    if !makes("forgets-to-flush") {
         println!("{line}");
         return;
     }
@@ -140,19 +101,17 @@ fn say(mistake: Option<Mistake>, line: fmt::Arguments) {
 }
 
 struct Server {
-    mistake: Option<Mistake>,
     poll: Poll,
     listener: TcpListener,
     connections: HashMap<Token, Connection>,
     next_token: usize,
-    /// The only read buffer that `SharesOneBuffer` has.
-    shared_buf: Rc<RefCell<Vec<u8>>>,
+    /// The read buffer that all clients share, if the mistake is that.
+    shared_buf: Vec<u8>,
 }
 
 struct Connection {
-    mistake: Option<Mistake>,
     stream: TcpStream,
-    read_buf: Rc<RefCell<Vec<u8>>>,
+    read_buf: Vec<u8>,
     write_buf: VecDeque<u8>,
     had_writable: bool,
     /// Whether lines may be left in `read_buf`.
@@ -160,11 +119,11 @@ struct Connection {
 }
 
 impl Server {
-    fn bind(address: SocketAddr, mistake: Option<Mistake>) -> Result<Server> {
+    fn bind(address: SocketAddr) -> Result<Server> {
         let poll = Poll::new()?;
         let mut listener =
             TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
-        if mistake == Some(Mistake::BlockingListener) {
+        if makes("blocking-listener") {
             let blocking = std::net::TcpListener::from(OwnedFd::from(listener));
             blocking.set_nonblocking(false)?;
             listener = TcpListener::from_std(blocking);
@@ -173,17 +132,12 @@ impl Server {
             .register(&mut listener, LISTENER, Interest::READABLE)?;
         eprintln!("Listening on {}", listener.local_addr()?);
         Ok(Server {
-            mistake,
             poll,
             listener,
             connections: HashMap::new(),
             next_token: LISTENER.0 + 1,
-            shared_buf: Rc::default(),
+            shared_buf: Vec::new(),
         })
-    }
-
-    fn makes(&self, mistake: Mistake) -> bool {
-        self.mistake == Some(mistake)
     }
 
     fn run(&mut self) -> Result<()> {
@@ -193,7 +147,7 @@ impl Server {
                 Ok(()) => {}
                 Err(e)
                     if e.kind() == io::ErrorKind::Interrupted
-                        && !self.makes(Mistake::DiesOfEintr) =>
+                        && !makes("dies-of-eintr") =>
                 {
                     continue;
                 }
@@ -209,7 +163,7 @@ impl Server {
                 if event.is_readable() {
                     had_a_line = self.read(token)?;
                 }
-                if self.makes(Mistake::SkipsTheWriteHalf) && !had_a_line {
+                if makes("skips-the-write-half") && !had_a_line {
                     continue;
                 }
                 if event.is_writable() {
@@ -223,14 +177,11 @@ impl Server {
         loop {
             match self.listener.accept() {
                 Ok((stream, address)) => {
-                    say(
-                        self.mistake,
-                        format_args!("Accepted connection from {address}"),
-                    );
+                    say(&format!("Accepted connection from {address}"));
                     if let Err(e) = self.register(stream) {
                         eprintln!("Failed to register {address}: {e}");
                     }
-                    if self.makes(Mistake::AcceptsOnce) {
+                    if makes("accepts-once") {
                         return;
                     }
                 }
@@ -238,7 +189,7 @@ impl Server {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(e) => {
-                    assert!(!self.makes(Mistake::EmfileIsFatal), "cannot accept: {e}");
+                    assert!(!makes("emfile-is-fatal"), "cannot accept: {e}");
                     eprintln!("Failed to accept: {e}");
                     return;
                 }
@@ -247,10 +198,10 @@ impl Server {
     }
 
     fn register(&mut self, mut stream: TcpStream) -> io::Result<()> {
-        if !self.makes(Mistake::NoNodelay) {
+        if !makes("no-nodelay") {
             stream.set_nodelay(true)?;
         }
-        if self.makes(Mistake::BlockingClients) {
+        if makes("blocking-clients") {
             let blocking = std::net::TcpStream::from(OwnedFd::from(stream));
             blocking.set_nonblocking(false)?;
             stream = TcpStream::from_std(blocking);
@@ -259,30 +210,22 @@ impl Server {
         self.poll
             .registry()
             .register(&mut stream, token, Interest::READABLE)?;
-        let read_buf = match self.makes(Mistake::SharesOneBuffer) {
-            true => Rc::clone(&self.shared_buf),
-            false => Rc::default(),
-        };
         let connection = Connection {
-            mistake: self.mistake,
             stream,
-            read_buf,
+            read_buf: Vec::new(),
             write_buf: VecDeque::new(),
             had_writable: false,
             has_lines: false,
         };
-        if !self.makes(Mistake::ForgetsToInsert) {
+        if !makes("forgets-to-insert") {
             self.connections.insert(token, connection);
         }
-        say(
-            self.mistake,
-            format_args!("Registered client with {token:?}"),
-        );
+        say(&format!("Registered client with {token:?}"));
         Ok(()) // A connection that is not in the map is dropped here.
     }
 
     fn free_token(&mut self) -> Token {
-        if self.makes(Mistake::ReusesTokens) {
+        if makes("reuses-tokens") {
             self.next_token = LISTENER.0 + 1;
             while self.connections.contains_key(&Token(self.next_token)) {
                 self.next_token += 1;
@@ -299,23 +242,27 @@ impl Server {
         let Some(connection) = self.connections.get_mut(&token) else {
             return Ok(false);
         };
-        let buffered = connection.read_buf.borrow().len();
+        if makes("shares-one-buffer") {
+            connection.read_buf = mem::take(&mut self.shared_buf);
+        }
+        let buffered = connection.read_buf.len();
         let mut lines = Vec::new();
         let outcome = connection.read_lines(&mut lines);
-        if self.mistake == Some(Mistake::TrimsWhiteSpace) {
+        let is_longer = connection.read_buf.len() > buffered;
+        if makes("shares-one-buffer") {
+            self.shared_buf = mem::take(&mut connection.read_buf);
+        }
+        if makes("trims-white-space") {
             lines = trimmed(&lines);
         }
         if !lines.is_empty() {
             self.broadcast(token, &lines);
-        } else if connection.read_buf.borrow().len() > buffered {
-            say(
-                self.mistake,
-                format_args!("Buffering partial message from {token:?}"),
-            );
+        } else if is_longer {
+            say(&format!("Buffering partial message from {token:?}"));
         }
 
-        if self.makes(Mistake::ForgetsToRemove) && !matches!(outcome, Ok(false)) {
-            say(self.mistake, format_args!("Client {token:?} disconnected"));
+        if makes("forgets-to-remove") && !matches!(outcome, Ok(false)) {
+            say(&format!("Client {token:?} disconnected"));
             return Ok(true);
         }
         match outcome {
@@ -324,7 +271,7 @@ impl Server {
                 self.write(token);
                 self.disconnect(token);
             }
-            Err(e) if self.makes(Mistake::ResetIsFatal) => {
+            Err(e) if makes("reset-is-fatal") => {
                 return Err(e).context("cannot read");
             }
             Err(e) => {
@@ -338,10 +285,10 @@ impl Server {
     fn broadcast(&mut self, sender: Token, lines: &[u8]) {
         let mut receivers: Vec<_> = self.connections.keys().copied().collect();
         receivers.sort();
-        if self.makes(Mistake::ForgetsTheLast) {
+        if makes("forgets-the-last") {
             receivers.pop();
         }
-        if !self.makes(Mistake::EchoesToTheSender) {
+        if !makes("echoes-to-the-sender") {
             receivers.retain(|&token| token != sender);
         }
         let mut failed = Vec::new();
@@ -355,20 +302,17 @@ impl Server {
             }
         }
         let mut count = lines.len();
-        if self.makes(Mistake::ForgetsTheNewline) {
+        if makes("forgets-the-newline") {
             count -= lines.iter().filter(|&&byte| byte == b'\n').count();
         }
-        say(
-            self.mistake,
-            format_args!("Broadcast {count} bytes from {sender:?}"),
-        );
+        say(&format!("Broadcast {count} bytes from {sender:?}"));
         for token in failed {
             self.disconnect(token);
         }
     }
 
     fn write(&mut self, token: Token) {
-        let panics = self.makes(Mistake::PanicsOnStale);
+        let panics = makes("panics-on-stale");
         let Some(connection) = self.connections.get_mut(&token) else {
             assert!(!panics, "no connection for {token:?}");
             return;
@@ -387,16 +331,12 @@ impl Server {
             eprintln!("Failed to deregister {token:?}: {e}");
         }
         drop(connection);
-        say(self.mistake, format_args!("Client {token:?} disconnected"));
+        say(&format!("Client {token:?} disconnected"));
         self.accept();
     }
 }
 
 impl Connection {
-    fn makes(&self, mistake: Mistake) -> bool {
-        self.mistake == Some(mistake)
-    }
-
     /// Returns whether the client has sent its last byte.
     fn read_lines(&mut self, lines: &mut Vec<u8>) -> io::Result<bool> {
         let mut chunk = [0; 4096];
@@ -408,7 +348,7 @@ impl Connection {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => return Err(e),
             }
-            if self.makes(Mistake::ReadsOnce) {
+            if makes("reads-once") {
                 return Ok(false);
             }
         }
@@ -416,16 +356,16 @@ impl Connection {
 
     fn take_lines(&mut self, chunk: &[u8], lines: &mut Vec<u8>) {
         let text = String::from_utf8_lossy(chunk);
-        let chunk = match self.makes(Mistake::LossyText) {
+        let chunk = match makes("lossy-text") {
             true => text.as_bytes(),
             false => chunk,
         };
-        if self.makes(Mistake::SendsHalfLines) {
+        if makes("sends-half-lines") {
             lines.extend(chunk);
             return;
         }
-        let mut read_buf = self.read_buf.borrow_mut();
-        if self.makes(Mistake::TakesOneLine) {
+        let read_buf = &mut self.read_buf;
+        if makes("takes-one-line") {
             // To search bytes again that have no newline would be a second mistake (row 5).
             let from = if self.has_lines { 0 } else { read_buf.len() };
             read_buf.extend(chunk);
@@ -441,24 +381,24 @@ impl Connection {
             return;
         };
         let (whole, rest) = chunk.split_at(newline + 1);
-        lines.append(&mut read_buf);
+        lines.append(read_buf);
         lines.extend(whole);
-        if !self.makes(Mistake::DropsHalfLines) {
+        if !makes("drops-half-lines") {
             read_buf.extend(rest);
         }
     }
 
     fn queue(&mut self, lines: &[u8], registry: &Registry, token: Token) -> io::Result<()> {
-        let asks_again = !self.had_writable || !self.makes(Mistake::WritableOnce);
+        let asks_again = !self.had_writable || !makes("writable-once");
         if self.write_buf.is_empty() && asks_again {
-            let interest = match self.makes(Mistake::ReplacesTheInterest) {
+            let interest = match makes("replaces-the-interest") {
                 true => Interest::WRITABLE,
                 false => Interest::READABLE | Interest::WRITABLE,
             };
             registry.reregister(&mut self.stream, token, interest)?;
             self.had_writable = true;
         }
-        if self.makes(Mistake::WrongOrder) {
+        if makes("wrong-order") {
             let waiting = mem::take(&mut self.write_buf);
             self.write_buf.extend(lines);
             self.write_buf.extend(waiting);
@@ -471,37 +411,34 @@ impl Connection {
     fn flush(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         while !self.write_buf.is_empty() {
             let (mut front, _) = self.write_buf.as_slices();
-            if self.makes(Mistake::WritesOnce) {
+            if makes("writes-once") {
                 front = &front[..front.len().min(4096)];
             }
             match self.stream.write(front) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => {
-                    say(self.mistake, format_args!("Wrote {n} bytes to {token:?}"));
+                    say(&format!("Wrote {n} bytes to {token:?}"));
                     self.write_buf.drain(..n);
                 }
                 Err(e)
                     if e.kind() == io::ErrorKind::WouldBlock
-                        && !self.makes(Mistake::WouldBlockCloses) =>
+                        && !makes("would-block-closes") =>
                 {
-                    say(
-                        self.mistake,
-                        format_args!("Write would block for {token:?}"),
-                    );
+                    say(&format!("Write would block for {token:?}"));
                     return Ok(());
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => return Err(e),
             }
-            if self.makes(Mistake::DropsTheRest) {
+            if makes("drops-the-rest") {
                 self.write_buf.clear();
             }
-            if self.makes(Mistake::WritesOnce) && !self.write_buf.is_empty() {
+            if makes("writes-once") && !self.write_buf.is_empty() {
                 return Ok(());
             }
         }
 
-        let interest = match self.makes(Mistake::WritableAlways) {
+        let interest = match makes("writable-always") {
             true => Interest::READABLE | Interest::WRITABLE,
             false => Interest::READABLE,
         };
