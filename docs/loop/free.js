@@ -7,7 +7,6 @@ class LoopFreePlay {
   static BULK = 60000;
   static MISTAKES = ["accepts-once", "reads-once", "writes-once", "drops-the-rest", "drops-half-lines",
     "sends-half-lines", "echoes-to-the-sender", "skips-the-write-half", "writable-always"];
-  static SOURCES = { "": "milestone-4-write/src/main.rs", mistaken: "tools/mistaken/src/main.rs" };
 
   constructor(figure, sources) {
     const { h } = LoopView;
@@ -35,7 +34,6 @@ class LoopFreePlay {
       isModel: true,
       title: "Free play",
       program: mistake ? `mistaken ${mistake}` : "milestone-4-write",
-      source: LoopFreePlay.SOURCES[mistake && "mistaken"],
       clients: LoopFreePlay.NAMES,
       steps: [],
     };
@@ -49,7 +47,7 @@ class LoopFreePlay {
     const before = this.trace.steps.length;
     const { state, steps } = LoopModel.step(this.state, action);
     this.state = state;
-    this.trace.steps.push(...LoopModel.locate(steps, this.sources[this.trace.source]));
+    this.trace.steps.push(...steps);
     this.player.go(before);
     this.player.play(steps.length > 1 && !matchMedia("(prefers-reduced-motion: reduce)").matches);
     this.player.come();

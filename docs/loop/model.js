@@ -13,30 +13,6 @@ const LoopModel = (() => {
   // Up to that many equal calls in a row are shown one by one, more as one step.
   const MOST_EQUAL = 8;
 
-  // Where the program makes a call, as its source has it.
-  const LINES = {
-    epoll_wait: "self.poll.poll(",
-    accept4: "self.listener.accept()",
-    read: "self.stream.read(",
-    write: "self.stream.write(",
-    Accepted: "!(\"Accepted connection",
-    Registered: "!(\"Registered client",
-    Client: /^ {8}println!\("Client \{token:\?\} disconnected/,
-    Event: "!(\"Client event",
-    Buffering: "!(\"Buffering partial",
-    Broadcast: "!(\"Broadcast",
-    Wrote: "!(\"Wrote",
-    Write: "!(\"Write would block",
-    Read: "eprintln!(\"Read error",
-    ADD: ".register(&mut stream, token",
-    DEL: ".deregister(",
-    close: "drop(connection)",
-    drop: "drop(stream)",
-    forgotten: "is dropped here",
-    queue: "registry.reregister(&mut self.stream, token, interest)?",
-    flush: /^ {8}registry.reregister\(&mut self.stream, token, (interest|Interest::READABLE)\)$/,
-  };
-
   /** The text of a step is short, as in a recorded trace. (A mere slice would keep all of a flood in memory.) */
   const cut = (text) => (text.length > 40 ? `${Array.from(text.slice(0, 40)).join("")}…` : text);
 
@@ -76,8 +52,8 @@ const LoopModel = (() => {
     }
 
     /** Adds a step, with what the kernel and the server hold after it. */
-    note(what, at) {
-      this.steps.push({ ...what, ...(at && { at }), ...this.held() });
+    note(what) {
+      this.steps.push({ ...what, ...this.held() });
     }
 
     /** What the last step leads to has changed since. */
@@ -198,25 +174,25 @@ const LoopModel = (() => {
       if (state.options.trigger === "level") state.ready = events.map(([name]) => name);
       const result = events.length === 1 ? "1 event" : `${events.length} events`;
       const shown = events.map(([name, readiness]) => [name, readiness.join(" | ")]);
-      this.note({ actor: "server", call: "epoll_wait", result, events: shown }, LINES.epoll_wait);
+      this.note({ actor: "server", call: "epoll_wait", result, events: shown });
       return events;
     }
 
     /** Registering, and every change of it, makes the kernel look again. */
-    epollCtl(operation, name, interest, at) {
+    epollCtl(operation, name, interest, place) {
       const { state } = this;
       state.sockets[name].interest = interest;
       state.ready = state.ready.filter((other) => other !== name);
       if (this.readiness(name).length) state.ready.push(name);
       const words = [operation, interest.join(" | "), interest.length && state.options.trigger];
       const result = words.filter(Boolean).join(" ");
-      this.note({ actor: "server", call: "epoll_ctl", on: name, result }, at);
+      this.note({ actor: "server", call: "epoll_ctl", on: name, result, place });
     }
 
     accept() {
       const name = this.state.pending.shift();
       if (name) this.state.sockets[name].isAccepted = true;
-      this.note({ actor: "server", call: "accept4", on: LISTENER, result: name ?? "EAGAIN" }, LINES.accept4);
+      this.note({ actor: "server", call: "accept4", on: LISTENER, result: name ?? "EAGAIN" });
       return name;
     }
 
@@ -227,7 +203,7 @@ const LoopModel = (() => {
       socket.unread = socket.unread.slice(CHUNK);
       const error = !text && (socket.reset ? "ECONNRESET" : !socket.ended && "EAGAIN");
       const shown = error ? { result: error } : { result: text.length, text: cut(text) };
-      this.note({ actor: "server", call: "read", on: name, ...shown }, LINES.read);
+      this.note({ actor: "server", call: "read", on: name, ...shown });
       return error ? { error } : text;
     }
 
@@ -239,15 +215,15 @@ const LoopModel = (() => {
       socket.isFull = taken.length < text.length;
       socket.out += taken;
       const shown = taken ? { result: taken.length, text: cut(taken) } : { result: "EAGAIN" };
-      this.note({ actor: "server", call: "write", on: name, ...shown }, LINES.write);
+      this.note({ actor: "server", call: "write", on: name, ...shown });
       return taken.length;
     }
 
-    close(name, at) {
+    close(name) {
       delete this.state.sockets[name];
       this.state.clients[name].gone = true;
       this.state.ready = this.state.ready.filter((other) => other !== name);
-      this.note({ actor: "server", call: "close", on: name, result: 0 }, at);
+      this.note({ actor: "server", call: "close", on: name, result: 0 });
     }
   }
 
@@ -262,8 +238,8 @@ const LoopModel = (() => {
       return this.state.options.mistake === mistake;
     }
 
-    print(line, stream = "stdout", at = LINES[line.split(" ")[0]]) {
-      this.kernel.note({ actor: "server", [stream]: line }, at);
+    print(line, stream = "stdout") {
+      this.kernel.note({ actor: "server", [stream]: line });
     }
 
     run() {
@@ -274,7 +250,7 @@ const LoopModel = (() => {
         for (const name of Object.keys(this.state.clients)) this.kernel.deliver(name);
       }
       const caption = "And so on: the loop spins, because every wait has something to report.";
-      this.kernel.note({ actor: "server", does: "spins", caption }, LINES.epoll_wait);
+      this.kernel.note({ actor: "server", does: "spins", caption, place: "epoll_wait" });
     }
 
     dispatch(name, readiness) {
@@ -282,7 +258,7 @@ const LoopModel = (() => {
       const token = this.tokenOf(name);
       const { milestone } = this.state.options;
       if (!token) return undefined;
-      if (milestone === 2) return this.print(`Client event for ${token}`, "stdout", LINES.Event);
+      if (milestone === 2) return this.print(`Client event for ${token}`);
       let hadLine = true;
       if (readiness.includes("READABLE")) hadLine = this.read(token);
       if (this.makes("skips-the-write-half") && !hadLine) return undefined;
@@ -299,7 +275,7 @@ const LoopModel = (() => {
         const name = this.kernel.accept();
         if (!name) return;
         this.print("Accepted connection from 127.0.0.1:xxxxx");
-        if (this.state.options.milestone === 1) this.kernel.close(name, LINES.drop);
+        if (this.state.options.milestone === 1) this.kernel.close(name);
         else this.register(name);
         if (this.makes("accepts-once")) return;
       }
@@ -308,11 +284,11 @@ const LoopModel = (() => {
     register(name) {
       const token = `Token(${this.state.nextToken})`;
       this.state.nextToken += 1;
-      this.kernel.epollCtl("ADD", name, ["READABLE"], LINES.ADD);
+      this.kernel.epollCtl("ADD", name, ["READABLE"]);
       const isKept = !this.makes("forgets-to-insert");
       if (isKept) this.state.map[token] = { name, read_buf: "", write_buf: "" };
       this.print(`Registered client with ${token}`);
-      if (!isKept) this.kernel.close(name, LINES.forgotten);
+      if (!isKept) this.kernel.close(name);
     }
 
     /** Returns whether at least one complete line has arrived. */
@@ -365,7 +341,7 @@ const LoopModel = (() => {
 
     queue(connection, lines) {
       const isFirst = !connection.write_buf;
-      if (isFirst) this.kernel.epollCtl("MOD", connection.name, ["READABLE", "WRITABLE"], LINES.queue);
+      if (isFirst) this.kernel.epollCtl("MOD", connection.name, ["READABLE", "WRITABLE"]);
       connection.write_buf += lines;
       if (isFirst) this.kernel.amend();
     }
@@ -387,15 +363,15 @@ const LoopModel = (() => {
         if (this.makes("writes-once") && connection.write_buf) return undefined;
       }
       const interest = this.makes("writable-always") ? ["READABLE", "WRITABLE"] : ["READABLE"];
-      return this.kernel.epollCtl("MOD", connection.name, interest, LINES.flush);
+      return this.kernel.epollCtl("MOD", connection.name, interest, "WRITABLE off");
     }
 
     disconnect(token) {
       const connection = this.state.map[token];
       if (!connection) return;
       delete this.state.map[token];
-      this.kernel.epollCtl("DEL", connection.name, [], LINES.DEL);
-      this.kernel.close(connection.name, LINES.close);
+      this.kernel.epollCtl("DEL", connection.name, []);
+      this.kernel.close(connection.name);
       this.print(`Client ${token} disconnected`);
       this.accept();
     }
@@ -417,15 +393,5 @@ const LoopModel = (() => {
     });
   }
 
-  /** Gives each step the number of its line in `source`. */
-  function locate(steps, source) {
-    const lines = source.split("\n");
-    const isAt = (line, at) => (at instanceof RegExp ? at.test(line) : line.includes(at));
-    return steps.map(({ at, ...rest }) => {
-      if (!at) return rest;
-      return { ...rest, line: lines.findIndex((line) => isAt(line, at)) + 1 };
-    });
-  }
-
-  return { start, step, locate };
+  return { start, step };
 })();

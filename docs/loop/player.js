@@ -55,7 +55,7 @@ class LoopPlayer {
     this.play(false);
     this.trace = trace;
     this.asked = new Set();
-    this.source = LoopView.sourcePane(trace.source, this.sources[trace.source]);
+    this.source = new LoopSource(trace.program, this.sources);
     this.pane.replaceChildren(this.source.pane);
     this.kind.textContent = trace.isModel ? "model" : "recorded";
     this.title.textContent = trace.title;
@@ -82,7 +82,7 @@ class LoopPlayer {
     const shown = LoopView.columns(this.trace, this.index);
     for (const [name, part] of Object.entries(this.parts)) part.replaceChildren(...shown[name]);
     this.parts.server.parentNode.classList.toggle("loop-now", step?.actor === "server");
-    LoopView.markLine(this.source, step?.line);
+    this.source.mark(step);
     this.told.className = `loop-told ${step?.actor ?? ""}`;
     this.call.textContent = step ? LoopView.callText(step) : "";
     this.caption.replaceChildren(...LoopView.caption(step));

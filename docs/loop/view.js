@@ -164,31 +164,6 @@ const LoopView = (() => {
     return h("pre", { class: "loop-printed" }, lines.slice(-4).join("\n"));
   }
 
-  /** The lines of a source file. They are made once; `markLine` marks the one that runs. */
-  function sourcePane(path, text) {
-    const language = path.split(".").at(-1);
-    let state;
-    const lines = text.split("\n").map((line) => {
-      const { value, top } = hljs.highlight(language, `${line.trim()}\n`, true, state);
-      state = top;
-      const indent = line.length - line.trimStart().length;
-      const element = h("div", { style: `--indent: ${indent / 2}ch` });
-      element.innerHTML = value.trim() || "\u00a0";
-      return element;
-    });
-    const label = `Source ${path}`;
-    const pane = h("div", { class: "loop-source hljs", tabindex: 0, role: "group", "aria-label": label }, lines);
-    return { path, pane, lines };
-  }
-
-  function markLine({ pane, lines }, line) {
-    pane.querySelector("[aria-current]")?.removeAttribute("aria-current");
-    const marked = lines[line - 1];
-    if (!marked) return;
-    marked.setAttribute("aria-current", "true");
-    pane.scrollTop = marked.offsetTop - pane.clientHeight / 2;
-  }
-
   /** Whether the server is stopped by a signal after these steps. */
   function isStopped(steps) {
     return steps.findLast(({ does }) => does === "stopped" || does === "continued")?.does === "stopped";
@@ -209,5 +184,5 @@ const LoopView = (() => {
     };
   }
 
-  return { h, sentence, callText, caption, columns, sourcePane, markLine };
+  return { h, sentence, callText, caption, columns };
 })();

@@ -26,7 +26,6 @@ mod kernel_check;
 mod lanes;
 mod levels;
 mod picture;
-mod source;
 mod stage;
 mod state;
 mod trace;
@@ -39,8 +38,6 @@ use serde::Deserialize;
 pub use crate::picture::picture;
 pub use crate::stage::{calls, record};
 pub use crate::trace::{Ask, Kernel, Program, Socket, Step, Trace};
-
-use crate::source::Source;
 
 /// The folder of the committed traces.
 const TRACES: &str = "docs/src/loop/traces";
@@ -139,13 +136,6 @@ impl Scene {
         if trace.program != self.program {
             return Err(format!("the program is {}", trace.program));
         }
-        let source = Source::of(&self.program);
-        for step in trace.steps.iter().filter(|step| step.line.is_some()) {
-            let line = source.line(step)?;
-            if step.line != Some(line) {
-                return Err(format!("{:?} is line {line} by now", step.label()));
-            }
-        }
         match picture(&trace) == read(&self.picture_path()) {
             true => Ok(()),
             false => Err("the picture is another trace's".to_owned()),
@@ -154,11 +144,11 @@ impl Scene {
 }
 
 /// What is not true of the committed traces: without recording anything, checks that there is one
-/// for each scene and no other, that the lines that they name exist, and that the pictures show them.
+/// for each scene and no other, and that the pictures show them.
 ///
 /// # Panics
 ///
-/// If a scene, a trace, a picture or a source cannot be read.
+/// If a scene, a trace or a picture cannot be read.
 #[must_use]
 pub fn check_traces() -> Vec<String> {
     let scenes = Scene::all();

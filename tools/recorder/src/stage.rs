@@ -14,7 +14,6 @@ use course::transcript::split;
 use course::workspace::{EXAMPLES, root};
 use shared_testkit::{Server, wait_until};
 
-use crate::source::Source;
 use crate::state::State;
 use crate::trace::{Step, Trace, cut};
 use crate::{Line, Scene, kernel_check};
@@ -36,11 +35,7 @@ const SPINS: usize = 6;
 /// names what does not happen.
 #[must_use]
 pub fn record(scene: &Scene) -> Option<Trace> {
-    let source = Source::of(&scene.program);
-    let mut steps = Stage::play(scene)?.steps;
-    for step in steps.iter_mut().filter(|step| step.does.is_none()) {
-        step.line = Some(source.line(step).unwrap_or_else(|e| panic!("{e}")));
-    }
+    let steps = Stage::play(scene)?.steps;
     let release = fs::read_to_string("/proc/sys/kernel/osrelease");
     let release = release.expect("the kernel says its release");
     let version: Vec<_> = release.split('.').take(2).collect();
@@ -48,7 +43,6 @@ pub fn record(scene: &Scene) -> Option<Trace> {
         scene: scene.name.clone(),
         title: scene.title.clone(),
         program: scene.program.clone(),
-        source: source.path,
         kernel: format!("Linux {}", version.join(".")),
         clients: scene.clients.clone(),
         steps,

@@ -18,8 +18,6 @@ pub struct Trace {
     pub title: String,
     /// A milestone, or `mistaken` and the name of a mistake.
     pub program: String,
-    /// The file whose lines run, relative to the workspace's root.
-    pub source: String,
     /// The kernel that it was recorded with: how much fits into a socket is its choice.
     pub kernel: String,
     /// The clients, in the order in which they are shown.
@@ -65,9 +63,6 @@ pub struct Step {
     /// those after the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub times: Option<usize>,
-    /// The line of the source that runs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub line: Option<usize>,
     /// A sentence for the reader.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caption: Option<String>,

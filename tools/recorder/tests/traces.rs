@@ -13,7 +13,7 @@ use recorder::{Scene, Trace, check_calls, check_traces, picture, record};
 use shared_testkit::env::is_strict;
 
 #[test]
-fn each_scene_has_a_trace_and_its_lines_exist() {
+fn each_scene_has_a_trace_and_its_picture() {
     let problems = check_traces();
     assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
 }
