@@ -145,10 +145,7 @@ impl Server {
         loop {
             match self.poll.poll(&mut events, None) {
                 Ok(()) => {}
-                Err(e)
-                    if e.kind() == io::ErrorKind::Interrupted
-                        && !makes("dies-of-eintr") =>
-                {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted && !makes("dies-of-eintr") => {
                     continue;
                 }
                 Err(e) => return Err(e).context("cannot poll for events"),
@@ -420,10 +417,7 @@ impl Connection {
                     say(&format!("Wrote {n} bytes to {token:?}"));
                     self.write_buf.drain(..n);
                 }
-                Err(e)
-                    if e.kind() == io::ErrorKind::WouldBlock
-                        && !makes("would-block-closes") =>
-                {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock && !makes("would-block-closes") => {
                     say(&format!("Write would block for {token:?}"));
                     return Ok(());
                 }

@@ -24,26 +24,17 @@
 
 mod kernel_check;
 mod lanes;
-mod levels;
 mod picture;
 mod stage;
 mod state;
 mod trace;
 
-use course::Book;
-use course::quote::check_quote;
-use course::workspace::{files, read};
+use course::workspace::read;
 use serde::Deserialize;
 
 pub use crate::picture::picture;
 pub use crate::stage::{calls, record};
 pub use crate::trace::{Ask, Kernel, Program, Socket, Step, Trace};
-
-/// The folder of the committed traces.
-const TRACES: &str = "docs/src/loop/traces";
-
-/// The folder of their pictures.
-const PICTURES: &str = "docs/src/loop/pictures";
 
 /// The program that registers its clients and keeps none of them.
 const FORGETFUL: &str = "mistaken forgets-to-insert";
@@ -89,26 +80,23 @@ impl Scene {
     /// Where its trace is committed, relative to the workspace's root.
     #[must_use]
     pub fn path(&self) -> String {
-        format!("{TRACES}/{}.json", self.name)
+        format!("docs/src/loop/traces/{}.json", self.name)
     }
 
     /// Where the picture of its trace is committed.
     #[must_use]
     pub fn picture_path(&self) -> String {
-        format!("{PICTURES}/{}.svg", self.name)
+        format!("docs/src/loop/pictures/{}.svg", self.name)
     }
 
     /// Its committed trace.
     ///
-    /// # Errors
-    ///
-    /// What is wrong with the file's JSON.
-    ///
     /// # Panics
     ///
-    /// If there is no such file.
-    pub fn trace(&self) -> Result<Trace, String> {
-        Trace::parse(&read(&self.path()))
+    /// If it cannot be read.
+    #[must_use]
+    pub fn trace(&self) -> Trace {
+        serde_json::from_str(&read(&self.path())).expect("the trace can be read")
     }
 
     /// Two clients, one of which sends a line.
@@ -130,54 +118,4 @@ impl Scene {
             ..Scene::default()
         }
     }
-
-    fn check(&self) -> Result<(), String> {
-        let trace = self.trace()?;
-        if trace.program != self.program {
-            return Err(format!("the program is {}", trace.program));
-        }
-        match picture(&trace) == read(&self.picture_path()) {
-            true => Ok(()),
-            false => Err("the picture is another trace's".to_owned()),
-        }
-    }
-}
-
-/// What is not true of the committed traces: without recording anything, checks that there is one
-/// for each scene and no other, and that the pictures show them.
-///
-/// # Panics
-///
-/// If a scene, a trace or a picture cannot be read.
-#[must_use]
-pub fn check_traces() -> Vec<String> {
-    let scenes = Scene::all();
-    let mut expected: Vec<_> = scenes.iter().map(Scene::path).collect();
-    expected.sort();
-    if expected != files(TRACES, "json") {
-        return vec![format!("{TRACES} does not have one trace for each scene")];
-    }
-    let problems = scenes.iter().filter_map(|scene| {
-        let problem = scene.check().err()?;
-        Some(format!("{}: {problem}", scene.path()))
-    });
-    problems.collect()
-}
-
-/// Records the system calls that each `text,calls=MILESTONE` block quotes, as this package's program
-/// prints them, and returns what is not true: the lines of a block come one after the other.
-///
-/// # Panics
-///
-/// As [`calls`].
-#[must_use]
-pub fn check_calls(book: &Book) -> Vec<String> {
-    let mut problems = Vec::new();
-    for (page, block) in book.blocks(&["text"]) {
-        let milestone = block.values("calls").next();
-        if let Some(calls) = milestone.and_then(|name| Some((name.to_owned(), calls(name)?))) {
-            problems.extend(check_quote(page, block, &[calls].into()).err());
-        }
-    }
-    problems
 }

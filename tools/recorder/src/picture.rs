@@ -1,55 +1,47 @@
-//! Draws a recorded trace: a lane for each client, the kernel and the server, and time downwards. Of a
-//! long trace, only how full the buffers are (`levels.rs`).
+//! Draws a recorded trace: a lane for each client, the kernel and the server, and time downwards.
 //!
-//! The picture begins with the first step that has a caption. It leaves out what the server prints.
+//! The picture begins with the first step that has a caption, or of a long trace with the last stop of the
+//! server before the decisive step. It leaves out what the server prints.
 
 use serde_json::Value;
 
 use crate::lanes::{Lane, Lanes};
-use crate::levels;
 use crate::{Step, Trace};
 
 /// A trace of more steps is long.
-const LANES: usize = 40;
+const LONG: usize = 40;
 
 /// What is in one buffer.
-#[derive(Clone, PartialEq)]
-pub(crate) struct Buffer {
-    /// Whether it is the server's own, not the kernel's.
-    is_servers: bool,
-    /// The client whose bytes they are, or who shall get what the server has written.
-    pub client: String,
-    /// Its name, as a word or two before or after the client.
-    pub name: &'static str,
-    pub bytes: usize,
-    /// The bytes themselves, if they are few.
-    text: Option<String>,
+#[derive(PartialEq)]
+struct Buffer<'a> {
+    holder: Lane<'a>,
+    /// Whose bytes they are. What the server has written is of several clients.
+    owner: Lane<'a>,
+    bytes: usize,
+    /// Which buffer it is, and what is in it.
+    fact: String,
 }
 
 /// The trace as an SVG.
 #[must_use]
 pub fn picture(trace: &Trace) -> String {
-    let first = trace.steps.iter().position(|step| step.caption.is_some());
-    let steps = &trace.steps[first.unwrap_or_default()..];
-    let is_drawn = |step: &&Step| step.stdout.is_none() && step.stderr.is_none();
-    if steps.iter().filter(is_drawn).count() > LANES {
-        return levels::picture(trace, steps);
-    }
+    let steps = drawn(&trace.steps);
     let most = steps.iter().flat_map(buffers).map(|buffer| buffer.bytes);
     let most = most.max().unwrap_or_default();
     let mut lanes = Lanes::new(&trace.clients);
-    let (mut pending, mut before) = (Vec::new(), Vec::new());
+    let (mut pending, mut before) = (&Vec::new(), Vec::new());
     for step in steps {
-        if is_drawn(&step) {
+        if !step.prints() {
             draw(&mut lanes, step);
         }
-        if !step.kernel.pending.is_empty() && step.kernel.pending != pending {
+        if !step.kernel.pending.is_empty() && step.kernel.pending != *pending {
             lanes.state(&format!("pending: {}", step.kernel.pending.join(", ")));
         }
-        pending.clone_from(&step.kernel.pending);
+        pending = &step.kernel.pending;
         let now = buffers(step);
         for buffer in now.iter().filter(|buffer| !before.contains(*buffer)) {
-            buffer.draw(&mut lanes, most);
+            let full = 100 * buffer.bytes / most;
+            lanes.level(buffer.holder, buffer.owner, &buffer.fact, full);
         }
         before = now;
         if let Some(mark) = &step.mark {
@@ -57,6 +49,20 @@ pub fn picture(trace: &Trace) -> String {
         }
     }
     lanes.finish(&trace.title)
+}
+
+fn drawn(steps: &[Step]) -> &[Step] {
+    let first = steps.iter().position(|step| step.caption.is_some());
+    let steps = &steps[first.unwrap_or_default()..];
+    if steps.iter().filter(|step| !step.prints()).count() <= LONG {
+        return steps;
+    }
+    let decisive = steps.iter().position(|step| step.mark.is_some());
+    let before = &steps[..decisive.unwrap_or_default()];
+    let stop = before
+        .iter()
+        .rposition(|step| step.does.as_deref() == Some("stopped"));
+    &steps[stop.unwrap_or_default()..]
 }
 
 fn draw(lanes: &mut Lanes, step: &Step) {
@@ -69,73 +75,44 @@ fn draw(lanes: &mut Lanes, step: &Step) {
         (_, _, Lane::Client(_)) => to,
         _ => from,
     };
-    lanes.step(from, to, owner, &label, is_refused(step));
+    let has_failed = step.result == Some("EAGAIN".into());
+    lanes.step(from, to, owner, &label, has_failed);
 }
 
 /// What the kernel and the server hold, as far as it is anything.
-pub(crate) fn buffers(step: &Step) -> Vec<Buffer> {
-    let buffer = |is_servers, client: &str, name, bytes| Buffer {
-        is_servers,
-        client: client.to_owned(),
-        name,
-        bytes,
-        text: None,
-    };
+fn buffers(step: &Step) -> Vec<Buffer<'_>> {
     let mut buffers = Vec::new();
+    let mut add = |holder, owner, bytes, fact| {
+        buffers.push(Buffer {
+            holder,
+            owner,
+            bytes,
+            fact,
+        });
+    };
     for (client, socket) in &step.kernel.sockets {
-        buffers.push(buffer(false, client, "unread from", socket.unread));
-        buffers.push(buffer(false, client, "unsent to", socket.unsent));
-        buffers.push(buffer(false, client, "at", socket.at_client));
+        for (owner, bytes, what) in [
+            (Lane::Client(client), socket.unread, "unread from"),
+            (Lane::Server, socket.unsent, "unsent to"),
+            (Lane::Server, socket.at_client, "at"),
+        ] {
+            let fact = format!("{} {what} {client}", grouped(bytes));
+            add(Lane::Kernel, owner, bytes, fact);
+        }
     }
     for entry in step.server.map.values() {
-        let few = !entry.read_buf.is_empty() && entry.read_buf.len() <= 12;
-        buffers.push(Buffer {
-            text: few.then(|| shown(&entry.read_buf)),
-            ..buffer(true, &entry.name, "read_buf", entry.read_buf_bytes)
-        });
-        buffers.push(buffer(true, &entry.name, "write_buf", entry.write_buf));
+        let (client, bytes) = (&entry.name, entry.read_buf_bytes);
+        let text = match bytes {
+            ..=12 => shown(&entry.read_buf),
+            _ => grouped(bytes),
+        };
+        let fact = format!("{client}'s read_buf {text}");
+        add(Lane::Server, Lane::Client(client), bytes, fact);
+        let fact = format!("{client}'s write_buf {}", grouped(entry.write_buf));
+        add(Lane::Server, Lane::Server, entry.write_buf, fact);
     }
     buffers.retain(|buffer| buffer.bytes > 0);
     buffers
-}
-
-impl Buffer {
-    /// Whose bytes they are. What the server has written is of several clients.
-    pub(crate) fn owner(&self) -> Lane<'_> {
-        match self.name {
-            "unread from" | "read_buf" => Lane::Client(&self.client),
-            _ => Lane::Server,
-        }
-    }
-
-    pub(crate) fn holder(&self) -> Lane<'_> {
-        if self.is_servers {
-            Lane::Server
-        } else {
-            Lane::Kernel
-        }
-    }
-
-    pub(crate) fn is_same(&self, other: &Buffer) -> bool {
-        (&self.client, self.name) == (&other.client, other.name)
-    }
-
-    /// Which buffer it is.
-    pub(crate) fn fact(&self) -> String {
-        match self.is_servers {
-            true => format!("{}'s {}", self.client, self.name),
-            false => format!("{} {}", self.name, self.client),
-        }
-    }
-
-    fn draw(&self, lanes: &mut Lanes, most: usize) {
-        let held = self.text.clone().unwrap_or_else(|| grouped(self.bytes));
-        let fact = match self.is_servers {
-            true => format!("{} {held}", self.fact()),
-            false => format!("{held} {}", self.fact()),
-        };
-        lanes.level(self.holder(), self.owner(), &fact, 100 * self.bytes / most);
-    }
 }
 
 /// From where to where a client's action goes, and what it is.
@@ -145,10 +122,9 @@ fn action(step: &Step) -> (Lane<'_>, Lane<'_>, String) {
         return (Lane::Server, Lane::Server, does.to_owned());
     }
     let client = Lane::Client(&step.actor);
-    let bytes = step.bytes.unwrap_or_default();
     let what = match &step.text {
         Some(text) if text.chars().count() <= 12 => shown(text),
-        _ => format!("{} bytes", grouped(bytes)),
+        _ => format!("{} bytes", grouped(step.bytes.unwrap_or_default())),
     };
     match does {
         "sends" => (client, Lane::Kernel, what),
@@ -160,19 +136,15 @@ fn action(step: &Step) -> (Lane<'_>, Lane<'_>, String) {
 
 /// From where to where a system call goes, and what it is.
 fn call(step: &Step) -> (Lane<'_>, Lane<'_>, String) {
+    let call = step.call.as_deref().unwrap_or_default();
     let on = step.on.as_deref().unwrap_or_default();
     let result = match &step.result {
-        Some(Value::String(text)) if text == "EAGAIN" => "WouldBlock".to_owned(),
-        Some(Value::String(text)) => text.clone(),
-        result => result
-            .as_ref()
-            .and_then(Value::as_u64)
-            .map_or(String::new(), |n| grouped(n as usize)),
+        Some(Value::String(text)) => text.replace("EAGAIN", "WouldBlock"),
+        _ => grouped(step.moved()),
     };
-    let times = step.times.map_or(String::new(), |times| {
-        format!(", {}+ calls", grouped(times))
-    });
-    let call = step.call.as_deref().unwrap_or_default();
+    let times = step
+        .times
+        .map(|times| format!(", {}+ calls", grouped(times)));
     let label = match call {
         "epoll_wait" => {
             let events = step.events.iter().map(|(on, what)| format!("{on} {what}"));
@@ -186,7 +158,7 @@ fn call(step: &Step) -> (Lane<'_>, Lane<'_>, String) {
             format!("interest in {on}: {}", interest.trim_end_matches(" edge"))
         }
         "close" => format!("close {on}"),
-        call => format!("{call} {on}: {result}{times}"),
+        call => format!("{call} {on}: {result}{}", times.unwrap_or_default()),
     };
     match call {
         "epoll_wait" | "accept4" | "read" => (Lane::Kernel, Lane::Server, label),
@@ -196,12 +168,6 @@ fn call(step: &Step) -> (Lane<'_>, Lane<'_>, String) {
     }
 }
 
-fn is_refused(step: &Step) -> bool {
-    step.result
-        .as_ref()
-        .is_some_and(|result| result == "EAGAIN")
-}
-
 fn shown(text: &str) -> String {
     format!("“{}”", text.replace('\n', "⏎"))
 }
@@ -209,12 +175,7 @@ fn shown(text: &str) -> String {
 /// With a comma between thousands.
 fn grouped(number: usize) -> String {
     let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    let thousands = digits.as_bytes().rchunks(3).rev();
+    let thousands: Vec<_> = thousands.map(String::from_utf8_lossy).collect();
+    thousands.join(",")
 }

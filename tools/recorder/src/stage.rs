@@ -316,49 +316,32 @@ fn compiled(example: &str) -> PathBuf {
 /// of a run of both, however long, one step for the reads from each client and one for the writes to
 /// each. How the kernel divides a flood into pieces is not the same each time.
 fn fold(steps: &[Step], takes_turns: bool) -> Vec<Step> {
-    let moves = |step: &Step| step.result.as_ref().is_some_and(|r| r.as_u64() > Some(0));
     let is_alike = |a: &Step, b: &Step| (&a.call, &a.on) == (&b.call, &b.on);
-    let is_run = |a: &Step, b: &Step| moves(a) && moves(b) && (takes_turns || is_alike(a, b));
+    let is_run =
+        |a: &Step, b: &Step| a.moved() > 0 && b.moved() > 0 && (takes_turns || is_alike(a, b));
     let mut folded = Vec::new();
     for run in steps.chunk_by(is_run) {
-        let mut kinds: Vec<Vec<&Step>> = Vec::new();
-        for step in run {
-            match kinds.iter_mut().find(|kind| is_alike(kind[0], step)) {
-                Some(kind) => kind.push(step),
-                None => kinds.push(vec![step]),
-            }
-        }
+        let mut sorted: Vec<_> = run.iter().collect();
+        sorted.sort_by_key(|step| run.iter().position(|first| is_alike(first, step)));
+        let kinds: Vec<_> = sorted.chunk_by(|a, b| is_alike(a, b)).collect();
         let most = if takes_turns { kinds.len() } else { FOLDED };
-        if run.len() > most {
-            let last = &run[run.len() - 1];
-            let sums = kinds.iter().map(|kind| sum_of(kind, last));
-            // How many calls there were in these turns is not the same each time.
-            folded.extend(sums.map(|step| match takes_turns {
-                true => Step {
-                    times: None,
-                    ..step
-                },
-                false => step,
-            }));
-        } else {
+        if run.len() <= most {
             folded.extend_from_slice(run);
+            continue;
+        }
+        for kind in kinds {
+            let sum: usize = kind.iter().map(|step| step.moved()).sum();
+            let largest = kind.iter().map(|step| step.moved()).max();
+            // How many there really were depends on how fast the bytes came.
+            let times = largest.map(|largest| sum.div_ceil(largest));
+            folded.push(Step {
+                times: times.filter(|_| !takes_turns),
+                result: Some(sum.into()),
+                kernel: run[run.len() - 1].kernel.clone(),
+                server: run[run.len() - 1].server.clone(),
+                ..kind[0].clone()
+            });
         }
     }
     folded
-}
-
-/// One step for calls of one kind, with the states after the last call of the whole run.
-fn sum_of(calls: &[&Step], last: &Step) -> Step {
-    let counts = calls
-        .iter()
-        .filter_map(|call| call.result.as_ref()?.as_u64());
-    let (sum, largest) = (counts.clone().sum::<u64>(), counts.max().unwrap_or(1));
-    Step {
-        // How many there really were depends on how fast the bytes came.
-        times: (calls.len() > 1).then_some(sum.div_ceil(largest) as usize),
-        result: Some(sum.into()),
-        kernel: last.kernel.clone(),
-        server: last.server.clone(),
-        ..calls[0].clone()
-    }
 }

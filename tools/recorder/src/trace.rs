@@ -10,7 +10,6 @@ const SHOWN: usize = 40;
 
 /// What happened in one scene.
 #[derive(Serialize, Deserialize, PartialEq)]
-#[serde(deny_unknown_fields)]
 pub struct Trace {
     /// The scene's name.
     pub scene: String,
@@ -28,7 +27,7 @@ pub struct Trace {
 
 /// One thing that happened.
 #[derive(Clone, Default, Serialize, Deserialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Step {
     /// A client's name, or `server`.
     pub actor: String,
@@ -80,7 +79,6 @@ pub struct Step {
 
 /// A question about what comes next.
 #[derive(Clone, Serialize, Deserialize, PartialEq)]
-#[serde(deny_unknown_fields)]
 pub struct Ask {
     /// The question.
     pub question: String,
@@ -92,7 +90,6 @@ pub struct Ask {
 
 /// What the kernel holds.
 #[derive(Clone, Default, Serialize, Deserialize, PartialEq)]
-#[serde(deny_unknown_fields)]
 pub struct Kernel {
     /// The connections that the server has not accepted.
     pub pending: Vec<String>,
@@ -104,7 +101,6 @@ pub struct Kernel {
 
 /// One socket of the server's.
 #[derive(Clone, Default, Serialize, Deserialize, PartialEq)]
-#[serde(deny_unknown_fields)]
 pub struct Socket {
     /// Bytes that the client has sent and the server has not read.
     pub unread: usize,
@@ -122,7 +118,6 @@ pub struct Socket {
 
 /// What the program holds.
 #[derive(Clone, Default, Serialize, Deserialize, PartialEq)]
-#[serde(deny_unknown_fields)]
 pub struct Program {
     /// The clients, by token.
     pub map: BTreeMap<String, Entry>,
@@ -130,7 +125,6 @@ pub struct Program {
 
 /// One client in the map.
 #[derive(Clone, Default, Serialize, Deserialize, PartialEq)]
-#[serde(deny_unknown_fields)]
 pub struct Entry {
     /// Its name in the scene.
     pub name: String,
@@ -143,15 +137,6 @@ pub struct Entry {
 }
 
 impl Trace {
-    /// Reads a trace.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with the JSON.
-    pub fn parse(json: &str) -> Result<Trace, String> {
-        serde_json::from_str(json).map_err(|e| e.to_string())
-    }
-
     /// The trace as JSON, one step a line.
     ///
     /// # Panics
@@ -178,20 +163,28 @@ impl Step {
         if let Some(line) = &self.stderr {
             return format!("! {line}");
         }
-        let result = match &self.result {
-            Some(Value::String(text)) => text.clone(),
-            result => result.as_ref().map_or(String::new(), Value::to_string),
-        };
-        let events = self
-            .events
-            .iter()
-            .map(|(on, what)| format!(", {on} {what}"));
-        let call = self.call.as_deref().unwrap_or_default();
-        let on = self
-            .on
-            .as_ref()
-            .map_or(String::new(), |on| format!(" {on}"));
-        format!("{call}{on} = {result}{}", events.collect::<String>())
+        let call = [self.call.as_deref(), self.on.as_deref()];
+        let call: Vec<_> = call.into_iter().flatten().collect();
+        let mut label = format!("{} = ", call.join(" "));
+        match &self.result {
+            Some(Value::String(text)) => label += text,
+            _ => label += &self.moved().to_string(),
+        }
+        for (on, what) in &self.events {
+            label += &format!(", {on} {what}");
+        }
+        label
+    }
+
+    /// How many bytes the call has moved.
+    pub(crate) fn moved(&self) -> usize {
+        let count = self.result.as_ref().and_then(Value::as_u64);
+        count.unwrap_or_default() as usize
+    }
+
+    /// Whether it is a line of the server's.
+    pub(crate) fn prints(&self) -> bool {
+        self.stdout.is_some() || self.stderr.is_some()
     }
 }
 

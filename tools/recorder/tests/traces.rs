@@ -8,14 +8,23 @@
 
 use std::fs;
 
-use course::{Book, Page, root};
-use recorder::{Scene, Trace, check_calls, check_traces, picture, record};
+use course::Book;
+use course::quote::check_quote;
+use course::workspace::{files, read, root};
+use recorder::{Scene, Trace, calls, picture, record};
 use shared_testkit::env::is_strict;
 
 #[test]
 fn each_scene_has_a_trace_and_its_picture() {
-    let problems = check_traces();
-    assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
+    let scenes = Scene::all();
+    let mut paths: Vec<_> = scenes.iter().map(Scene::path).collect();
+    paths.sort();
+    assert_eq!(paths, files("docs/src/loop/traces", "json"));
+    for scene in scenes {
+        let (trace, path) = (scene.trace(), scene.picture_path());
+        assert_eq!(trace.program, scene.program);
+        assert!(picture(&trace) == read(&path), "{path} is another trace's");
+    }
 }
 
 /// With `TESTKIT_STRICT` set, as in CI. To record after a change of a server or scene:
@@ -32,8 +41,7 @@ fn recorded_again_they_are_the_same() {
         let Some(trace) = record(&scene) else {
             return;
         };
-        let committed = scene.trace().expect("it can be read");
-        let (now, then) = (comparable(&trace), comparable(&committed));
+        let (now, then) = (comparable(&trace), comparable(&scene.trace()));
         for (now, then) in now.lines().zip(then.lines()) {
             assert_eq!(now, then, "recorded now and committed: {}", scene.path());
         }
@@ -50,27 +58,19 @@ fn comparable(trace: &Trace) -> String {
     large.fold(json.clone(), |json, number| json.replacen(number, "…", 1))
 }
 
+/// Those that a `text,calls=MILESTONE` block quotes, as this package's program prints them: the lines of a
+/// block come one after the other.
 #[test]
 fn the_system_calls_in_the_book_are_made() {
-    if is_strict() {
-        assert_eq!(check_calls(&Book::read()), [""; 0]);
+    if !is_strict() {
+        return;
     }
-}
-
-#[test]
-fn a_system_call_that_is_not_made_is_found() {
-    if is_strict() {
-        let block =
-            "```text,calls=milestone-1-accept\nlisten(4, 128) = 0\nlisten(4, 64) = 0\n```\n";
-        let page = Page::new("docs/src/a.md", block);
-        let problems = check_calls(&Book::of_pages(vec![page]));
-        let [problem] = &problems[..] else {
-            panic!("one problem was expected: {problems:?}");
-        };
-        assert!(
-            problem.starts_with("docs/src/a.md:3: not in the source"),
-            "{problem}"
-        );
+    for (page, block) in Book::read().blocks(&["text"]) {
+        let milestone = block.values("calls").next();
+        if let Some(calls) = milestone.and_then(calls) {
+            let program = [(String::new(), calls)].into();
+            assert_eq!(check_quote(page, block, &program), Ok(()));
+        }
     }
 }
 
