@@ -16,8 +16,8 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use course::root;
 use course::test_runner::{self, Outcome, Suite};
+use course::{milestones, root};
 use shared_testkit::{env::is_strict, skip};
 
 /// If set, what the tests say now becomes what they should say.
@@ -62,35 +62,27 @@ mistakes! {
 /// mio is always edge-triggered, so this mistake is the C example's. Its switch changes nothing else.
 #[test]
 fn level_triggered() {
-    let gcc = Command::new("gcc").arg("--version").output();
-    if let Err(e) = gcc {
-        skip(&format!("gcc cannot be run: {e}"));
-        return;
-    }
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("level-triggered");
     let source = root().join("docs/examples/chat.c");
     let gcc = Command::new("gcc")
         .arg("-o")
-        .arg(&program)
-        .arg(source)
+        .args([&program, &source])
         .status();
-    assert!(gcc.expect("gcc can be run").success());
+    let Ok(status) = gcc else {
+        return skip("gcc cannot be run");
+    };
+    assert!(status.success());
 
     let program = test_runner::command(&program);
-    for (package, test) in [
-        (
-            "milestone-2-register",
-            "a_second_event_comes_with_new_bytes_only",
-        ),
-        (
-            "milestone-3-broadcast",
-            "interest_in_writable_does_not_spin",
-        ),
+    for (chapter, test) in [
+        (2, "a_second_event_comes_with_new_bytes_only"),
+        (3, "interest_in_writable_does_not_spin"),
     ] {
-        let chapter = &package["milestone-".len()..][..1];
         let command = format!("{program} --chapter {chapter} --level-triggered");
-        let outcomes = Suite::of(package).run(&command, |name| name == test);
-        let outcome = outcomes.first().expect("the test exists");
+        let outcomes = Suite::of(&milestones()[chapter - 1]).run(&command, |name| name == test);
+        let [outcome] = &outcomes[..] else {
+            panic!("there is no {test}");
+        };
         assert_eq!(
             outcome.rule(),
             Some("level-triggered"),
@@ -102,11 +94,8 @@ fn level_triggered() {
 
 #[test]
 fn without_a_mistake_all_pass() {
-    for outcome in chapter()
-        .clone()
-        .deadline_scale(1.0)
-        .run(&command(""), |_| true)
-    {
+    let suite = chapter().clone().deadline_scale(1.0);
+    for outcome in suite.run(&command(""), |_| true) {
         assert!(outcome.passed, "{}:\n{}", outcome.test, outcome.output);
     }
 }
@@ -116,13 +105,9 @@ fn without_a_mistake_all_pass() {
 fn the_page_names_tests() {
     let names = chapter().names();
     for entry in page() {
-        for test in entry.found_by.iter().chain(&entry.by_chance) {
-            assert!(
-                names.contains(test),
-                "{}: there is no {test}",
-                entry.mistake
-            );
-        }
+        let mut listed = entry.found_by.iter().chain(&entry.by_chance);
+        let missing = listed.find(|test| !names.contains(test));
+        assert_eq!(missing, None, "{} lists it", entry.mistake);
     }
 }
 
@@ -131,43 +116,40 @@ fn is_found(mistake: &str) {
     let entry = entry.expect("the page has this mistake");
     let first = entry.found_by.first().expect("a test finds it");
     let command = command(mistake);
-    let short = golden_text(&chapter().clone().deadline_scale(0.25), first, &command);
+    let text = |scale| golden_text(&chapter().clone().deadline_scale(scale), first, &command);
+    let mut now = text(0.25);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{mistake}.txt"));
     if env::var_os(RECORD).is_some() {
-        fs::write(&path, &short).expect("the folder is there");
+        fs::write(&path, &now).expect("the folder is there");
     }
     let golden = fs::read_to_string(&path).expect("it has been recorded");
-    if short != golden {
+    if now != golden {
         // Within the short time, a busy machine may not get as far as the mistake.
-        let text = golden_text(&chapter().clone().deadline_scale(1.0), first, &command);
-        assert_eq!(
-            text,
-            golden,
-            "{}; to record it, set {RECORD}",
-            path.display()
-        );
+        now = text(1.0);
     }
-    let is_named = |rule: &String| golden.contains(&format!("[{rule}]\n"));
-    let named_by = &entry.named_by;
-    assert!(
-        named_by.iter().any(is_named),
-        "{named_by:?} does not name it"
+    assert_eq!(
+        now,
+        golden,
+        "{}; to record it, set {RECORD}",
+        path.display()
     );
-    if !is_strict() {
+    let names_it = |text: &str| {
+        let mut rules = entry.named_by.iter();
+        rules.any(|rule| text.contains(&format!("[{rule}]")))
+    };
+    assert!(names_it(&golden), "{:?} do not name it", entry.named_by);
+    if !is_strict() || entry.by_others {
         return;
     }
     // Running all tests against each mistake takes minutes. What is meant to pass needs the whole deadline.
     // Of those that are listed, all but the first depend on timing more or less.
-    let is_listed = |test: &str| {
-        [&entry.found_by, &entry.by_chance]
-            .iter()
-            .any(|tests| tests.iter().any(|name| name == test))
+    let others = |test: &str| {
+        let mut listed = entry.found_by.iter().chain(&entry.by_chance);
+        listed.all(|name| name != test)
     };
-    let others = |test: &str| !is_listed(test) && !entry.by_others;
     for outcome in chapter().clone().deadline_scale(1.0).run(&command, others) {
         // By chance, the mistake may show in another test too, which then names it.
-        let is_named = |rule: &String| outcome.output.contains(&format!("[{rule}]"));
-        let is_right = outcome.passed || named_by.iter().any(is_named);
+        let is_right = outcome.passed || names_it(&outcome.output);
         assert!(is_right, "{}:\n{}", outcome.test, outcome.output);
     }
 }
@@ -181,22 +163,10 @@ fn golden_text(suite: &Suite, test: &str, command: &str) -> String {
     // How far the test got before it noticed depends on the machine, the cause does not.
     let (cause, rule, read) = (get("cause"), get("rule"), get("read"));
     let text = format!("{test}\n{cause} [{rule}]\n{read}\n");
-    without_numbers(&text)
-}
-
-/// Ports, times and how much a socket took.
-fn without_numbers(text: &str) -> String {
-    let is_digit = |c: char| c.is_ascii_digit();
-    let mut rest = text;
-    let mut redacted = String::new();
-    while let Some(start) = rest.find(is_digit) {
-        let (before, number) = rest.split_at(start);
-        let end = number.find(|c| !is_digit(c)).unwrap_or(number.len());
-        redacted += before;
-        redacted += if end < 4 { &number[..end] } else { "N" };
-        rest = &number[end..];
-    }
-    redacted + rest
+    // Ports, times and how much a socket took.
+    let numbers = text.split(|c: char| !c.is_ascii_digit());
+    let large = numbers.filter(|number| number.len() > 3);
+    large.fold(text.clone(), |text, number| text.replacen(number, "N", 1))
 }
 
 /// The last chapter before hardening: it has nearly all tests of the earlier ones as well.

@@ -50,11 +50,17 @@ fn recorded_again_they_are_the_same() {
 }
 
 /// A trace as text. How many bytes fit into a socket is the kernel's choice, and not even the same on one
-/// machine all the time, so only numbers of up to four digits are compared.
+/// machine all the time, so only numbers of up to four digits are compared. Of milestone 5 none is, because
+/// what is left of a flood when a socket is full depends on it, too.
 fn comparable(trace: &Trace) -> String {
-    let json = trace.to_json().replace(&trace.kernel, "");
+    let most = 4 * usize::from(trace.program != "milestone-5-harden");
+    let flood = "x".repeat(40) + "…";
+    let json = trace
+        .to_json()
+        .replace(&trace.kernel, "")
+        .replace(&flood, "");
     let parts = json.split(|c: char| !c.is_ascii_digit());
-    let large = parts.filter(|number| number.len() > 4);
+    let large = parts.filter(|number| number.len() > most);
     large.fold(json.clone(), |json, number| json.replacen(number, "…", 1))
 }
 
