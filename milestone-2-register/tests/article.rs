@@ -1,54 +1,24 @@
 //! What the article promises for its second step: clients stay, each under a token of its own.
 
-use shared_testkit::behaviour::{accept, register, start};
-use shared_testkit::{Server, program};
+use shared_testkit::{Server, program, promises};
 
-/// Port 0 lets the kernel choose, and the first line reports what it chose.
-#[test]
-fn reports_the_port_that_the_kernel_chose() {
-    start::reports_the_port_that_the_kernel_chose(program!());
-}
-
-/// An IPv6 address is given in brackets, as in a URL.
-#[test]
-fn listens_on_ipv6() {
-    start::listens_on_ipv6(program!());
-}
-
-/// A server that was ended can be started again on its port at once.
-#[test]
-fn starts_again_on_its_port() {
-    start::starts_again_on_its_port(program!());
-}
-
-/// Without an argument the server listens on 127.0.0.1:8080.
-#[test]
-fn listens_on_port_8080_by_default() {
-    start::listens_on_port_8080_by_default(program!());
-}
-
-/// No client is lost and none is accepted twice, a thousand times in a row.
-#[test]
-fn accepts_a_thousand_clients_in_a_row() {
-    accept::accepts_a_thousand_clients_in_a_row(program!());
-}
-
-/// Between events the server sleeps in `poll`.
-#[test]
-fn sleeps_when_nothing_happens() {
-    accept::sleeps_when_nothing_happens(program!());
-}
-
-/// `Token(0)` is the listener's, so clients count from `Token(1)`.
-#[test]
-fn tokens_count_up_from_1() {
-    register::tokens_count_up_from_1(program!());
-}
-
-/// A client stays connected, registered for READABLE alone.
-#[test]
-fn keeps_clients_open() {
-    register::keeps_clients_open(program!());
+promises! {
+    /// Port 0 lets the kernel choose, and the first line reports what it chose.
+    start::reports_the_port_that_the_kernel_chose
+    /// An IPv6 address is given in brackets, as in a URL.
+    start::listens_on_ipv6
+    /// A server that was ended can be started again on its port at once.
+    start::starts_again_on_its_port
+    /// Without an argument the server listens on 127.0.0.1:8080.
+    start::listens_on_port_8080_by_default
+    /// No client is lost and none is accepted twice, a thousand times in a row.
+    accept::accepts_a_thousand_clients_in_a_row
+    /// Between events the server sleeps in `poll`.
+    accept::sleeps_when_nothing_happens
+    /// `Token(0)` is the listener's, so clients count from `Token(1)`.
+    register::tokens_count_up_from_1
+    /// A client stays connected, registered for READABLE alone.
+    register::keeps_clients_open
 }
 
 /// An event names the client that has sent something.

@@ -2,114 +2,49 @@
 
 use std::thread;
 
-use shared_testkit::Interest;
-use shared_testkit::behaviour::{accept, broadcast, register, start};
 use shared_testkit::predicates::str::starts_with;
-use shared_testkit::{Server, has_ipv6, program};
+use shared_testkit::{Interest, Server, has_ipv6, program, promises};
 
-/// Port 0 lets the kernel choose, and the first line reports what it chose.
-#[test]
-fn reports_the_port_that_the_kernel_chose() {
-    start::reports_the_port_that_the_kernel_chose(program!());
-}
-
-/// An IPv6 address is given in brackets, as in a URL.
-#[test]
-fn listens_on_ipv6() {
-    start::listens_on_ipv6(program!());
-}
-
-/// A server that was ended can be started again on its port at once.
-#[test]
-fn starts_again_on_its_port() {
-    start::starts_again_on_its_port(program!());
-}
-
-/// Without an argument the server listens on 127.0.0.1:8080.
-#[test]
-fn listens_on_port_8080_by_default() {
-    start::listens_on_port_8080_by_default(program!());
-}
-
-/// No client is lost and none is accepted twice, a thousand times in a row.
-#[test]
-fn accepts_a_thousand_clients_in_a_row() {
-    accept::accepts_a_thousand_clients_in_a_row(program!());
-}
-
-/// Between events the server sleeps in `poll`.
-#[test]
-fn sleeps_when_nothing_happens() {
-    accept::sleeps_when_nothing_happens(program!());
-}
-
-/// `Token(0)` is the listener's, so clients count from `Token(1)`.
-#[test]
-fn tokens_count_up_from_1() {
-    register::tokens_count_up_from_1(program!());
-}
-
-/// A client stays connected, registered for READABLE alone.
-#[test]
-fn keeps_clients_open() {
-    register::keeps_clients_open(program!());
-}
-
-/// Bytes without a newline wait for it; the bytes after it wait for the next one.
-#[test]
-fn keeps_half_lines() {
-    broadcast::keeps_half_lines(program!());
-}
-
-/// White space is part of a line, its carriage return too.
-#[test]
-fn counts_white_space() {
-    broadcast::counts_white_space(program!());
-}
-
-/// Lines that arrive together are broadcast together.
-#[test]
-fn takes_several_lines_at_once() {
-    broadcast::takes_several_lines_at_once(program!());
-}
-
-/// More bytes than one `read` takes are all read behind one event.
-#[test]
-fn reads_everything_behind_one_event() {
-    broadcast::reads_everything_behind_one_event(program!());
-}
-
-/// A client that disconnects is removed from epoll and closed; the others stay as they are.
-#[test]
-fn removes_a_client_that_disconnects() {
-    broadcast::removes_a_client_that_disconnects(program!());
-}
-
-/// The next client gets a new token, whoever has disconnected.
-#[test]
-fn never_reuses_a_token() {
-    broadcast::never_reuses_a_token(program!());
-}
-
-/// Lines before end of file are broadcast; half a line is not.
-#[test]
-fn takes_the_last_lines_before_end_of_file() {
-    broadcast::takes_the_last_lines_before_end_of_file(program!());
-}
-
-/// Closing, half-closing and resetting end the client, never the server.
-#[test]
-fn survives_every_kind_of_disconnect() {
-    broadcast::survives_every_kind_of_disconnect(program!());
+promises! {
+    /// Port 0 lets the kernel choose, and the first line reports what it chose.
+    start::reports_the_port_that_the_kernel_chose
+    /// An IPv6 address is given in brackets, as in a URL.
+    start::listens_on_ipv6
+    /// A server that was ended can be started again on its port at once.
+    start::starts_again_on_its_port
+    /// Without an argument the server listens on 127.0.0.1:8080.
+    start::listens_on_port_8080_by_default
+    /// No client is lost and none is accepted twice, a thousand times in a row.
+    accept::accepts_a_thousand_clients_in_a_row
+    /// Between events the server sleeps in `poll`.
+    accept::sleeps_when_nothing_happens
+    /// `Token(0)` is the listener's, so clients count from `Token(1)`.
+    register::tokens_count_up_from_1
+    /// A client stays connected, registered for READABLE alone.
+    register::keeps_clients_open
+    /// Bytes without a newline wait for it; the bytes after it wait for the next one.
+    broadcast::keeps_half_lines
+    /// White space is part of a line, its carriage return too.
+    broadcast::counts_white_space
+    /// Lines that arrive together are broadcast together.
+    broadcast::takes_several_lines_at_once
+    /// More bytes than one `read` takes are all read behind one event.
+    broadcast::reads_everything_behind_one_event
+    /// A client that disconnects is removed from epoll and closed; the others stay as they are.
+    broadcast::removes_a_client_that_disconnects
+    /// The next client gets a new token, whoever has disconnected.
+    broadcast::never_reuses_a_token
+    /// Lines before end of file are broadcast; half a line is not.
+    broadcast::takes_the_last_lines_before_end_of_file
+    /// Closing, half-closing and resetting end the client, never the server.
+    broadcast::survives_every_kind_of_disconnect
 }
 
 /// The article's final chat, with every line that the server prints.
 #[test]
 fn three_clients_chat() {
-    let server = Server::start(program!());
-    let mut alice = server.client("alice");
-    let mut bob = server.client("bob");
-    let mut carol = server.client("carol");
+    let (server, [mut alice, mut bob, mut carol]) =
+        Server::start_with(program!(), ["alice", "bob", "carol"]);
     server.expect_no_more_lines();
 
     alice.send_line("Hello from A");
@@ -136,10 +71,8 @@ fn three_clients_chat() {
 /// When one client disconnects, the others chat on.
 #[test]
 fn the_others_chat_on_when_one_disconnects() {
-    let server = Server::start(program!());
-    let alice = server.client("alice");
-    let mut bob = server.client("bob");
-    let mut carol = server.client("carol");
+    let (server, [alice, mut bob, mut carol]) =
+        Server::start_with(program!(), ["alice", "bob", "carol"]);
 
     alice.leave();
     server.expect_line("Client Token(1) disconnected");
@@ -160,9 +93,7 @@ fn the_others_chat_on_when_one_disconnects() {
 /// A sender does not receive its own line.
 #[test]
 fn the_sender_does_not_get_its_own_line() {
-    let server = Server::start(program!());
-    let mut alice = server.client("alice");
-    let mut bob = server.client("bob");
+    let (_server, [mut alice, mut bob]) = Server::start_with(program!(), ["alice", "bob"]);
 
     alice.send_line("from alice");
     bob.expect_line("from alice");
@@ -174,9 +105,7 @@ fn the_sender_does_not_get_its_own_line() {
 /// Pieces of lines are put together before they are sent.
 #[test]
 fn fragments_become_lines() {
-    let server = Server::start(program!());
-    let mut alice = server.client("alice");
-    let mut bob = server.client("bob");
+    let (server, [mut alice, mut bob]) = Server::start_with(program!(), ["alice", "bob"]);
 
     alice.send("hel");
     server.expect_line("Buffering partial message from Token(1)");
@@ -189,9 +118,7 @@ fn fragments_become_lines() {
 /// Lines that arrive byte by byte are sent complete, empty lines too.
 #[test]
 fn single_bytes_become_lines() {
-    let server = Server::start(program!());
-    let mut alice = server.client("alice");
-    let mut bob = server.client("bob");
+    let (_server, [mut alice, mut bob]) = Server::start_with(program!(), ["alice", "bob"]);
 
     for byte in "one\n\ntwo\n".bytes() {
         alice.send([byte]);
@@ -204,10 +131,8 @@ fn single_bytes_become_lines() {
 /// Half a line whose sender disconnects reaches nobody.
 #[test]
 fn half_a_line_is_not_broadcast() {
-    let server = Server::start(program!());
-    let mut alice = server.client("alice");
-    let mut bob = server.client("bob");
-    let mut carol = server.client("carol");
+    let (server, [mut alice, mut bob, mut carol]) =
+        Server::start_with(program!(), ["alice", "bob", "carol"]);
 
     alice.send("never finished");
     server.expect_line("Buffering partial message from Token(1)");
@@ -225,9 +150,7 @@ fn half_a_line_is_not_broadcast() {
 #[test]
 fn twenty_thousand_lines_in_one_write() {
     let lines: String = (0..20_000).map(|n| format!("line {n}\n")).collect();
-    let server = Server::start(program!());
-    let mut alice = server.client("alice");
-    let mut bob = server.client("bob");
+    let (_server, [mut alice, mut bob]) = Server::start_with(program!(), ["alice", "bob"]);
 
     thread::scope(|scope| {
         scope.spawn(|| alice.send(&lines));
@@ -240,9 +163,7 @@ fn twenty_thousand_lines_in_one_write() {
 fn every_byte_value_arrives_unchanged() {
     let mut every_byte: Vec<u8> = (0..=255).collect();
     every_byte.push(b'\n');
-    let server = Server::start(program!());
-    let mut alice = server.client("alice");
-    let mut bob = server.client("bob");
+    let (_server, [mut alice, mut bob]) = Server::start_with(program!(), ["alice", "bob"]);
 
     alice.send(&every_byte);
     bob.expect_bytes(&every_byte);
@@ -251,9 +172,7 @@ fn every_byte_value_arrives_unchanged() {
 /// Not even at the end of a line is white space removed: only the newline has a meaning.
 #[test]
 fn white_space_arrives_unchanged() {
-    let server = Server::start(program!());
-    let mut alice = server.client("alice");
-    let mut bob = server.client("bob");
+    let (_server, [mut alice, mut bob]) = Server::start_with(program!(), ["alice", "bob"]);
 
     for line in ["  padded  ", "\t", " ", "a carriage return\r"] {
         alice.send_line(line);
@@ -354,9 +273,7 @@ fn eight_writers_at_once() {
 /// WRITABLE is off again as soon as a client's queue is empty.
 #[test]
 fn writable_is_on_only_while_bytes_are_queued() {
-    let server = Server::start(program!());
-    let mut alice = server.client("alice");
-    let mut bob = server.client("bob");
+    let (server, [mut alice, mut bob]) = Server::start_with(program!(), ["alice", "bob"]);
 
     // More than once: it must come on again after it was turned off.
     for line in ["first", "second", "third"] {
@@ -385,10 +302,8 @@ fn a_hundred_idle_clients_cost_no_cpu() {
 /// The last lines before a half-close are broadcast, and the client is closed.
 #[test]
 fn half_close_delivers_the_last_lines() {
-    let server = Server::start(program!());
-    let mut alice = server.client("alice");
-    let mut bob = server.client("bob");
-    let mut carol = server.client("carol");
+    let (_server, [mut alice, mut bob, mut carol]) =
+        Server::start_with(program!(), ["alice", "bob", "carol"]);
 
     alice.send("one\ntwo\nand half a li");
     alice.half_close();
@@ -405,9 +320,7 @@ fn half_close_delivers_the_last_lines() {
 /// Guests that come and go, some of them by a reset, do no harm.
 #[test]
 fn clients_come_and_go_while_others_chat() {
-    let mut server = Server::start(program!());
-    let mut alice = server.client("alice");
-    let mut bob = server.client("bob");
+    let (mut server, [mut alice, mut bob]) = Server::start_with(program!(), ["alice", "bob"]);
 
     for round in 0..50 {
         let mut guest = server.client("guest");
@@ -427,8 +340,8 @@ fn clients_come_and_go_while_others_chat() {
 /// is gone, the others get the line, and the chat goes on.
 #[test]
 fn a_reset_in_the_same_batch_as_a_line_costs_nobody_else() {
-    let mut server = Server::start(program!());
-    let [mut alice, bob, mut carol] = ["alice", "bob", "carol"].map(|name| server.client(name));
+    let (mut server, [mut alice, bob, mut carol]) =
+        Server::start_with(program!(), ["alice", "bob", "carol"]);
 
     server.stop();
     alice.send_line("goodbye, bob");
@@ -446,8 +359,8 @@ fn a_reset_in_the_same_batch_as_a_line_costs_nobody_else() {
 /// a reset, and the second fails; without other provision it raises SIGPIPE, which ends a process.
 #[test]
 fn a_client_that_closes_between_two_lines_costs_nobody_else() {
-    let mut server = Server::start(program!());
-    let [mut alice, bob, mut carol] = ["alice", "bob", "carol"].map(|name| server.client(name));
+    let (mut server, [mut alice, bob, mut carol]) =
+        Server::start_with(program!(), ["alice", "bob", "carol"]);
 
     server.stop();
     alice.send_line("one");
@@ -466,8 +379,7 @@ fn a_client_that_closes_between_two_lines_costs_nobody_else() {
 /// A line and a reset in one event: the line was sent, so the others get it.
 #[test]
 fn takes_a_line_before_a_reset_in_one_event() {
-    let server = Server::start(program!());
-    let [mut alice, mut bob] = ["alice", "bob"].map(|name| server.client(name));
+    let (server, [mut alice, mut bob]) = Server::start_with(program!(), ["alice", "bob"]);
 
     server.stop();
     alice.send_line("goodbye");

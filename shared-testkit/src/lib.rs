@@ -143,3 +143,17 @@ macro_rules! program {
         $crate::Program::under_test(env!(concat!("CARGO_BIN_EXE_", env!("CARGO_PKG_NAME"))))
     };
 }
+
+/// Tests of these functions of [`behaviour`], each by the same name, with the [`Program`] under test.
+#[macro_export]
+macro_rules! promises {
+    ($($(#[$sentence:meta])* $group:ident::$promise:ident)*) => {
+        $(
+            $(#[$sentence])*
+            #[test]
+            fn $promise() {
+                $crate::behaviour::$group::$promise($crate::program!());
+            }
+        )*
+    };
+}

@@ -12,6 +12,7 @@ use assert_cmd::assert::Assert;
 use rustix::process::Pid;
 
 use crate::failure;
+use crate::harness::client::Client;
 use crate::harness::port_lock::{self, PortLock};
 use crate::harness::program::Program;
 use crate::harness::server::Server;
@@ -64,6 +65,21 @@ impl Server {
     #[must_use]
     pub fn start(program: impl Into<Program>) -> Server {
         Server::builder(program).start()
+    }
+
+    /// [`Server::start`], and a [`Server::client`] of each name.
+    ///
+    /// # Panics
+    ///
+    /// As those do.
+    #[must_use]
+    pub fn start_with<const N: usize>(
+        program: impl Into<Program>,
+        names: [&str; N],
+    ) -> (Server, [Client; N]) {
+        let server = Server::start(program);
+        let clients = names.map(|name| server.client(name));
+        (server, clients)
     }
 
     /// Starts with the defaults of [`Server::start`], to change some of them.
