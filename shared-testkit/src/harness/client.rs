@@ -8,13 +8,18 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{ioctl_fionread, retry_on_intr};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::net::sockopt;
+use socket2::{Domain, Socket, Type};
 
 use crate::failure::{self, Expected};
 use crate::harness::received::Received;
 use crate::log::{Conversation, Deadline, Kind, Log, escape, lock};
 use crate::proc::socket;
 use crate::wait::patience;
+
+/// Bytes of a segment to a client with a small receive buffer. The kernel's buffer at the server's end
+/// grows with it: with the 64 KiB of the loopback interface it takes some MiB, and finds more room later.
+const ETHERNET_SEGMENT: u32 = 1460;
 
 /// A connected client with a name, made by [`Server::client`](crate::Server::client) and its like.
 ///
@@ -365,17 +370,13 @@ impl Read for Timed {
 
 /// Connects, with a deadline on this and on every later write.
 fn open(server: SocketAddr, receive_buffer: Option<usize>) -> io::Result<TcpStream> {
-    let family = match server {
-        SocketAddr::V4(_) => AddressFamily::INET,
-        SocketAddr::V6(_) => AddressFamily::INET6,
-    };
-    // A server that another test starts meanwhile must not inherit the socket: it would keep the
+    // Closed on exec: a server that another test starts meanwhile must not inherit it and keep the
     // connection open when this client leaves.
-    let flags = SocketFlags::CLOEXEC;
-    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    let socket = Socket::new(Domain::for_address(server), Type::STREAM, None)?;
     if let Some(bytes) = receive_buffer {
         // Before the connection is made, which is when its window is negotiated (tcp(7)).
-        sockopt::set_socket_recv_buffer_size(&socket, bytes)?;
+        socket.set_recv_buffer_size(bytes)?;
+        socket.set_tcp_mss(ETHERNET_SEGMENT)?;
     }
 
     let stream = TcpStream::from(socket);

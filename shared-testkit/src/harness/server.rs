@@ -165,7 +165,7 @@ impl Server {
     }
 
     /// The same as [`Server::client`], with a receive buffer of about this many bytes (`SO_RCVBUF`,
-    /// socket(7)): little is in flight to a client that does not read.
+    /// socket(7)), and the segments of an Ethernet: little is in flight to a client that does not read.
     ///
     /// # Panics
     ///
