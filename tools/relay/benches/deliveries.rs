@@ -21,7 +21,7 @@ mod common;
 
 use std::env;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ use course::test_runner::program;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use shared_testkit::has_descriptors;
 
-use crate::common::{Nats, Process, has_nats};
+use crate::common::{Nats, Process};
 
 /// The core of the programs that are measured, and that of the clients.
 const MEASURED: usize = 0;
@@ -45,10 +45,12 @@ fn main() {
     let mut numbers = env::args().filter_map(|argument| argument.parse().ok());
     let clients = numbers.next().unwrap_or(300);
     let seconds = numbers.next().unwrap_or(2);
-    if !has_nats() || !has_descriptors(3 * clients as u64) {
+    run_on(MEASURED);
+    let Some(nats) = Nats::start(&[]) else { return };
+    if !has_descriptors(3 * clients as u64) {
         return;
     }
-    let mut rooms = [Room::open(1, clients), Room::open(3, clients)];
+    let mut rooms = [Room::open(None, clients), Room::open(Some(nats), clients)];
     println!("{clients} clients. CPU time in µs for each delivery, and deliveries in a second:\n");
     println!("| at once | servers | servers | relays | NATS | together | of CPU | of the clock |");
     println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
@@ -65,7 +67,7 @@ fn main() {
     }
 }
 
-/// Servers, joined if there are several, and the clients of all of them.
+/// A server, or three that are joined, and the clients of all of them.
 struct Room {
     clients: Vec<TcpStream>,
     relays: Vec<Process>,
@@ -83,35 +85,30 @@ struct Figures {
 }
 
 impl Room {
-    fn open(servers: usize, clients: usize) -> Room {
+    fn open(nats: Option<Nats>, clients: usize) -> Room {
         run_on(MEASURED);
         let server = program("milestone-5-harden");
         let start = |_| Process::start(&server, &["127.0.0.1:0"]);
+        let servers = if nats.is_some() { 3 } else { 1 };
         let mut room = Room {
             clients: Vec::new(),
             relays: Vec::new(),
             servers: (0..servers).map(start).collect(),
-            nats: (servers > 1).then(|| Nats::start(&[])),
+            nats,
             next_speaker: 0,
         };
-        let addresses: Vec<_> = room
-            .servers
-            .iter()
-            .map(|s| s.expect("Listening on "))
-            .collect();
-        let addresses = addresses
-            .iter()
-            .map(|line| line.trim_start_matches("Listening on "));
-        let addresses: Vec<_> = addresses.map(|address| address.parse().unwrap()).collect();
+        let address = |server: &Process| {
+            let line = server.expect("Listening on ");
+            line.trim_start_matches("Listening on ").parse().unwrap()
+        };
+        let addresses: Vec<SocketAddr> = room.servers.iter().map(address).collect();
         for address in addresses.iter().cycle().take(clients - servers) {
             room.clients.push(TcpStream::connect(address).unwrap());
         }
         if let Some(nats) = &room.nats {
             let url = nats.url();
-            room.relays = addresses
-                .iter()
-                .map(|&address| Process::relay(address, &url))
-                .collect();
+            let relays = addresses.iter().map(|&a| Process::relay(a, &url));
+            room.relays = relays.collect();
         }
         run_on(CLIENTS);
         // A server accepts in order: when it reads the last client's line, it knows all of them.

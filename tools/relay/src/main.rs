@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 use std::time::Duration;
-use std::{env, iter, mem};
+use std::{env, iter, mem, panic};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail};
 use async_nats::{Client, ConnectOptions, Message, RequestErrorKind, Subscriber};
 use bytes::{Buf, BufMut, BytesMut};
 use futures_util::{FutureExt, StreamExt, future};
@@ -111,7 +111,6 @@ struct Relay<'a> {
 
 impl<'a> Relay<'a> {
     async fn connect(urls: &str, subject: &'a str) -> Result<Relay<'a>> {
-        ensure!(!urls.contains("tls://"), "{urls}: TLS is not supported");
         let options = ConnectOptions::new()
             // A line does not come back to its sender.
             .no_echo()
@@ -125,7 +124,13 @@ impl<'a> Relay<'a> {
                 async_nats::Event::ClientError(_) => {}
                 event => report(&format!("NATS: {event}")),
             });
-        let nats = options.connect(urls.split(',').collect::<Vec<_>>()).await;
+        let addresses: Vec<_> = urls.split(',').map(str::to_owned).collect();
+        // NATS's client is built without TLS, and panics if a server demands it.
+        panic::set_hook(Box::new(|_| {}));
+        let nats = tokio::spawn(options.connect(addresses)).await;
+        drop(panic::take_hook());
+        let no_tls = || format!("a NATS server at {urls} demands TLS, which is not supported");
+        let nats = nats.with_context(no_tls)?;
         let nats = nats.map_err(|e| anyhow!("cannot connect to NATS at {urls}: {e}"))?;
         let messages = nats.subscribe(subject.to_owned()).await;
         let relay = Relay {

@@ -14,14 +14,13 @@ use std::sync::{Arc, LazyLock};
 use std::thread;
 
 use course::test_runner::program;
+use shared_testkit::predicates::prelude::PredicateBooleanExt;
 use shared_testkit::predicates::str::{contains, starts_with};
 use shared_testkit::{Client, Server, run_to_exit, wait_until};
 
-use crate::common::{Nats, Port, Process, has_nats};
+use crate::common::{Nats, Port, Process, RELAY};
 
 static SERVER: LazyLock<PathBuf> = LazyLock::new(|| program("milestone-5-harden"));
-
-const RELAY: &str = env!("CARGO_BIN_EXE_relay");
 
 /// Where the relay reports that lines were lost.
 const FROM_OTHERS: &str = "on the way from other servers";
@@ -92,75 +91,65 @@ fn receive(client: &mut Client) -> (String, usize, usize) {
 /// Everybody says so many lines, and everybody else receives each once, those of a sender in order.
 fn exchange(sites: &mut [Site], topic: &str, lines: usize) {
     say(sites, topic, 0..lines);
-    let speakers = sites.len() * CLIENTS;
-    for (receiver, client) in clients(sites).enumerate() {
-        let mut next = vec![0; speakers];
-        for _ in 0..lines * (speakers - 1) {
-            let (what, sender, number) = receive(client);
-            assert_ne!(sender, receiver, "a line came back");
-            assert_eq!(
-                (what.as_str(), number),
-                (topic, next[sender]),
-                "from {sender}"
-            );
-            next[sender] += 1;
-        }
+    for missed in count_missed(sites, topic, lines) {
+        assert_eq!(missed, 0, "lines are missing");
     }
 }
 
-/// After everybody has said so many lines: each was received at most once and in order, all of those in the
-/// same site were, and the relay has counted those that were not.
+/// After everybody has said so many lines: the relays have counted those that were not received.
 fn exchange_with_losses(sites: &mut [Site], topic: &str, lines: usize) {
-    say(sites, "end", 0..1);
-    let speakers = sites.len() * CLIENTS;
-    for (place, site) in sites.iter_mut().enumerate() {
-        for client in &mut site.clients {
-            let mut received = vec![0; speakers];
-            let mut next = vec![0; speakers];
-            let mut ends = 0;
-            while ends < speakers - 1 {
-                let (what, sender, number) = receive(client);
-                if what == "end" {
-                    ends += 1;
-                    continue;
-                }
-                assert_eq!(what, topic);
-                assert!(number >= next[sender], "{number} of {sender} is late");
-                next[sender] = number + 1;
-                received[sender] += 1;
-            }
-            let others = (0..speakers).filter(|sender| sender / CLIENTS != place);
-            let missed: usize = others.map(|sender| lines - received[sender]).sum();
-            let neighbours: usize = received.iter().sum::<usize>() + missed;
-            assert_eq!(neighbours, lines * (speakers - 1), "in the same site");
-            let is_counted = wait_until(|| site.relay.lost(FROM_OTHERS) == missed);
-            assert!(
-                is_counted,
-                "{missed} are missing, {} reported",
-                site.relay.lost(FROM_OTHERS)
-            );
-        }
+    let missed = count_missed(sites, topic, lines);
+    for (client, missed) in missed.into_iter().enumerate() {
+        sites[client / CLIENTS]
+            .relay
+            .expect_lost(FROM_OTHERS, missed);
     }
+}
+
+/// Everybody has said so many lines. Each was received at most once and in order, and all of those in the
+/// same site were. Returns how many each client has not received.
+fn count_missed(sites: &mut [Site], topic: &str, lines: usize) -> Vec<usize> {
+    say(sites, "end", 0..1);
+    let others = sites.len() * CLIENTS - 1;
+    let mut missed = Vec::new();
+    for (receiver, client) in clients(sites).enumerate() {
+        let mut received = vec![0; others + 1];
+        let mut next = vec![0; others + 1];
+        let mut ends = 0;
+        while ends < others {
+            let (what, sender, number) = receive(client);
+            assert_ne!(sender, receiver, "a line came back");
+            if what == "end" {
+                ends += 1;
+                continue;
+            }
+            assert_eq!(what, topic);
+            assert!(number >= next[sender], "{number} of {sender} is late");
+            next[sender] = number + 1;
+            received[sender] += 1;
+        }
+        let neighbour = receiver ^ 1;
+        assert_eq!(received[neighbour], lines, "in the same site");
+        missed.push(others * lines - received.iter().sum::<usize>());
+    }
+    missed
 }
 
 #[test]
 fn every_client_receives_every_line_once_and_in_order() {
-    if has_nats() {
-        let nats = Nats::start(&[]);
-        let mut sites = three_sites(&nats);
-        exchange(&mut sites, "one", 100);
-        // A line too many would come before these.
-        exchange(&mut sites, "two", 1);
-    }
+    let Some(nats) = Nats::start(&[]) else { return };
+    let mut sites = three_sites(&nats);
+    exchange(&mut sites, "one", 100);
+    // A line too many would come before these.
+    exchange(&mut sites, "two", 1);
 }
 
 /// At most once: lines are lost while NATS is away, but none comes twice or late, and each is counted.
 #[test]
 fn survives_the_end_of_nats_and_counts_what_it_misses() {
-    if !has_nats() {
+    let Some(mut nats) = Nats::start(&[]) else {
         return;
-    }
-    let mut nats = Nats::start(&[]);
+    };
     let mut sites = three_sites(&nats);
     // From now on, each relay knows what it must hear next from each other one.
     exchange(&mut sites, "before", 10);
@@ -179,14 +168,13 @@ fn survives_the_end_of_nats_and_counts_what_it_misses() {
 
 #[test]
 fn survives_the_end_of_one_nats_server_of_a_cluster() {
-    if !has_nats() {
-        return;
-    }
     let cluster = ["--cluster_name", "chat", "--cluster", "nats://127.0.0.1:-1"];
-    let mut first = Nats::start(&cluster);
+    let Some(mut first) = Nats::start(&cluster) else {
+        return;
+    };
     let line = first.process.expect("Listening for route connections on ");
     let route = format!("nats://{}", line.rsplit(' ').next().unwrap());
-    let second = Nats::start(&[&cluster[..], &["--routes", &route]].concat());
+    let second = Nats::start(&[&cluster[..], &["--routes", &route]].concat()).unwrap();
     first.expect_peer(&second);
     second.expect_peer(&first);
 
@@ -205,10 +193,7 @@ fn survives_the_end_of_one_nats_server_of_a_cluster() {
 
 #[test]
 fn a_killed_relay_separates_its_server_until_another_one_is_started() {
-    if !has_nats() {
-        return;
-    }
-    let nats = Nats::start(&[]);
+    let Some(nats) = Nats::start(&[]) else { return };
     let mut sites = three_sites(&nats);
     exchange(&mut sites, "before", 10);
     sites[0].relay.kill();
@@ -223,10 +208,7 @@ fn a_killed_relay_separates_its_server_until_another_one_is_started() {
 
 #[test]
 fn survives_the_end_of_its_server_and_counts_what_came_meanwhile() {
-    if !has_nats() {
-        return;
-    }
-    let nats = Nats::start(&[]);
+    let Some(nats) = Nats::start(&[]) else { return };
     let port = Port::new();
     let start = || {
         Server::builder(&*SERVER)
@@ -244,7 +226,8 @@ fn survives_the_end_of_its_server_and_counts_what_came_meanwhile() {
     sites[0].server.expect_match(starts_with("Registered "));
     sites[0].clients = ["third", "fourth"].map(|name| sites[0].server.client(name));
     exchange(&mut sites, "after", 10);
-    assert!(wait_until(|| sites[0].relay.lost(TO_SERVER) == 10 * CLIENTS));
+    // Ten lines of each, and what marks their end.
+    sites[0].relay.expect_lost(TO_SERVER, 11 * CLIENTS);
 }
 
 /// A server that is this test, and its relay.
@@ -258,10 +241,7 @@ fn fake_site(nats: &Nats) -> (TcpListener, TcpStream, Process) {
 /// A stream has no messages: a line is what ends with a newline, and all else is lost.
 #[test]
 fn publishes_whole_lines_only() {
-    if !has_nats() {
-        return;
-    }
-    let nats = Nats::start(&[]);
+    let Some(nats) = Nats::start(&[]) else { return };
     let mut site = Site::new(&nats.url());
     let [client, _] = &mut site.clients;
     let (listener, mut connection, relay) = fake_site(&nats);
@@ -281,37 +261,27 @@ fn publishes_whole_lines_only() {
 
 #[test]
 fn drops_and_counts_lines_that_are_too_long() {
-    if !has_nats() {
-        return;
-    }
-    let nats = Nats::start(&[]);
+    let Some(nats) = Nats::start(&[]) else { return };
     let mut site = Site::new(&nats.url());
     let [client, _] = &mut site.clients;
     let (_listener, mut connection, relay) = fake_site(&nats);
     let longest = "x".repeat(64 << 10);
-    for line in [
-        &longest,
-        &format!("{longest}x"),
-        &longest.repeat(3),
-        "short",
-    ] {
-        connection
-            .write_all(format!("{line}\n").as_bytes())
-            .unwrap();
+    let too_long = [&format!("{longest}x"), &longest.repeat(3)];
+    for line in [&longest, too_long[0], too_long[1], "short"] {
+        writeln!(connection, "{line}").unwrap();
     }
     client.expect_line(&longest);
     client.expect_line("short");
-    assert!(wait_until(|| relay.lost(TOO_LONG) == 2));
+    relay.expect_lost(TOO_LONG, 2);
 }
 
 #[test]
 fn drops_and_counts_lines_that_nats_does_not_take() {
-    if !has_nats() {
-        return;
-    }
     let config = Path::new(env!("CARGO_TARGET_TMPDIR")).join("nats.conf");
     fs::write(&config, "max_payload: 1000\n").unwrap();
-    let nats = Nats::start(&["--config", config.to_str().unwrap()]);
+    let Some(nats) = Nats::start(&["--config", config.to_str().unwrap()]) else {
+        return;
+    };
     let [mut one, mut other] = [0; 2].map(|_| Site::new(&nats.url()));
     // With its newline, the first line is as long as NATS allows.
     for line in ["x".repeat(999), "x".repeat(1000), "short".to_owned()] {
@@ -320,7 +290,7 @@ fn drops_and_counts_lines_that_nats_does_not_take() {
     }
     other.clients[0].expect_line(&"x".repeat(999));
     other.clients[0].expect_line("short");
-    assert!(wait_until(|| one.relay.lost(TOO_LONG) == 1));
+    one.relay.expect_lost(TOO_LONG, 1);
 }
 
 /// Counts the lines that a server receives, from now on.
@@ -337,12 +307,9 @@ fn count_lines(connection: &TcpStream) -> Arc<AtomicUsize> {
 
 #[test]
 fn drops_and_counts_lines_for_a_server_that_does_not_read() {
-    if !has_nats() {
-        return;
-    }
     // More than the relay's queue, and what the kernel has room for.
     const LINES: usize = 800;
-    let nats = Nats::start(&[]);
+    let Some(nats) = Nats::start(&[]) else { return };
     let (_listener, stalled, relay) = fake_site(&nats);
     let (_other_listener, mut talker, _other_relay) = fake_site(&nats);
     let line = format!("{}\n", "x".repeat(60_000));
@@ -357,11 +324,8 @@ fn drops_and_counts_lines_for_a_server_that_does_not_read() {
 
 #[test]
 fn drops_and_counts_lines_while_nats_does_not_read() {
-    if !has_nats() {
-        return;
-    }
     const LINES: usize = 30_000;
-    let nats = Nats::start(&[]);
+    let Some(nats) = Nats::start(&[]) else { return };
     let (_listener, listener, other_relay) = fake_site(&nats);
     let (_other_listener, mut talker, relay) = fake_site(&nats);
     let received = count_lines(&listener);
@@ -379,74 +343,47 @@ fn drops_and_counts_lines_while_nats_does_not_read() {
     assert!(wait_until(|| sum() == 1 + LINES), "{} of {LINES}", sum());
     // The next line tells the other relay how many it has missed.
     talker.write_all(b"the last one\n").unwrap();
-    assert!(wait_until(
-        || other_relay.lost(FROM_OTHERS) == relay.lost(TO_NATS)
-    ));
+    other_relay.expect_lost(FROM_OTHERS, relay.lost(TO_NATS));
 }
 
 /// What comes late has a smaller number than something that has come.
 #[test]
 fn passes_no_line_on_twice_or_late() {
-    if !has_nats() {
-        return;
-    }
-    let nats = Nats::start(&[]);
+    let Some(nats) = Nats::start(&[]) else { return };
     let mut site = Site::new(&nats.url());
-    let mut publisher = nats.connect();
-    publisher
-        .write_all(b"CONNECT {\"verbose\":false}\r\n")
-        .unwrap();
-    for number in [5, 6, 6, 9, 7, 10] {
-        let message = format!("PUB chat name.{number} 2\r\n{number:02}\r\n");
-        publisher.write_all(message.as_bytes()).unwrap();
-    }
+    let numbers = ["05", "06", "06", "09", "07", "10"];
+    nats.publish(numbers.map(|number| (format!("name.{number}"), number)));
     for line in ["05", "06", "09", "10"] {
         site.clients[0].expect_line(line);
     }
-    assert!(wait_until(|| site.relay.lost(FROM_OTHERS) == 2));
+    site.relay.expect_lost(FROM_OTHERS, 2);
 }
 
 /// Anybody may publish a line, with or without its newline. One that is too long would end the connection
 /// to the server.
 #[test]
 fn passes_on_what_is_published_by_others() {
-    if !has_nats() {
-        return;
-    }
-    let nats = Nats::start(&[]);
+    let Some(nats) = Nats::start(&[]) else { return };
     let mut site = Site::new(&nats.url());
-    let mut publisher = nats.connect();
-    publisher
-        .write_all(b"CONNECT {\"verbose\":false}\r\n")
-        .unwrap();
-    for line in ["one", "two\n", &"x".repeat(70_000), "three"] {
-        let message = format!("PUB chat {}\r\n{line}\r\n", line.len());
-        publisher.write_all(message.as_bytes()).unwrap();
-    }
+    let lines = ["one", "two\n", &"x".repeat(70_000), "three"];
+    nats.publish(lines.map(|line| (String::new(), line)));
     for line in ["one", "two", "three"] {
         site.clients[0].expect_line(line);
     }
-    assert!(wait_until(|| site.relay.lost(TO_SERVER) == 1));
+    site.relay.expect_lost(TO_SERVER, 1);
 }
 
 /// Everything that has reached the relay's sockets when the signal comes.
 #[test]
 fn a_signal_ends_it_when_everything_is_delivered() {
-    if !has_nats() {
-        return;
-    }
-    let nats = Nats::start(&[]);
+    let Some(nats) = Nats::start(&[]) else { return };
     for signal in ["TERM", "INT"] {
         let [mut west, mut east, mut north] = three_sites(&nats);
         west.relay.signal("STOP");
-        let lines: Vec<_> = (0..100)
-            .map(|number| format!("from the west {number}"))
-            .collect();
-        west.clients[0].send_line(&lines.join("\n"));
+        let lines: String = (0..100).map(|n| format!("from the west {n}\n")).collect();
+        west.clients[0].send(&lines);
         // The server writes to its oldest client first, the relay.
-        lines
-            .iter()
-            .for_each(|line| west.clients[1].expect_line(line));
+        west.clients[1].expect_bytes(&lines);
         east.clients[0].send_line("from the east");
         east.clients[0].send_line("fence");
         // NATS has sent the first line to everybody before it takes the second.
@@ -456,83 +393,79 @@ fn a_signal_ends_it_when_everything_is_delivered() {
         west.relay.signal(signal);
         west.relay.signal("CONT");
         assert_eq!(west.relay.expect_exit(), Some(0));
-        lines
-            .iter()
-            .for_each(|line| north.clients[0].expect_line(line));
-        lines
-            .iter()
-            .for_each(|line| east.clients[0].expect_line(line));
+        north.clients[0].expect_bytes(&lines);
+        east.clients[0].expect_bytes(&lines);
         west.clients[0].expect_line("from the east");
     }
 }
 
 #[test]
 fn an_end_without_nats_is_reported() {
-    if has_nats() {
-        let mut nats = Nats::start(&[]);
-        let mut site = Site::new(&nats.url());
-        nats.process.kill();
-        site.relay.expect("NATS: disconnected");
-        site.relay.signal("TERM");
-        site.relay.expect("NATS does not confirm what it was sent");
-        assert_eq!(site.relay.expect_exit(), Some(0));
-    }
+    let Some(mut nats) = Nats::start(&[]) else {
+        return;
+    };
+    let mut site = Site::new(&nats.url());
+    nats.process.kill();
+    site.relay.expect("NATS: disconnected");
+    site.relay.signal("TERM");
+    site.relay.expect("NATS does not confirm what it was sent");
+    assert_eq!(site.relay.expect_exit(), Some(0));
 }
 
 /// A bad start is one clear error, with exit status 1.
+#[track_caller]
+fn assert_refuses(arguments: &[&str], error: &str) {
+    let assert = run_to_exit(RELAY, arguments).code(1);
+    assert.stderr(contains("Error: ").and(contains(error)));
+}
+
 #[test]
 fn a_bad_start_is_a_clear_error() {
-    let nobody = Port::new();
-    let (server, nats) = (
-        nobody.address.to_string(),
-        format!("nats://{}", nobody.address),
+    let port = Port::new();
+    let nobody = port.address.to_string();
+    let nats = format!("nats://{nobody}");
+    assert_refuses(&[], "expected SERVER NATS [SUBJECT]");
+    assert_refuses(&["a", "b", "c", "d"], "expected SERVER NATS [SUBJECT]");
+    assert_refuses(
+        &[&nobody, &nats],
+        "cannot connect to NATS at nats://127.0.0.1:",
     );
-    for (arguments, error) in [
-        (vec![], "expected SERVER NATS [SUBJECT]"),
-        (vec!["a", "b", "c", "d"], "expected SERVER NATS [SUBJECT]"),
-        (
-            vec![&server, &nats],
-            "cannot connect to NATS at nats://127.0.0.1:",
-        ),
-        (
-            vec![&server, "http://127.0.0.1:1"],
-            "invalid scheme for NATS server URL: http",
-        ),
-        (vec![&server, "tls://127.0.0.1:1"], "TLS is not supported"),
-        (
-            vec![&server, "nats://no-such-host.invalid:1"],
-            "failed to lookup address",
-        ),
-    ] {
-        let assert = run_to_exit(RELAY, arguments).failure().code(1);
-        assert
-            .stderr(starts_with("Error: "))
-            .stderr(contains(error));
-    }
+    assert_refuses(
+        &[&nobody, "http://127.0.0.1:1"],
+        "invalid scheme for NATS server URL: http",
+    );
+    assert_refuses(
+        &[&nobody, "nats://no-such-host.invalid:1"],
+        "failed to lookup address",
+    );
+}
+
+#[test]
+fn a_nats_server_that_demands_tls_is_a_clear_error() {
+    let nats = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("nats://{}", nats.local_addr().unwrap());
+    let greet = move || writeln!(nats.accept().unwrap().0, "INFO {{\"tls_required\":true}}\r");
+    thread::spawn(greet);
+    assert_refuses(
+        &["127.0.0.1:1", &url],
+        "demands TLS, which is not supported",
+    );
 }
 
 #[test]
 fn a_server_that_is_not_there_is_a_clear_error() {
-    if !has_nats() {
-        return;
-    }
-    let nats = Nats::start(&[]);
-    let nobody = Port::new();
-    let (address, url) = (nobody.address.to_string(), nats.url());
-    for (arguments, error) in [
-        (vec![address.as_str(), &url], "Connection refused"),
-        (
-            vec!["no-such-host.invalid:1", &url],
-            "failed to lookup address",
-        ),
-        (
-            vec![&address, &url, "a subject"],
-            "\"a subject\" is not a subject",
-        ),
-    ] {
-        let assert = run_to_exit(RELAY, arguments).failure().code(1);
-        assert.stderr(contains("Error: ")).stderr(contains(error));
-    }
+    let Some(nats) = Nats::start(&[]) else { return };
+    let port = Port::new();
+    let (nobody, url) = (port.address.to_string(), nats.url());
+    assert_refuses(&[&nobody, &url], "Connection refused");
+    assert_refuses(
+        &["no-such-host.invalid:1", &url],
+        "failed to lookup address",
+    );
+    assert_refuses(
+        &[&nobody, &url, "a subject"],
+        "\"a subject\" is not a subject",
+    );
 }
 
 #[test]

@@ -9,6 +9,7 @@
 )]
 
 use std::env;
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
@@ -23,6 +24,8 @@ use rustix::net::{
 };
 use shared_testkit::{skip, wait_until};
 
+pub const RELAY: &str = env!("CARGO_BIN_EXE_relay");
+
 /// A program that prints to stderr. It is killed when this is dropped.
 pub struct Process {
     child: Child,
@@ -31,7 +34,7 @@ pub struct Process {
 }
 
 impl Process {
-    pub fn start(program: impl AsRef<Path>, arguments: &[&str]) -> Process {
+    pub fn start(program: impl AsRef<Path>, arguments: &[impl AsRef<OsStr>]) -> Process {
         let mut child = Command::new(program.as_ref())
             .args(arguments)
             .env("RUST_BACKTRACE", "0")
@@ -53,7 +56,7 @@ impl Process {
     }
 
     pub fn relay(server: SocketAddr, urls: &str) -> Process {
-        let relay = Process::start(env!("CARGO_BIN_EXE_relay"), &[&server.to_string(), urls]);
+        let relay = Process::start(RELAY, &[&server.to_string(), urls]);
         relay.expect("Relaying ");
         relay
     }
@@ -78,6 +81,14 @@ impl Process {
         let lines = self.lines.lock().unwrap();
         let counts = lines.iter().filter_map(|line| line.strip_prefix(&report));
         counts.map(|count| count.parse::<usize>().unwrap()).sum()
+    }
+
+    /// Waits until a relay has reported so many lines as lost at this place.
+    #[track_caller]
+    pub fn expect_lost(&self, place: &str, lines: usize) {
+        let is_reported = wait_until(|| self.lost(place) == lines);
+        let reported = self.lost(place);
+        assert!(is_reported, "{lines} lost {place}, {reported} reported");
     }
 
     /// The CPU time that all its threads have used, as the scheduler counts it.
@@ -148,37 +159,31 @@ pub struct Nats {
 }
 
 impl Nats {
-    pub fn start(arguments: &[&str]) -> Nats {
+    /// `None` if there is none on this machine: the calling test is reported as skipped.
+    pub fn start(arguments: &[&str]) -> Option<Nats> {
+        let path = env::var_os("PATH").unwrap_or_default();
+        if !env::split_paths(&path).any(|folder| folder.join("nats-server").is_file()) {
+            skip("there is no nats-server");
+            return None;
+        }
         let port = Port::new();
-        let number = port.address.port().to_string();
-        let ours = [
-            "--addr",
-            "127.0.0.1",
-            "--port",
-            &number,
-            "--http_port",
-            "-1",
-        ];
-        let arguments = [&ours, arguments].concat();
-        let process = Process::start("nats-server", &arguments);
+        let ours = format!("-a 127.0.0.1 -p {} -m -1", port.address.port());
+        let arguments = ours.split(' ').chain(arguments.iter().copied());
+        let arguments: Vec<_> = arguments.map(str::to_owned).collect();
         let mut nats = Nats {
+            process: Process::start("nats-server", &arguments),
             port,
-            arguments: arguments
-                .iter()
-                .map(|&argument| argument.to_owned())
-                .collect(),
-            process,
+            arguments,
             monitor: String::new(),
         };
         nats.wait_until_ready();
-        nats
+        Some(nats)
     }
 
     /// Starts it again on the same port. It has been killed or ends now.
     pub fn restart(&mut self) {
         self.process.kill();
-        let arguments: Vec<_> = self.arguments.iter().map(String::as_str).collect();
-        self.process = Process::start("nats-server", &arguments);
+        self.process = Process::start("nats-server", &self.arguments);
         self.wait_until_ready();
     }
 
@@ -230,18 +235,23 @@ impl Nats {
         assert!(is_known, "{address} is not in {info}");
     }
 
-    /// A bare connection.
-    pub fn connect(&self) -> TcpStream {
+    fn connect(&self) -> TcpStream {
         TcpStream::connect(self.port.address).unwrap()
     }
-}
 
-/// Whether there is a NATS server on this machine. If not, reports the calling test as skipped.
-pub fn has_nats() -> bool {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let has_nats = env::split_paths(&path).any(|folder| folder.join("nats-server").is_file());
-    if !has_nats {
-        skip("there is no nats-server");
+    /// Publishes lines as any program can, each with the subject of an answer, or none.
+    pub fn publish<'a>(&self, lines: impl IntoIterator<Item = (String, &'a str)>) {
+        let mut publisher = self.connect();
+        publisher
+            .write_all(b"CONNECT {\"verbose\":false}\r\n")
+            .unwrap();
+        for (answer, line) in lines {
+            let length = line.len();
+            write!(publisher, "PUB chat {answer} {length}\r\n{line}\r\n").unwrap();
+        }
+        // It waits until all of them have arrived.
+        publisher.write_all(b"PING\r\n").unwrap();
+        let lines = BufReader::new(publisher).lines().map(Result::unwrap);
+        assert!(lines.into_iter().any(|line| line == "PONG"));
     }
-    has_nats
 }
