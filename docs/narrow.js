@@ -1,15 +1,17 @@
 // Tables and long names on a narrow screen; book.css does the rest. Without scripts, a wide table scrolls.
 
 // A name stays whole. Only one that is too long for a phone may wrap, after `_`, `/`, `(`, `::` or `.`.
-const LONG = 30;
+const LONG_NAME = 30;
+const LONG_LINE = 45;
 const SEAM = /(?<=[_/(]|::|\w\.(?=[a-z]))(?=[\w"&])/;
 const whole = part => Object.assign(document.createElement('span'), { className: 'whole', textContent: part });
 function wrap(word) {
     if (word === ' ') return [word];
-    const parts = word.length > LONG ? word.split(SEAM) : [word];
+    const parts = word.length > LONG_NAME ? word.split(SEAM) : [word];
     return parts.flatMap((part, i) => i ? [document.createElement('wbr'), whole(part)] : [whole(part)]);
 }
 for (const code of document.querySelectorAll('main code:not(pre code)')) {
+    code.classList.toggle('long', code.textContent.length > LONG_LINE);
     for (const text of [...code.childNodes].filter(node => node.nodeType === Node.TEXT_NODE)) {
         text.replaceWith(...text.data.split(/(?= )|(?<= )/).flatMap(wrap));
     }
