@@ -21,12 +21,14 @@ pub(crate) fn patience() -> Duration {
     let Some(scale) = env::var_os(DEADLINE_SCALE) else {
         return PATIENCE;
     };
-    scale
-        .to_str()
-        .and_then(|scale| scale.parse().ok())
-        .and_then(|scale: f64| Duration::try_from_secs_f64(PATIENCE.as_secs_f64() * scale).ok())
-        .filter(|patience| !patience.is_zero())
-        .unwrap_or_else(|| panic!("{DEADLINE_SCALE} must be a positive number, not {scale:?}"))
+    let scaled = scale.to_str().and_then(scaled);
+    scaled.unwrap_or_else(|| panic!("{DEADLINE_SCALE} must be a positive number, not {scale:?}"))
+}
+
+fn scaled(scale: &str) -> Option<Duration> {
+    let seconds = PATIENCE.as_secs_f64() * scale.parse::<f64>().ok()?;
+    let patience = Duration::try_from_secs_f64(seconds).ok()?;
+    (!patience.is_zero()).then_some(patience)
 }
 
 /// Checks `condition` until it holds. Returns whether it held before the deadline.
@@ -49,4 +51,12 @@ pub(crate) fn wait_at_most(patience: Duration, mut condition: impl FnMut() -> bo
         thread::sleep(PAUSE);
     }
     true
+}
+
+#[test]
+fn a_scale_is_a_positive_number() {
+    assert_eq!(scaled("0.5"), Some(PATIENCE / 2));
+    for scale in ["three", "-1", "0", "NaN", ""] {
+        assert_eq!(scaled(scale), None, "{scale}");
+    }
 }
