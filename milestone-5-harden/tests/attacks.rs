@@ -804,7 +804,7 @@ fn quiet_says_only_who_comes_and_who_goes() {
 #[test]
 fn a_closed_stdout_does_no_harm() {
     let (mut server, mut alice, mut bob) = unlogged();
-    server.close_stdout();
+    server.close_output();
     // Where another test starts a process, that one has a copy of the pipe for a moment.
     server.wait_until("lines are lost", || {
         chat(&mut alice, &mut bob, 1);
@@ -833,12 +833,12 @@ fn an_unread_stdout_does_no_harm_and_dropped_lines_are_counted() {
         let (mut server, mut alice, mut bob) = unlogged();
         chat(&mut alice, &mut bob, LINES);
         if is_read {
-            server.read_stdout();
+            server.read_output();
         }
         server.terminate();
         assert_eq!(server.expect_exit(), Some(0));
         // What the pipe holds.
-        server.read_stdout();
+        server.read_output();
         server.expect_exit();
         // Two lines for each client, two for each line, and all of them are accounted for.
         let dropped = lines_dropped(&server, "stdout");
@@ -875,7 +875,7 @@ fn an_unread_stderr_does_no_harm_and_dropped_lines_are_counted() {
     cause_errors(&server, ERRORS);
     let (mut alice, mut bob) = two_clients(&server);
     chat(&mut alice, &mut bob, 1);
-    server.read_stderr();
+    server.read_output();
     server.terminate();
     assert_eq!(server.expect_exit(), Some(0));
     let errors = count(&server.stderr_lines(), starts_with("Read error "));
@@ -888,7 +888,7 @@ fn an_unread_stderr_does_no_harm_and_dropped_lines_are_counted() {
 #[test]
 fn a_closed_stderr_does_no_harm() {
     let mut server = Server::builder(program!()).leave_stderr_unread().start();
-    server.close_stderr();
+    server.close_output();
     cause_errors(&server, 1_000);
     let (mut alice, mut bob) = two_clients(&server);
     chat(&mut alice, &mut bob, 1);
@@ -1099,7 +1099,7 @@ fn an_error_that_ends_the_loop_loses_no_log_line_in_silence() {
     }
     assert_eq!(server.expect_exit(), Some(1));
     server.expect_stderr(starts_with("Error: cannot poll for events"));
-    server.read_stdout();
+    server.read_output();
     server.expect_exit();
     let accounted = server.stdout_lines().len() + lines_dropped(&server, "stdout");
     let expected = silent.len() * lines;

@@ -4,17 +4,18 @@ use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use predicates::Predicate;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{ioctl_fionread, retry_on_intr};
 use rustix::net::{RecvFlags, recv};
-use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus, waitid};
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use crate::lines::LISTENING;
 use crate::proc::process;
@@ -65,7 +66,10 @@ const EXPLAINED: usize = 100;
 /// More bytes of a client are not kept: those of a flood would fill the memory.
 const MOST_BYTES: usize = 32 << 20;
 
-/// So many times the usual time a wait lasts at most, if there is progress.
+/// A wait lasts at most so many times the usual time if there is progress.
+const LONG: u32 = 2;
+
+/// The same if the server does not get the CPU.
 const LONGEST: u32 = 8;
 
 /// What kind of event this is, by its mark in the log.
@@ -94,6 +98,7 @@ pub(crate) struct Event {
     expected: bool,
 }
 
+#[derive(Default)]
 struct State {
     events: Vec<Event>,
     /// How many of stdout and stderr can still bring a line.
@@ -124,8 +129,8 @@ pub(crate) struct Conversation {
     pub before: Vec<(SocketAddr, usize)>,
     /// Whether it has sent end of file.
     pub has_half_closed: bool,
-    /// How many bytes all clients have sent and received.
-    pub bytes: Arc<AtomicUsize>,
+    /// How many bytes it has sent and received.
+    pub bytes: usize,
     /// Whether more than [`MOST_BYTES`] were sent or received, and the others are not kept.
     pub is_cut: bool,
     /// Gone when the client is dropped.
@@ -142,7 +147,6 @@ pub(crate) struct Log {
     pub wanted: Option<SocketAddr>,
     /// The system calls that strace makes fail, and with which error.
     pub injection: Option<(String, String)>,
-    bytes: Arc<AtomicUsize>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -157,20 +161,12 @@ impl Log {
         Log {
             test: thread::current().name().map(str::to_owned),
             injection,
-            bytes: Arc::default(),
             start: Instant::now(),
             server,
             wanted,
             state: Mutex::new(State {
-                events: Vec::new(),
                 open_pipes: 2,
-                pipes: Vec::new(),
-                shown: false,
-                address: None,
-                conversations: Vec::new(),
-                unexplained: 0,
-                has_bare_client: false,
-                is_asked_to_end: false,
+                ..State::default()
             }),
             changed: Condvar::new(),
         }
@@ -217,7 +213,7 @@ impl Log {
             received: Vec::new(),
             before: state.conversations.iter().filter_map(sent).collect(),
             has_half_closed: false,
-            bytes: Arc::clone(&self.bytes),
+            bytes: 0,
             is_cut: false,
             stream: Arc::downgrade(stream),
         }));
@@ -291,12 +287,8 @@ impl Log {
 
     /// Moves what arrives through a pipe into the log from now on, line by line, so that the pipe
     /// never fills. The thread ends with the pipe.
-    pub(crate) fn read_pipe(
-        self: &Arc<Log>,
-        pipe: impl Into<OwnedFd>,
-        kind: Kind,
-    ) -> JoinHandle<()> {
-        let pipe = Arc::new(File::from(pipe.into()));
+    pub(crate) fn read_pipe(self: &Arc<Log>, pipe: OwnedFd, kind: Kind) {
+        let pipe = Arc::new(File::from(pipe));
         self.lock().pipes.push(Arc::clone(&pipe));
         let log = Arc::clone(self);
         thread::spawn(move || {
@@ -305,13 +297,14 @@ impl Log {
             if !partial.is_empty() {
                 log.add(SERVER, kind, String::from_utf8_lossy(&partial));
             }
+            log.lock().pipes.retain(|other| !Arc::ptr_eq(other, &pipe));
             log.pipe_ended();
-        })
+        });
     }
 
     /// Moves only one line into the log, and leaves the rest in the pipe.
-    pub(crate) fn read_line(self: &Arc<Log>, pipe: &impl AsFd, kind: Kind) {
-        let copy = pipe.as_fd().try_clone_to_owned();
+    pub(crate) fn read_line(self: &Arc<Log>, pipe: &OwnedFd, kind: Kind) {
+        let copy = pipe.try_clone();
         let mut pipe = File::from(copy.expect("a pipe can have two descriptors"));
         let log = Arc::clone(self);
         thread::spawn(move || {
@@ -353,6 +346,11 @@ impl Log {
         self.changed.notify_all();
     }
 
+    /// Whether a pipe is read that has not ended.
+    pub(crate) fn is_reading(&self) -> bool {
+        !self.lock().pipes.is_empty()
+    }
+
     /// Whether the server can still print something.
     pub(crate) fn is_open(&self) -> bool {
         self.lock().open_pipes > 0
@@ -379,7 +377,7 @@ impl Log {
         kinds: &[Kind],
         wanted: &impl Predicate<str>,
     ) -> Option<(usize, String)> {
-        let mut deadline = Deadline::new(self);
+        let mut deadline = Deadline::new();
         let mut state = self.lock();
         loop {
             let events = &mut state.events[from..];
@@ -460,12 +458,24 @@ impl Log {
 
     /// How the server has ended. It stays a zombie for whatever waits for it (`WNOWAIT`, waitid(2)).
     pub(crate) fn end(&self) -> Option<End> {
-        let (has_ended, status) = self.wait_for_end();
-        let end = status.map_or(End::default(), |status| End {
-            code: status.exit_status(),
-            signal: status.terminating_signal(),
-        });
-        has_ended.then_some(end)
+        // One that works may be about to end.
+        let moment = Instant::now() + MOMENT;
+        let is_done = || Instant::now() > moment && process::is_asleep(self.server);
+        let patience = if self.is_open() { WORK } else { LAST_MOMENT };
+        wait_at_most(patience, || self.has_ended() || self.is_open() && is_done());
+        let end = match waitid(WaitId::Pid(self.server), ENDED) {
+            Ok(None) => return None,
+            Ok(Some(status)) => End {
+                code: status.exit_status(),
+                signal: status.terminating_signal(),
+            },
+            Err(_) => End::default(),
+        };
+        // Its last lines may still be in the pipes, and a busy machine takes its time to read them.
+        wait_at_most(LAST_MOMENT, || self.is_at_rest(|| true));
+        // The last one may have no newline. A child of its own could keep the pipes open.
+        wait_at_most(MOMENT, || !self.is_open());
+        Some(end)
     }
 
     /// Whether it has ended, and whatever traces it knows.
@@ -473,31 +483,14 @@ impl Log {
         !matches!(waitid(WaitId::Pid(self.server), ENDED), Ok(None))
     }
 
-    fn wait_for_end(&self) -> (bool, Option<WaitIdStatus>) {
-        let mut status = None;
-        let mut has_ended = || {
-            let result = waitid(WaitId::Pid(self.server), ENDED);
-            status = result.as_ref().ok().cloned().flatten();
-            result.is_err() || status.is_some()
-        };
-        // One that works may be about to end.
-        let end = Instant::now() + MOMENT;
-        let is_done = || Instant::now() > end && process::is_asleep(self.server);
-        let patience = if self.is_open() { WORK } else { LAST_MOMENT };
-        wait_at_most(patience, || has_ended() || self.is_open() && is_done());
-        let has_ended = has_ended();
-        if has_ended {
-            // Its last lines may still be in the pipes, and a busy machine takes its time to read them.
-            wait_at_most(LAST_MOMENT, || self.is_at_rest(|| true));
-            // The last one may have no newline. A child of its own could keep the pipes open.
-            wait_at_most(MOMENT, || !self.is_open());
+    fn seen(&self) -> Seen {
+        let state = self.lock();
+        let bytes = state.conversations.iter().map(|client| lock(client).bytes);
+        Seen {
+            at: Instant::now(),
+            progress: state.events.len() + bytes.sum::<usize>(),
+            delay: process::delay(self.server),
         }
-        (has_ended, status)
-    }
-
-    /// What has happened so far, as a number that grows.
-    fn progress(&self) -> usize {
-        self.lock().events.len() + self.bytes.load(Ordering::Relaxed)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -512,27 +505,17 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Conversation {
     pub(crate) fn send(&mut self, bytes: &[u8]) {
-        self.bytes.fetch_add(bytes.len(), Ordering::Relaxed);
+        self.bytes += bytes.len();
         keep(&mut self.sent, bytes, &mut self.is_cut);
     }
 
     /// Receives what has arrived, and notes it: in one step, so that the order is known.
     pub(crate) fn receive(&mut self, stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
         let (n, _) = recv(stream, &mut *buffer, RecvFlags::DONTWAIT)?;
-        self.bytes.fetch_add(n, Ordering::Relaxed);
+        self.bytes += n;
         keep(&mut self.received, &buffer[..n], &mut self.is_cut);
         Ok(n)
     }
-}
-
-/// Whether a process has work to do and gets little of the CPU: less than half of a short while.
-fn is_starved(server: Pid) -> bool {
-    let before = process::cpu_time(server);
-    thread::sleep(MOMENT);
-    let used = process::cpu_time(server)
-        .zip(before)
-        .map(|(now, before)| now - before);
-    process::is_running(server) && used.is_some_and(|used| used < MOMENT / 2)
 }
 
 fn keep(kept: &mut Vec<u8>, bytes: &[u8], is_cut: &mut bool) {
@@ -542,35 +525,51 @@ fn keep(kept: &mut Vec<u8>, bytes: &[u8], is_cut: &mut bool) {
     }
 }
 
-/// The end of a wait. It is put off while bytes or lines still come, and while the server has work to do
-/// but does not get the CPU: a busy machine is slow, and that is not wrong.
+/// The end of a wait: twenty seconds after its beginning, unless it is put off, by five seconds each time.
+///
+/// Bytes and lines that still come put it off until [`LONG`]: beside a flood they never stop. A busy machine
+/// is slow, and that is not wrong: while the server has work to do and waits for a CPU half of the time,
+/// the end is put off until [`LONGEST`].
 pub(crate) struct Deadline {
-    soft: Instant,
-    hard: Instant,
+    start: Instant,
+    end: Instant,
+    /// When the wait began: most of what is waited for is there already.
+    seen: Option<Seen>,
+}
+
+/// What shows whether a wait goes on.
+struct Seen {
+    at: Instant,
     progress: usize,
+    /// How long the server has waited for a CPU.
+    delay: Duration,
 }
 
 impl Deadline {
-    pub(crate) fn new(log: &Log) -> Deadline {
-        let now = Instant::now();
+    pub(crate) fn new() -> Deadline {
+        let start = Instant::now();
         Deadline {
-            soft: now + patience(),
-            hard: now + patience() * LONGEST,
-            progress: log.progress(),
+            start,
+            end: start + patience(),
+            seen: None,
         }
     }
 
     /// How long to wait yet. `None` if there is no use.
     pub(crate) fn left(&mut self, log: &Log) -> Option<Duration> {
-        let left = self.soft.saturating_duration_since(Instant::now());
-        if !left.is_zero() || Instant::now() > self.hard {
-            return Some(left).filter(|left| !left.is_zero());
+        let before = self.seen.get_or_insert_with(|| log.seen());
+        let left = self.end.saturating_duration_since(Instant::now());
+        if !left.is_zero() {
+            return Some(left);
         }
-        let progress = log.progress();
-        let goes_on = progress != self.progress || is_starved(log.server);
-        self.progress = progress;
-        self.soft += patience() / 4;
-        goes_on.then_some(patience() / 4)
+        let now = log.seen();
+        let is_starved = now.delay.saturating_sub(before.delay) > (now.at - before.at) / 2;
+        let most = if is_starved { LONGEST } else { LONG };
+        let goes_on = is_starved || now.progress != before.progress;
+        let more = patience() / 4;
+        self.end = now.at + more;
+        self.seen = Some(now);
+        (goes_on && self.end <= self.start + patience() * most).then_some(more)
     }
 }
 
@@ -583,28 +582,16 @@ pub(crate) struct End {
 
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.code, self.signal) {
-            (Some(code), _) => write!(f, "exit status {code}"),
-            (None, Some(signal)) => {
-                let name = SIGNALS.iter().find(|(number, _)| *number == signal);
-                let name = name.map_or(String::new(), |(_, name)| format!(" ({name})"));
-                write!(f, "signal {signal}{name}")
-            }
-            (None, None) => write!(f, "nobody knows how"),
-        }
+        // As wait(2) encodes it.
+        let status = match (self.code, self.signal) {
+            (Some(code), _) => code << 8,
+            (None, Some(signal)) => signal,
+            (None, None) => return write!(f, "nobody knows how"),
+        };
+        let status = ExitStatus::from_raw(status).to_string();
+        write!(f, "{}", status.replacen(": ", " ", 1))
     }
 }
-
-/// Those that end a server by its own fault.
-const SIGNALS: &[(i32, &str)] = &[
-    (libc::SIGABRT, "SIGABRT"),
-    (libc::SIGBUS, "SIGBUS"),
-    (libc::SIGFPE, "SIGFPE"),
-    (libc::SIGILL, "SIGILL"),
-    (libc::SIGPIPE, "SIGPIPE"),
-    (libc::SIGSEGV, "SIGSEGV"),
-    (libc::SIGTRAP, "SIGTRAP"),
-];
 
 /// Waits until a read would not block, and reads nothing.
 fn wait_for_bytes(pipe: &File) -> io::Result<()> {

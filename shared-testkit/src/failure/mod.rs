@@ -75,7 +75,6 @@ pub(crate) enum Look {
     Interest(String, Option<Interest>),
     Unread,
     Descriptors,
-    CpuTime,
 }
 
 /// A failed test: made here once, shown as text and handed over as data.

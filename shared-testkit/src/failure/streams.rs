@@ -442,7 +442,7 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Weak};
+    use std::sync::Weak;
 
     use super::*;
 
@@ -454,7 +454,7 @@ mod tests {
             received: received.to_vec(),
             before: Vec::new(),
             has_half_closed: false,
-            bytes: Arc::default(),
+            bytes: 0,
             is_cut: false,
             stream: Weak::new(),
         }

@@ -1,7 +1,7 @@
 //! Starting a server, and programs that exit by themselves.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
@@ -13,10 +13,11 @@ use rustix::process::Pid;
 
 use crate::failure;
 use crate::harness::client::Client;
-use crate::harness::port_lock::{self, PortLock};
+use crate::harness::port_lock::lock_port;
 use crate::harness::program::Program;
 use crate::harness::server::Server;
-use crate::log::Log;
+use crate::log::{Kind, Log};
+use crate::proc::process;
 use crate::report::hand_over;
 use crate::skip::skip;
 use crate::wait::{PAUSE, patience};
@@ -51,8 +52,7 @@ pub struct Builder {
     address: Option<String>,
     is_traced: bool,
     injection: Option<(String, String)>,
-    stdout_is_read: bool,
-    stderr_is_read: bool,
+    unread: Vec<Kind>,
 }
 
 impl Server {
@@ -90,8 +90,7 @@ impl Server {
             address: Some("127.0.0.1:0".to_owned()),
             is_traced: false,
             injection: None,
-            stdout_is_read: true,
-            stderr_is_read: true,
+            unread: Vec::new(),
         }
     }
 }
@@ -126,19 +125,18 @@ impl Builder {
         self
     }
 
-    /// Leaves the server's stdout unread, a pipe that fills, until [`Server::read_stdout`] or
-    /// [`Server::close_stdout`]. Until then no assertion on its lines can hold.
+    /// Leaves the server's stdout unread from its second line on, a pipe that fills, until
+    /// [`Server::read_output`] or [`Server::close_output`]. Until then no assertion on its lines can hold.
     #[must_use]
     pub fn leave_stdout_unread(mut self) -> Builder {
-        self.stdout_is_read = false;
+        self.unread.push(Kind::Stdout);
         self
     }
 
-    /// The same for stderr, from its second line on: the first one reports where the server listens.
-    /// See [`Server::read_stderr`] and [`Server::close_stderr`].
+    /// The same for stderr, whose first line reports where the server listens.
     #[must_use]
     pub fn leave_stderr_unread(mut self) -> Builder {
-        self.stderr_is_read = false;
+        self.unread.push(Kind::Stderr);
         self
     }
 
@@ -202,14 +200,11 @@ impl Builder {
     /// Starts the server and waits for nothing.
     pub(crate) fn spawn(self) -> Server {
         let fixed_address = self.program.fixed_address;
-        let lock = fixed_address.map(lock_free_port);
+        let port = fixed_address.map(lock_free_port);
         let mut command = self.program.command();
         let address = self.address.filter(|_| fixed_address.is_none());
-        command.args(&address);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.args(&address).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut spawn = || {
             let child = command.spawn();
             child.unwrap_or_else(|e| panic!("cannot start {}: {e}", self.program.path.display()))
@@ -220,28 +215,15 @@ impl Builder {
         }
         let wanted = fixed_address.or_else(|| address?.parse().ok());
         let log = Log::new(Pid::from_child(&child), wanted, self.injection);
-        let mut server = Server::watch(child, lock, log);
-        if self.stdout_is_read {
-            server.read_stdout();
-        }
-        match self.stderr_is_read {
-            true => server.read_stderr(),
-            false => server.read_line_of_stderr(),
-        }
-        server
+        Server::watch(child, port, log, &self.unread)
     }
 }
 
 /// Waits until strace traces it. On a busy machine it may not be ready after three seconds: then it ends
 /// what it was to trace by an alarm, and this returns false.
 fn is_traced(child: &mut Child) -> bool {
-    let path = format!("/proc/{}/status", child.id());
     loop {
-        let status = fs::read_to_string(&path).unwrap_or_default();
-        let tracer = status
-            .lines()
-            .find_map(|line| line.strip_prefix("TracerPid:"));
-        if tracer.is_some_and(|tracer| tracer.trim() != "0") {
+        if process::is_traced(Pid::from_child(child)) {
             return true;
         }
         if let Ok(Some(status)) = child.try_wait() {
@@ -258,8 +240,8 @@ fn injection(option: &str) -> Option<(String, String)> {
     Some((call.to_owned(), error.to_owned()))
 }
 
-fn lock_free_port(address: SocketAddr) -> PortLock {
-    let lock = port_lock::lock_port(address);
+fn lock_free_port(address: SocketAddr) -> File {
+    let lock = lock_port(address);
     if let Err(e) = TcpListener::bind(address) {
         panic!("no server can be started at {address}: {e}");
     }

@@ -68,7 +68,7 @@ impl Client {
             name: name.to_owned(),
             reader: BufReader::new(Timed {
                 stream,
-                deadline: Deadline::new(&log),
+                deadline: Deadline::new(),
                 conversation: Arc::clone(&conversation),
                 log: Arc::clone(&log),
             }),
@@ -125,7 +125,7 @@ impl Client {
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let bytes = bytes.as_ref();
         self.log(Kind::Sent, &escape(bytes));
-        let mut deadline = Deadline::new(&self.log);
+        let mut deadline = Deadline::new();
         let mut sent = 0;
         while sent < bytes.len() {
             let error = match self.stream().write(&bytes[sent..]) {
@@ -305,7 +305,7 @@ impl Client {
 
     /// Starts the time in which an assertion must receive everything that it asks for.
     fn start_reading(&mut self) -> &mut BufReader<Timed> {
-        self.reader.get_mut().deadline = Deadline::new(&self.log);
+        self.reader.get_mut().deadline = Deadline::new();
         &mut self.reader
     }
 

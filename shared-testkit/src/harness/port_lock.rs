@@ -7,18 +7,13 @@ use std::net::SocketAddr;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::retry_on_intr;
 
-/// The right to run a server at an address, until it is dropped.
-pub(crate) struct PortLock {
-    /// The kernel releases the lock when the file is closed (flock(2)).
-    _file: File,
-}
-
-/// Waits until no other test runs a server at this address, in this process or in another one.
+/// Waits until no other test runs a server at this address, in this process or in another one. The kernel
+/// releases the lock when the file is closed (flock(2)).
 ///
 /// # Panics
 ///
 /// If the lock file cannot be made in the folder for temporary files.
-pub(crate) fn lock_port(address: SocketAddr) -> PortLock {
+pub(crate) fn lock_port(address: SocketAddr) -> File {
     let path = env::temp_dir().join(format!("learn-epoll-port-{}.lock", address.port()));
     // The file outlives the tests, and may belong to another user: opening it for reading is enough.
     let file = File::open(&path)
@@ -27,5 +22,5 @@ pub(crate) fn lock_port(address: SocketAddr) -> PortLock {
     // No deadline here: whoever holds the lock has one.
     retry_on_intr(|| flock(&file, FlockOperation::LockExclusive))
         .unwrap_or_else(|e| panic!("cannot lock {}: {e}", path.display()));
-    PortLock { _file: file }
+    file
 }

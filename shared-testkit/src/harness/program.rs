@@ -11,7 +11,7 @@ use crate::failure;
 use crate::skip::skip;
 
 /// What is started as a server: a program and the arguments before the address.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Program {
     pub(crate) path: OsString,
     pub(crate) arguments: Vec<OsString>,
@@ -94,9 +94,7 @@ impl<P: AsRef<OsStr>> From<P> for Program {
     fn from(path: P) -> Program {
         Program {
             path: path.as_ref().to_owned(),
-            arguments: Vec::new(),
-            directory: None,
-            fixed_address: None,
+            ..Program::default()
         }
     }
 }

@@ -1,9 +1,10 @@
 //! A server under test: started, watched, and killed with the test.
 
+use std::fs::File;
 use std::net::SocketAddr;
-use std::process::{Child, ChildStderr, ChildStdout};
+use std::os::fd::OwnedFd;
+use std::process::Child;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use predicates::ord::eq;
@@ -12,7 +13,6 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::failure::{self, Expected};
 use crate::harness::client::Client;
-use crate::harness::port_lock::PortLock;
 use crate::lines::{ACCEPTED, LISTENING, REGISTERED};
 use crate::log::{INDENT, Kind, Log, SERVER};
 use crate::proc::{process, socket};
@@ -30,30 +30,37 @@ pub struct Server {
     pub(super) pid: Pid,
     pub(super) address: SocketAddr,
     pub(super) log: Arc<Log>,
-    readers: Vec<JoinHandle<()>>,
-    pub(super) unread_stdout: Option<ChildStdout>,
-    unread_stderr: Option<ChildStderr>,
-    _lock: Option<PortLock>,
+    pub(super) unread: Vec<(Kind, OwnedFd)>,
+    _port: Option<File>,
 }
 
 impl Server {
     // Starting.
 
-    /// Takes charge of a server that has just been started.
-    pub(crate) fn watch(mut child: Child, lock: Option<PortLock>, log: Log) -> Server {
-        let pid = Pid::from_child(&child);
+    /// Takes charge of a server that has just been started. Of what is left unread, the first line is read.
+    pub(crate) fn watch(mut child: Child, port: Option<File>, log: Log, unread: &[Kind]) -> Server {
         let log = Arc::new(log);
         failure::watch(&log);
-        Server {
-            unread_stdout: child.stdout.take(),
-            unread_stderr: child.stderr.take(),
+        let stdout = child.stdout.take().map(OwnedFd::from);
+        let stderr = child.stderr.take().map(OwnedFd::from);
+        let mut server = Server {
+            pid: Pid::from_child(&child),
             child,
-            pid,
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
-            readers: Vec::new(),
             log,
-            _lock: lock,
+            unread: Vec::new(),
+            _port: port,
+        };
+        for (kind, pipe) in [(Kind::Stdout, stdout), (Kind::Stderr, stderr)] {
+            let pipe = pipe.expect("it is piped");
+            if unread.contains(&kind) {
+                server.log.read_line(&pipe, kind);
+                server.unread.push((kind, pipe));
+            } else {
+                server.log.read_pipe(pipe, kind);
+            }
         }
+        server
     }
 
     /// Waits until clients can connect: at the address that it prints, or at a fixed one.
@@ -66,67 +73,39 @@ impl Server {
     }
 
     fn printed_address(&self) -> SocketAddr {
-        let Some(line) = self
-            .log
-            .take_line(&[Kind::Stderr, Kind::Stdout], &starts_with(LISTENING))
-        else {
-            self.fail_to_listen(None);
-        };
-        let address = line.trim_start_matches(LISTENING);
-        address
-            .parse()
-            .unwrap_or_else(|_| self.fail_to_listen(Some(address.to_owned())))
-    }
-
-    fn fail_to_listen(&self, printed: Option<String>) -> ! {
-        let wanted = format!("{LISTENING}ADDRESS, on stdout or stderr");
-        let title = "the server did not report where it listens";
-        self.fail(Expected::Listening(printed), title, &wanted);
+        let streams = [Kind::Stderr, Kind::Stdout];
+        let line = self.log.take_line(&streams, &starts_with(LISTENING));
+        let printed = line.map(|line| line.trim_start_matches(LISTENING).to_owned());
+        let address = printed.as_deref().and_then(|address| address.parse().ok());
+        address.unwrap_or_else(|| {
+            let title = "the server did not report where it listens";
+            let wanted = format!("{LISTENING}ADDRESS, on stdout or stderr");
+            self.fail(Expected::Listening(printed), title, &wanted)
+        })
     }
 
     fn wait_for_listener(&self, address: SocketAddr) -> SocketAddr {
-        wait_until(|| socket::is_listened_at(address) || !self.log.is_open());
-        if !socket::is_listened_at(address) {
-            let wanted = format!("a listener on {address}");
-            let expected = Expected::Listening(None);
-            self.fail(expected, "the server does not listen", &wanted);
+        let is_ready = || socket::is_listened_at(address);
+        wait_until(|| is_ready() || !self.log.is_open());
+        if !is_ready() {
+            let (title, wanted) = ("the server does not listen", "a listener on");
+            let wanted = format!("{wanted} {address}");
+            self.fail(Expected::Listening(None), title, &wanted);
         }
         address
     }
 
-    /// Logs the server's stdout from now on, if it was left unread until now.
-    pub fn read_stdout(&mut self) {
-        if let Some(stdout) = self.unread_stdout.take() {
-            self.readers.push(self.log.read_pipe(stdout, Kind::Stdout));
+    /// Logs from now on what was left unread until now.
+    pub fn read_output(&mut self) {
+        for (kind, pipe) in self.unread.drain(..) {
+            self.log.read_pipe(pipe, kind);
         }
     }
 
-    /// The same for stderr.
-    pub fn read_stderr(&mut self) {
-        if let Some(stderr) = self.unread_stderr.take() {
-            self.readers.push(self.log.read_pipe(stderr, Kind::Stderr));
-        }
-    }
-
-    /// Logs the first line of a stderr that is left unread.
-    pub(crate) fn read_line_of_stderr(&self) {
-        if let Some(stderr) = &self.unread_stderr {
-            self.log.read_line(stderr, Kind::Stderr);
-        }
-    }
-
-    /// Closes the read end of a stdout that was left unread: writing to it is an error now.
-    pub fn close_stdout(&mut self) {
-        self.note("loses the reader of its stdout");
-        if self.unread_stdout.take().is_some() {
-            self.log.pipe_ended();
-        }
-    }
-
-    /// The same for stderr.
-    pub fn close_stderr(&mut self) {
-        self.note("loses the reader of its stderr");
-        if self.unread_stderr.take().is_some() {
+    /// Closes the read ends of what was left unread: writing there is an error now.
+    pub fn close_output(&mut self) {
+        self.note("loses the reader of its output");
+        for _closed in self.unread.drain(..) {
             self.log.pipe_ended();
         }
     }
@@ -236,8 +215,7 @@ impl Server {
     fn wait_for_readers(&self) {
         // Not `wait_until`, which panics if the scale of the deadlines is faulty: a test that has
         // found that out is on its way out here.
-        let are_finished = || self.readers.iter().all(JoinHandle::is_finished);
-        if !wait_at_most(LAST_PATIENCE, are_finished) {
+        if !wait_at_most(LAST_PATIENCE, || !self.log.is_reading()) {
             eprintln!("a process that the server has started still holds its stdout or stderr");
         }
     }
@@ -261,17 +239,13 @@ impl Server {
     ///
     /// # Panics
     ///
-    /// If the server has ended.
+    /// If the server has ended, as for all signals.
     pub fn resume(&self) {
         self.note("continues");
         self.signal(Signal::CONT);
     }
 
     /// Asks the server to exit (`SIGTERM`), as a service manager does.
-    ///
-    /// # Panics
-    ///
-    /// If the server has ended.
     pub fn terminate(&self) {
         self.note("is asked to exit (SIGTERM)");
         self.log.ask_to_end();
@@ -279,10 +253,6 @@ impl Server {
     }
 
     /// Asks the server to exit (`SIGINT`), as Ctrl-C does.
-    ///
-    /// # Panics
-    ///
-    /// If the server has ended.
     pub fn interrupt(&self) {
         self.note("is asked to exit (SIGINT)");
         self.log.ask_to_end();
@@ -290,10 +260,6 @@ impl Server {
     }
 
     /// Tells the server that its terminal is gone (`SIGHUP`).
-    ///
-    /// # Panics
-    ///
-    /// If the server has ended.
     pub fn hang_up(&self) {
         self.note("loses its terminal (SIGHUP)");
         self.signal(Signal::HUP);

@@ -1,7 +1,7 @@
 //! What only the kernel knows about a running server, and waiting for it.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::failure::{self, Expected, Look};
 use crate::harness::client::Client;
@@ -12,13 +12,13 @@ use crate::skip::skip;
 use crate::wait::{PAUSE, patience};
 
 /// How often [`Server::expect_idle`] looks.
-const LOOKS: u32 = 50;
+const LOOKS: usize = 50;
 
 /// How long it waits before each look.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 
-/// No start of a runtime takes so many times half a second of CPU time.
-const SPINS: u32 = 3;
+/// The start of a runtime takes less CPU time, with the compiling of what has run.
+const MOST_OF_A_START: Duration = Duration::from_secs(2);
 
 impl Server {
     /// Waits until the server is at rest: every thread of it sleeps until something comes, and
@@ -44,32 +44,29 @@ impl Server {
 
     /// The server has nothing to do, and must sleep instead of looking for work all the time.
     ///
-    /// Looks fifty times in half a second, and again if it was not at rest: a runtime may compile for a
-    /// while what has run, and a busy machine lets it wait for the CPU. A loop that spins is never asleep,
-    /// whether it gets the CPU or not. The bounds are wide: asleep half of the times, and using less than
-    /// half the time.
+    /// Looks fifty times in half a second, and again until it sleeps at half of them: a runtime may compile
+    /// for a while what has run, and a busy machine lets it wait for the CPU. A loop that spins is never
+    /// asleep, whether it gets the CPU or not.
     ///
     /// # Panics
     ///
-    /// If it does not sleep until the deadline, uses the CPU all the time, or has ended.
+    /// If it does not sleep until the deadline, uses more CPU time than any start takes, or has ended.
     #[track_caller]
     pub fn expect_idle(&self) {
-        let end = Instant::now() + patience();
-        let mut spun = 0;
+        let cpu_time = || process::cpu_time(self.pid).expect("the server runs");
+        let (mut deadline, before) = (Deadline::new(), cpu_time());
         loop {
-            let before = self.cpu_time();
-            let mut asleep = 0;
-            for _ in 0..LOOKS {
+            let looks = (0..LOOKS).filter(|_| {
                 // The one place with a clock: that nothing happens is no fact that can be waited for.
                 thread::sleep(BETWEEN_LOOKS);
-                asleep += u32::from(process::is_asleep(self.pid));
-            }
-            let used = self.cpu_time() - before;
-            if asleep >= LOOKS / 2 && used < BETWEEN_LOOKS * LOOKS / 2 {
+                process::is_asleep(self.pid)
+            });
+            let asleep = looks.count();
+            if asleep >= LOOKS / 2 {
                 return;
             }
-            spun += u32::from(asleep == 0 && used >= BETWEEN_LOOKS * LOOKS / 2);
-            if spun == SPINS || Instant::now() > end {
+            let used = cpu_time() - before;
+            if used > MOST_OF_A_START || deadline.left(&self.log).is_none() {
                 let used = used.as_millis();
                 let received = format!("asleep {asleep} times of {LOOKS}, {used} ms of CPU time");
                 let (title, wanted) = ("the server does not sleep", "a server at rest");
@@ -115,7 +112,7 @@ impl Server {
     }
 
     fn holds_in_time(&self, mut condition: impl FnMut() -> bool) -> bool {
-        let mut deadline = Deadline::new(&self.log);
+        let mut deadline = Deadline::new();
         while !condition() {
             if deadline.left(&self.log).is_none() {
                 return false;
@@ -123,17 +120,6 @@ impl Server {
             thread::sleep(PAUSE);
         }
         true
-    }
-
-    /// The CPU time that the server has used so far, in steps of a clock tick (10 ms on Linux).
-    ///
-    /// # Panics
-    ///
-    /// If the server has ended.
-    #[must_use]
-    pub fn cpu_time(&self) -> Duration {
-        failure::looks(Look::CpuTime);
-        process::cpu_time(self.pid).expect("the server runs")
     }
 
     /// The server's resident memory, in bytes.

@@ -182,8 +182,7 @@ impl Server {
             return "nothing more: it has ended".to_owned();
         }
         let silence = format!("nothing more in {} s", patience().as_secs_f32());
-        let is_read = self.unread_stdout.is_none();
-        if is_read && self.stdout_lines().is_empty() {
+        if self.unread.is_empty() && self.stdout_lines().is_empty() {
             return format!("{silence}, and no line on stdout yet: does it flush them?");
         }
         silence

@@ -30,6 +30,12 @@ pub(crate) fn is_asleep(pid: Pid) -> bool {
     })
 }
 
+/// Whether another process traces it.
+pub(crate) fn is_traced(pid: Pid) -> bool {
+    let status = process(pid).and_then(|process| process.status().ok());
+    status.is_some_and(|status| status.tracerpid != 0)
+}
+
 /// Whether it is gone, or a zombie: only its exit status is left.
 fn has_ended(pid: Pid) -> bool {
     // All its threads, because the first one may end before the others.
@@ -139,6 +145,13 @@ pub(crate) fn threads(pid: Pid) -> Vec<Thread> {
         },
     });
     threads.collect()
+}
+
+/// How long its threads have had work to do and waited for a CPU, in all (schedstat, proc(5)).
+pub(crate) fn delay(pid: Pid) -> Duration {
+    let tasks = tasks(pid).into_iter();
+    let delays = tasks.filter_map(|task| Some(task.schedstat().ok()?.run_delay));
+    Duration::from_nanos(delays.sum())
 }
 
 /// Whether one of its threads has work to do, on a CPU or waiting for one.
