@@ -511,7 +511,7 @@ impl Conversation {
 
     /// Receives what has arrived, and notes it: in one step, so that the order is known.
     pub(crate) fn receive(&mut self, stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-        let (n, _) = recv(stream, &mut *buffer, RecvFlags::DONTWAIT)?;
+        let (n, _) = retry_on_intr(|| recv(stream, &mut *buffer, RecvFlags::DONTWAIT))?;
         self.bytes += n;
         keep(&mut self.received, &buffer[..n], &mut self.is_cut);
         Ok(n)

@@ -1,7 +1,8 @@
 //! A client of the server under test.
 
 use std::cell::Cell;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, ErrorKind, Write};
+use std::mem;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -27,8 +28,10 @@ const ETHERNET_SEGMENT: u32 = 1460;
 /// dropped, its connection is closed.
 pub struct Client {
     name: String,
-    reader: BufReader<Timed>,
+    stream: Arc<TcpStream>,
     address: SocketAddr,
+    /// What was received and not asked for yet.
+    unread: Vec<u8>,
     /// In the log, too.
     conversation: Arc<Mutex<Conversation>>,
     server: SocketAddr,
@@ -66,12 +69,8 @@ impl Client {
         let conversation = log.add_client(name, address, &stream);
         Client {
             name: name.to_owned(),
-            reader: BufReader::new(Timed {
-                stream,
-                deadline: Deadline::new(),
-                conversation: Arc::clone(&conversation),
-                log: Arc::clone(&log),
-            }),
+            stream,
+            unread: Vec::new(),
             address,
             conversation,
             server,
@@ -126,25 +125,28 @@ impl Client {
         let bytes = bytes.as_ref();
         self.log(Kind::Sent, &escape(bytes));
         let mut deadline = Deadline::new();
-        let mut sent = 0;
-        while sent < bytes.len() {
-            let error = match self.stream().write(&bytes[sent..]) {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => e.to_string(),
+        let mut rest = bytes;
+        let error = loop {
+            if rest.is_empty() {
+                return;
+            }
+            match (&*self.stream).write(rest) {
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => break e.to_string(),
                 Ok(n) => {
-                    lock(&self.conversation).send(&bytes[sent..sent + n]);
-                    sent += n;
-                    // A server that takes a little now and then must not make this wait forever.
-                    if sent == bytes.len() || deadline.left(&self.log).is_some() {
-                        continue;
-                    }
-                    "the time was up".to_owned()
+                    lock(&self.conversation).send(&rest[..n]);
+                    rest = &rest[n..];
                 }
-            };
-            let wanted = format!("{}, all of it", escape(bytes));
-            let received = format!("{sent} bytes were sent, then: {error}");
-            self.fail(Expected::Sent, "could not send", &wanted, &received);
-        }
+            }
+            // A server that takes a little now and then must not make this wait forever.
+            if !rest.is_empty() && deadline.left(&self.log).is_none() {
+                break "the time was up".to_owned();
+            }
+        };
+        let wanted = format!("{}, all of it", escape(bytes));
+        let sent = bytes.len() - rest.len();
+        let received = format!("{sent} bytes were sent, then: {error}");
+        self.fail(Expected::Sent, "could not send", &wanted, &received);
     }
 
     /// Sends a line and its newline.
@@ -165,9 +167,8 @@ impl Client {
             "is a bare connection from now on, and not logged",
         );
         self.log.forget_client(&self.conversation);
-        let stream = self.reader.into_inner().stream;
         // Nothing else keeps it: the log has forgotten it.
-        Arc::into_inner(stream).expect("the client has its own connection")
+        Arc::into_inner(self.stream).expect("the client has its own connection")
     }
 
     /// Sends end of file and goes on receiving (a half-close).
@@ -179,7 +180,7 @@ impl Client {
     pub fn half_close(&mut self) {
         self.log(Kind::Done, "sends end of file");
         lock(&self.conversation).has_half_closed = true;
-        if let Err(e) = self.stream().shutdown(Shutdown::Write) {
+        if let Err(e) = self.stream.shutdown(Shutdown::Write) {
             let what = "could not half-close";
             self.fail(Expected::Sent, what, "an open connection", &e.to_string());
         }
@@ -198,7 +199,7 @@ impl Client {
     /// If the kernel refuses the option.
     pub fn reset(self) {
         self.log(Kind::Done, "resets the connection");
-        sockopt::set_socket_linger(self.stream(), Some(Duration::ZERO))
+        sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO))
             .expect("SO_LINGER is supported");
     }
 
@@ -211,7 +212,7 @@ impl Client {
     /// If the next line is another one, or does not come until the deadline.
     #[track_caller]
     pub fn expect_line(&mut self, line: &str) {
-        let received = self.read_line();
+        let received = self.receive_up_to_newline();
         self.check(format!("{line}\n").as_bytes(), received);
     }
 
@@ -223,13 +224,9 @@ impl Client {
     #[track_caller]
     pub fn expect_bytes(&mut self, expected: impl AsRef<[u8]>) {
         let expected = expected.as_ref();
-        let mut bytes = Vec::new();
-        let result = self
-            .start_reading()
-            .take(expected.len() as u64)
-            .read_to_end(&mut bytes);
-        let is_complete = bytes.len() == expected.len();
-        self.check(expected, Received::new(bytes, is_complete, result));
+        let received =
+            self.receive(|bytes| (bytes.len() >= expected.len()).then_some(expected.len()));
+        self.check(expected, received);
     }
 
     /// Reads the next line, whatever it is, and returns it without its newline.
@@ -240,8 +237,7 @@ impl Client {
     #[must_use]
     #[track_caller]
     pub fn receive_line(&mut self) -> Vec<u8> {
-        let mut received = self.read_line();
-        self.log(Kind::Received, &escape(&received.bytes));
+        let mut received = self.receive_up_to_newline();
         if received.end.is_some() {
             let what = "did not receive a line";
             self.fail(Expected::Bytes, what, "a line", &received.to_string());
@@ -258,15 +254,12 @@ impl Client {
     #[must_use]
     #[track_caller]
     pub fn receive_all(&mut self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let result = self.start_reading().read_to_end(&mut bytes);
-        self.log(Kind::Received, &escape(&bytes));
-        if result.is_err() {
-            let received = Received::new(bytes, false, result).to_string();
-            let wanted = "any bytes and end of file";
-            self.fail(Expected::Closed, "was not closed", wanted, &received);
+        let received = self.receive(|_| None);
+        if received.ended_by() != Some(ErrorKind::UnexpectedEof) {
+            let (what, wanted) = ("was not closed", "any bytes and end of file");
+            self.fail(Expected::Closed, what, wanted, &received.to_string());
         }
-        bytes
+        received.bytes
     }
 
     /// The server must close the connection, and send nothing before that.
@@ -279,13 +272,13 @@ impl Client {
     /// If bytes come, or the connection stays open until the deadline.
     #[track_caller]
     pub fn expect_closed(&mut self) {
-        let (bytes, result) = match self.start_reading().fill_buf() {
-            Ok(bytes) => (bytes.to_vec(), Ok(bytes.len())),
-            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => (Vec::new(), Ok(0)),
-            Err(e) => (Vec::new(), Err(e)),
-        };
-        if result.is_err() || !bytes.is_empty() {
-            let received = Received::new(bytes, result.is_ok(), result);
+        let any = |bytes: &[u8]| Some(bytes.len()).filter(|&n| n > 0);
+        let received = self.receive(any);
+        let is_closed = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset];
+        if !received
+            .ended_by()
+            .is_some_and(|end| is_closed.contains(&end))
+        {
             let received = received.to_string();
             self.fail(Expected::Closed, "was not closed", "end of file", &received);
         }
@@ -299,35 +292,63 @@ impl Client {
     /// If the kernel does not say.
     #[must_use]
     pub fn unread_bytes(&self) -> u64 {
-        let in_socket = ioctl_fionread(self.stream()).expect("a socket reports what it holds");
-        in_socket + self.reader.buffer().len() as u64
+        let in_socket = ioctl_fionread(&self.stream).expect("a socket reports what it holds");
+        in_socket + self.unread.len() as u64
     }
 
-    /// Starts the time in which an assertion must receive everything that it asks for.
-    fn start_reading(&mut self) -> &mut BufReader<Timed> {
-        self.reader.get_mut().deadline = Deadline::new();
-        &mut self.reader
+    fn receive_up_to_newline(&mut self) -> Received {
+        let mut searched = 0;
+        self.receive(|bytes| {
+            let newline = bytes[searched..].iter().position(|&byte| byte == b'\n');
+            let end = newline.map(|place| searched + place + 1);
+            searched = bytes.len();
+            end
+        })
     }
 
-    fn read_line(&mut self) -> Received {
-        let mut bytes = Vec::new();
-        let result = self.start_reading().read_until(b'\n', &mut bytes);
-        let is_complete = bytes.ends_with(b"\n");
-        Received::new(bytes, is_complete, result)
+    /// Receives until `wanted` finds what is asked for at the beginning of what has come, and returns that
+    /// many bytes. Or until there is an end, and returns all of them.
+    fn receive(&mut self, mut wanted: impl FnMut(&[u8]) -> Option<usize>) -> Received {
+        let mut deadline = Deadline::new();
+        let (length, end) = loop {
+            if let Some(length) = wanted(&self.unread) {
+                break (length, None);
+            }
+            if let Err(e) = self.receive_more(&mut deadline) {
+                break (self.unread.len(), Some(e));
+            }
+        };
+        let later = self.unread.split_off(length);
+        let bytes = mem::replace(&mut self.unread, later);
+        self.log(Kind::Received, &escape(&bytes));
+        Received { bytes, end }
+    }
+
+    /// Waits for more bytes, or for end of file, which is an error here.
+    fn receive_more(&mut self, deadline: &mut Deadline) -> io::Result<()> {
+        let mut chunk = [0; 8 << 10];
+        let result = lock(&self.conversation).receive(&self.stream, &mut chunk);
+        match result {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(n) => self.unread.extend(&chunk[..n]),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                let left = deadline.left(&self.log).ok_or(e)?;
+                let left = Timespec::try_from(left).ok();
+                let mut arrival = [PollFd::new(&*self.stream, PollFlags::IN)];
+                retry_on_intr(|| poll(&mut arrival, left.as_ref()))?;
+            }
+            Err(e) => return Err(e),
+        }
+        Ok(())
     }
 
     #[track_caller]
     fn check(&self, expected: &[u8], received: Received) {
-        self.log(Kind::Received, &escape(&received.bytes));
         if received.bytes != expected {
             let (wanted, received) = received.compare(expected);
             let what = "did not receive what was expected";
             self.fail(Expected::Bytes, what, &wanted, &received);
         }
-    }
-
-    fn stream(&self) -> &TcpStream {
-        &self.reader.get_ref().stream
     }
 
     #[track_caller]
@@ -339,32 +360,6 @@ impl Client {
 
     fn log(&self, kind: Kind, text: &str) {
         self.log.add(&self.name, kind, text);
-    }
-}
-
-/// A socket whose reads share one deadline, however little each of them brings.
-struct Timed {
-    stream: Arc<TcpStream>,
-    deadline: Deadline,
-    conversation: Arc<Mutex<Conversation>>,
-    log: Arc<Log>,
-}
-
-impl Read for Timed {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match lock(&self.conversation).receive(&self.stream, buffer) {
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                result => return result,
-            }
-            let Some(left) = self.deadline.left(&self.log) else {
-                return Err(io::ErrorKind::WouldBlock.into());
-            };
-            let left = Timespec::try_from(left).ok();
-            let mut arrival = [PollFd::new(&*self.stream, PollFlags::IN)];
-            retry_on_intr(|| poll(&mut arrival, left.as_ref()))?;
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a client received, and how a failure shows it.
 
 use std::fmt;
-use std::io;
+use std::io::{Error, ErrorKind};
 
 use crate::log::{INDENT, escape};
 use crate::wait::patience;
@@ -16,20 +16,12 @@ const SHORT: usize = 30;
 pub(super) struct Received {
     pub bytes: Vec<u8>,
     /// `None` if everything that was asked for has come.
-    pub end: Option<String>,
+    pub end: Option<Error>,
 }
 
 impl Received {
-    pub fn new(bytes: Vec<u8>, is_complete: bool, result: io::Result<usize>) -> Received {
-        let end = match result {
-            _ if is_complete => None,
-            Ok(_) => Some("end of file".to_owned()),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                Some(format!("nothing more in {} s", patience().as_secs_f32()))
-            }
-            Err(e) => Some(e.to_string()),
-        };
-        Received { bytes, end }
+    pub fn ended_by(&self) -> Option<ErrorKind> {
+        self.end.as_ref().map(Error::kind)
     }
 
     /// Both sides from a little before the first difference, and a mark below it.
@@ -65,7 +57,12 @@ impl Received {
 impl fmt::Display for Received {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = escape(&self.bytes);
-        match &self.end {
+        let end = self.end.as_ref().map(|end| match end.kind() {
+            ErrorKind::UnexpectedEof => "end of file".to_owned(),
+            ErrorKind::WouldBlock => format!("nothing more in {} s", patience().as_secs_f32()),
+            _ => end.to_string(),
+        });
+        match end {
             None => write!(f, "{bytes}"),
             Some(end) if self.bytes.is_empty() => write!(f, "{end}"),
             Some(end) if width(&self.bytes) <= SHORT => write!(f, "{bytes}, then {end}"),
