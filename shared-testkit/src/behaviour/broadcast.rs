@@ -24,19 +24,32 @@ pub fn keeps_half_lines(program: Program) {
 
 /// Row 10: `Hello from A` and its newline are 13 bytes.
 pub fn row_10_counts_the_bytes_of_a_line(program: Program) {
-    let server = Server::start(program);
-    let mut alice = server.client("alice");
-    alice.send_line("Hello from A");
-    server.expect_line("Broadcast 13 bytes from Token(1)");
+    let (server, _alice) = broadcasts(program, "Hello from A\n", 13);
     server.expect_no_more_lines();
 }
 
 /// White space is part of a line, its carriage return too: only the newline has a meaning.
 pub fn counts_white_space(program: Program) {
+    broadcasts(program, "  padded \t\r\n", 12);
+}
+
+/// Lines that arrive together are broadcast together.
+pub fn takes_several_lines_at_once(program: Program) {
+    broadcasts(program, "one\ntwo\nthree\n", 14);
+}
+
+/// More than one `read` takes, behind one event: the read loop must go on by itself.
+pub fn reads_everything_behind_one_event(program: Program) {
+    broadcasts(program, &("x".repeat(10_000) + "\n"), 10_001);
+}
+
+/// Alice sends these lines, and the server broadcasts that many bytes.
+fn broadcasts(program: Program, lines: &str, bytes: usize) -> (Server, Client) {
     let server = Server::start(program);
     let mut alice = server.client("alice");
-    alice.send_line("  padded \t\r");
-    server.expect_line("Broadcast 12 bytes from Token(1)");
+    alice.send(lines);
+    server.expect_line(&format!("Broadcast {bytes} bytes from Token(1)"));
+    (server, alice)
 }
 
 /// A signal that interrupts `read` is no error, and loses no bytes.
@@ -56,23 +69,6 @@ pub fn retries_an_interrupted_read(program: Program) {
     if server.was_injected() {
         assert_eq!(server.interest(&alice), Some(Interest::READABLE));
     }
-}
-
-/// Lines that arrive together are broadcast together.
-pub fn takes_several_lines_at_once(program: Program) {
-    let server = Server::start(program);
-    let mut alice = server.client("alice");
-    alice.send("one\ntwo\nthree\n");
-    server.expect_line("Broadcast 14 bytes from Token(1)");
-}
-
-/// More than one `read` takes, behind one event: the read loop must go on by itself.
-pub fn reads_everything_behind_one_event(program: Program) {
-    let server = Server::start(program);
-    let mut alice = server.client("alice");
-    let line = "x".repeat(10_000) + "\n";
-    alice.send(&line);
-    server.expect_line("Broadcast 10001 bytes from Token(1)");
 }
 
 /// A client that disconnects is removed from epoll and closed; the others stay as they are.

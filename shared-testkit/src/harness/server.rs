@@ -88,9 +88,9 @@ impl Server {
         let is_ready = || socket::is_listened_at(address);
         wait_until(|| is_ready() || !self.log.is_open());
         if !is_ready() {
-            let (title, wanted) = ("the server does not listen", "a listener on");
-            let wanted = format!("{wanted} {address}");
-            self.fail(Expected::Listening(None), title, &wanted);
+            let wanted = format!("a listener on {address}");
+            let expected = Expected::Listening(None);
+            self.fail(expected, "the server does not listen", &wanted);
         }
         address
     }

@@ -116,21 +116,6 @@ impl Server {
         }
     }
 
-    /// The same for stderr alone.
-    ///
-    /// # Panics
-    ///
-    /// As [`Server::expect_no_more_lines`].
-    #[track_caller]
-    pub fn expect_no_errors(&self) {
-        self.wait_until_asleep();
-        let mut lines = self.log.unexpected_lines().into_iter();
-        if let Some((_, error)) = lines.find(|(kind, _)| *kind == Kind::Stderr) {
-            let (title, wanted) = ("the server printed an error", "nothing more on stderr");
-            failure::fail(&self.log, Expected::NoLine, title, wanted, &error);
-        }
-    }
-
     /// Everything that the server has printed on stdout, asked for or not.
     #[must_use]
     pub fn stdout_lines(&self) -> Vec<String> {

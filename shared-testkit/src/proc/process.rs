@@ -39,30 +39,20 @@ pub(crate) fn is_traced(pid: Pid) -> bool {
 /// Whether it is gone, or a zombie: only its exit status is left.
 fn has_ended(pid: Pid) -> bool {
     // All its threads, because the first one may end before the others.
-    let mut states = tasks(pid).into_iter().filter_map(|task| state(&task));
-    states.all(|state| state == 'Z')
+    looks(pid).iter().all(|(state, _)| *state == 'Z')
 }
 
 fn sleeps(pid: Pid) -> bool {
-    let tasks = tasks(pid);
-    let sleeps = |task: &Task| Some(state(task)? == 'S' && !is_in_nanosleep(task));
-    // A thread that ends while we look does no more work.
-    !tasks.is_empty() && tasks.iter().filter_map(sleeps).all(|sleeps| sleeps)
-}
-
-/// By the number of the system call that blocks the thread (proc_pid_syscall(5)). Where the kernel
-/// does not show it, the answer is no.
-fn is_in_nanosleep(task: &Task) -> bool {
-    let Ok(Syscall::Blocked { syscall_number, .. }) = task.syscall() else {
-        return false;
-    };
-    [libc::SYS_nanosleep, libc::SYS_clock_nanosleep].contains(&syscall_number)
+    let looks = looks(pid);
+    let sleeps =
+        |(state, thread): &(char, Thread)| *state == 'S' && thread.call != Some("nanosleep");
+    !looks.is_empty() && looks.iter().all(sleeps)
 }
 
 /// Whether all its threads are stopped: each stops by itself, some time after the signal.
 pub(crate) fn is_stopped(pid: Pid) -> bool {
-    let tasks = tasks(pid);
-    !tasks.is_empty() && tasks.iter().filter_map(state).all(|state| state == 'T')
+    let looks = looks(pid);
+    !looks.is_empty() && looks.iter().all(|(state, _)| *state == 'T')
 }
 
 /// Its children, zombies as well, and theirs (proc_pid_task(5)).
@@ -126,25 +116,30 @@ const CALLS: &[(i64, &str)] = &[
 
 /// What its threads wait in, as far as the kernel shows it (proc_pid_syscall(5)).
 pub(crate) fn threads(pid: Pid) -> Vec<Thread> {
-    let threads = tasks(pid).into_iter().map(|task| match task.syscall() {
-        Ok(Syscall::Blocked {
+    looks(pid).into_iter().map(|(_, thread)| thread).collect()
+}
+
+/// The same with the state of each. One that ends while we look is left out: it does no more work.
+fn looks(pid: Pid) -> Vec<(char, Thread)> {
+    let look = |task: Task| {
+        let state = task.stat().ok()?.state;
+        let mut thread = Thread {
+            runs: state == 'R',
+            ..Thread::default()
+        };
+        if let Ok(Syscall::Blocked {
             syscall_number,
             argument_registers,
             ..
-        }) => Thread {
-            call: CALLS
-                .iter()
-                .find(|call| call.0 == syscall_number)
-                .map(|call| call.1),
-            descriptor: argument_registers[0] as i32,
-            runs: false,
-        },
-        _ => Thread {
-            runs: state(&task) == Some('R'),
-            ..Thread::default()
-        },
-    });
-    threads.collect()
+        }) = task.syscall()
+        {
+            let call = CALLS.iter().find(|call| call.0 == syscall_number);
+            thread.call = call.map(|call| call.1);
+            thread.descriptor = argument_registers[0] as i32;
+        }
+        Some((state, thread))
+    };
+    tasks(pid).into_iter().filter_map(look).collect()
 }
 
 /// How long its threads have had work to do and waited for a CPU, in all (schedstat, proc(5)).
@@ -156,17 +151,13 @@ pub(crate) fn delay(pid: Pid) -> Duration {
 
 /// Whether one of its threads has work to do, on a CPU or waiting for one.
 pub(crate) fn is_running(pid: Pid) -> bool {
-    tasks(pid).iter().any(|task| state(task) == Some('R'))
+    threads(pid).iter().any(|thread| thread.runs)
 }
 
 /// Its threads, or none if it has ended.
 fn tasks(pid: Pid) -> Vec<Task> {
     let tasks = process(pid).and_then(|process| process.tasks().ok());
     tasks.into_iter().flatten().flatten().collect()
-}
-
-fn state(task: &Task) -> Option<char> {
-    Some(task.stat().ok()?.state)
 }
 
 fn stat(pid: Pid) -> Option<Stat> {
