@@ -70,7 +70,7 @@ fn writable_is_on_where_bytes_are_queued() {
 /// This step queues lines and sends nothing.
 #[test]
 fn nothing_is_sent_yet() {
-    let (mut server, [mut alice, mut bob]) = Server::start_with(program!(), ["alice", "bob"]);
+    let (server, [mut alice, mut bob]) = Server::start_with(program!(), ["alice", "bob"]);
 
     // The second line is read in a later turn: by then bob's socket has been reported writable.
     for line in ["Hello from A", "Hello again"] {
@@ -78,10 +78,10 @@ fn nothing_is_sent_yet() {
         server.expect_line(&format!("Broadcast {} bytes from Token(1)", line.len() + 1));
         server.wait_until_asleep();
     }
-    // Whatever was sent arrives before the end of file.
-    server.kill();
-    bob.expect_closed();
     server.expect_no_more_lines();
+    // The server is killed. Whatever was sent arrives before the end of file.
+    drop(server);
+    bob.expect_closed();
 }
 
 /// Room to write is reported once, so interest in it does not keep the server busy.

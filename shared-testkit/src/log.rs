@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, Read};
+use std::mem;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
@@ -101,10 +102,8 @@ pub(crate) struct Event {
 #[derive(Default)]
 struct State {
     events: Vec<Event>,
-    /// How many of stdout and stderr can still bring a line.
-    open_pipes: usize,
-    /// Those of them that are read.
-    pipes: Vec<Arc<File>>,
+    /// Those of stdout and stderr that can still bring a line.
+    pipes: Vec<Pipe>,
     /// Whether a failure has shown this log already.
     shown: bool,
     /// Where the server listens, once it is known.
@@ -116,6 +115,13 @@ struct State {
     has_bare_client: bool,
     /// Whether the test has asked the server to end.
     is_asked_to_end: bool,
+}
+
+struct Pipe {
+    kind: Kind,
+    file: Arc<File>,
+    /// All of it, not only its first line.
+    is_read: bool,
 }
 
 /// What a client has sent and received.
@@ -164,10 +170,7 @@ impl Log {
             start: Instant::now(),
             server,
             wanted,
-            state: Mutex::new(State {
-                open_pipes: 2,
-                ..State::default()
-            }),
+            state: Mutex::default(),
             changed: Condvar::new(),
         }
     }
@@ -285,11 +288,38 @@ impl Log {
         });
     }
 
+    /// Takes charge of one of the server's pipes. At least its first line is read.
+    pub(crate) fn add_pipe(self: &Arc<Log>, kind: Kind, pipe: OwnedFd, is_read: bool) {
+        let file = Arc::new(File::from(pipe));
+        match is_read {
+            true => self.read_pipe(kind, Arc::clone(&file)),
+            false => self.read_line(kind, Arc::clone(&file)),
+        }
+        let pipe = Pipe {
+            kind,
+            file,
+            is_read,
+        };
+        self.lock().pipes.push(pipe);
+    }
+
+    /// Reads all pipes from now on.
+    pub(crate) fn read_output(self: &Arc<Log>) {
+        for pipe in &mut self.lock().pipes {
+            if !mem::replace(&mut pipe.is_read, true) {
+                self.read_pipe(pipe.kind, Arc::clone(&pipe.file));
+            }
+        }
+    }
+
+    /// Closes the pipes that are not read.
+    pub(crate) fn close_output(&self) {
+        self.lock().pipes.retain(|pipe| pipe.is_read);
+    }
+
     /// Moves what arrives through a pipe into the log from now on, line by line, so that the pipe
     /// never fills. The thread ends with the pipe.
-    pub(crate) fn read_pipe(self: &Arc<Log>, pipe: OwnedFd, kind: Kind) {
-        let pipe = Arc::new(File::from(pipe));
-        self.lock().pipes.push(Arc::clone(&pipe));
+    fn read_pipe(self: &Arc<Log>, kind: Kind, pipe: Arc<File>) {
         let log = Arc::clone(self);
         thread::spawn(move || {
             let mut partial = Vec::new();
@@ -297,19 +327,18 @@ impl Log {
             if !partial.is_empty() {
                 log.add(SERVER, kind, String::from_utf8_lossy(&partial));
             }
-            log.lock().pipes.retain(|other| !Arc::ptr_eq(other, &pipe));
-            log.pipe_ended();
+            let mut state = log.lock();
+            state.pipes.retain(|other| !Arc::ptr_eq(&other.file, &pipe));
+            log.changed.notify_all();
         });
     }
 
     /// Moves only one line into the log, and leaves the rest in the pipe.
-    pub(crate) fn read_line(self: &Arc<Log>, pipe: &OwnedFd, kind: Kind) {
-        let copy = pipe.try_clone();
-        let mut pipe = File::from(copy.expect("a pipe can have two descriptors"));
+    fn read_line(self: &Arc<Log>, kind: Kind, pipe: Arc<File>) {
         let log = Arc::clone(self);
         thread::spawn(move || {
             let (mut line, mut byte) = (Vec::new(), [0]);
-            while pipe.read_exact(&mut byte).is_ok() && byte != *b"\n" {
+            while (&*pipe).read_exact(&mut byte).is_ok() && byte != *b"\n" {
                 line.extend(byte);
             }
             log.add(SERVER, kind, String::from_utf8_lossy(&line));
@@ -340,28 +369,26 @@ impl Log {
         n > 0
     }
 
-    /// Notes that one of the server's two pipes has ended.
-    pub(crate) fn pipe_ended(&self) {
-        self.lock().open_pipes -= 1;
-        self.changed.notify_all();
-    }
-
     /// Whether a pipe is read that has not ended.
     pub(crate) fn is_reading(&self) -> bool {
-        !self.lock().pipes.is_empty()
+        self.lock().pipes.iter().any(|pipe| pipe.is_read)
     }
 
     /// Whether the server can still print something.
     pub(crate) fn is_open(&self) -> bool {
-        self.lock().open_pipes > 0
+        !self.lock().pipes.is_empty()
     }
 
     /// Whether the server sleeps and everything that it has printed is logged. No pipe is read in the
     /// meantime: a server that waits for room in a full pipe sleeps, too.
     pub(crate) fn is_at_rest(&self, sleeps: impl FnOnce() -> bool) -> bool {
         let state = self.lock();
-        let mut pipes = state.pipes.iter();
-        sleeps() && pipes.all(|pipe| ioctl_fionread(pipe).expect("a pipe reports its bytes") == 0)
+        let is_empty = |pipe: &Pipe| ioctl_fionread(&pipe.file).expect("a pipe has a length") == 0;
+        sleeps()
+            && state
+                .pipes
+                .iter()
+                .all(|pipe| !pipe.is_read || is_empty(pipe))
     }
 
     /// Waits for a line of the server's that no assertion has asked for yet, and returns it.
@@ -390,13 +417,13 @@ impl Log {
                 return Some((from + index, event.text.clone()));
             }
             from += events.len();
-            if state.open_pipes == 0 || state.unexplained >= FLOOD {
+            if state.pipes.is_empty() || state.unexplained >= FLOOD {
                 return None;
             }
             drop(state);
             let left = deadline.left(self)?;
             state = self.lock();
-            if state.events.len() == from && state.open_pipes > 0 {
+            if state.events.len() == from && !state.pipes.is_empty() {
                 let result = self.changed.wait_timeout(state, left);
                 state = result.unwrap_or_else(PoisonError::into_inner).0;
             }

@@ -30,7 +30,6 @@ pub struct Server {
     pub(super) pid: Pid,
     pub(super) address: SocketAddr,
     pub(super) log: Arc<Log>,
-    pub(super) unread: Vec<(Kind, OwnedFd)>,
     _port: Option<File>,
 }
 
@@ -43,22 +42,16 @@ impl Server {
         failure::watch(&log);
         let stdout = child.stdout.take().map(OwnedFd::from);
         let stderr = child.stderr.take().map(OwnedFd::from);
-        let mut server = Server {
+        let server = Server {
             pid: Pid::from_child(&child),
             child,
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
             log,
-            unread: Vec::new(),
             _port: port,
         };
         for (kind, pipe) in [(Kind::Stdout, stdout), (Kind::Stderr, stderr)] {
             let pipe = pipe.expect("it is piped");
-            if unread.contains(&kind) {
-                server.log.read_line(&pipe, kind);
-                server.unread.push((kind, pipe));
-            } else {
-                server.log.read_pipe(pipe, kind);
-            }
+            server.log.add_pipe(kind, pipe, !unread.contains(&kind));
         }
         server
     }
@@ -96,18 +89,14 @@ impl Server {
     }
 
     /// Logs from now on what was left unread until now.
-    pub fn read_output(&mut self) {
-        for (kind, pipe) in self.unread.drain(..) {
-            self.log.read_pipe(pipe, kind);
-        }
+    pub fn read_output(&self) {
+        self.log.read_output();
     }
 
     /// Closes the read ends of what was left unread: writing there is an error now.
-    pub fn close_output(&mut self) {
+    pub fn close_output(&self) {
         self.note("loses the reader of its output");
-        for _closed in self.unread.drain(..) {
-            self.log.pipe_ended();
-        }
+        self.log.close_output();
     }
 
     /// Where the server listens, as it reports itself.
@@ -269,19 +258,6 @@ impl Server {
         kill_process(self.pid, signal).unwrap_or_else(|e| panic!("cannot signal the server: {e}"));
     }
 
-    /// Kills the server, which closes all its connections, and waits until it has ended.
-    ///
-    /// # Panics
-    ///
-    /// If the server had ended before.
-    #[track_caller]
-    pub fn kill(&mut self) {
-        self.expect_running();
-        self.note("is killed");
-        self.log.ask_to_end();
-        self.end();
-    }
-
     fn end(&mut self) {
         // A wrapper's children would outlive it and hold its pipes open. The number of a process
         // that has ended may be another's by now.
@@ -289,6 +265,7 @@ impl Server {
             Ok(None) => process::descendants(self.pid),
             _ => Vec::new(),
         };
+        self.log.ask_to_end();
         // These fail only if the server has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -167,7 +167,7 @@ impl Server {
             return "nothing more: it has ended".to_owned();
         }
         let silence = format!("nothing more in {} s", patience().as_secs_f32());
-        if self.unread.is_empty() && self.stdout_lines().is_empty() {
+        if self.stdout_lines().is_empty() {
             return format!("{silence}, and no line on stdout yet: does it flush them?");
         }
         silence
