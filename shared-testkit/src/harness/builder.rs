@@ -111,7 +111,8 @@ impl Builder {
     }
 
     /// Passes no address.
-    pub(crate) fn without_address(mut self) -> Builder {
+    #[must_use]
+    pub fn without_address(mut self) -> Builder {
         self.address = None;
         self
     }
@@ -198,7 +199,12 @@ impl Builder {
     }
 
     /// Starts the server and waits for nothing.
-    pub(crate) fn spawn(self) -> Server {
+    ///
+    /// # Panics
+    ///
+    /// If the program cannot be started.
+    #[must_use]
+    pub fn spawn(self) -> Server {
         let fixed_address = self.program.fixed_address;
         let port = fixed_address.map(lock_free_port);
         let mut command = self.program.command();

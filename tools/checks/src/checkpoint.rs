@@ -31,7 +31,8 @@ pub(crate) fn check(checkpoints: &[Checkpoint<'_>]) -> Vec<String> {
     let mut jobs = Vec::new();
     for chapter in checkpoints.chunk_by(|a, b| a.chapter == b.chapter) {
         let number = chapter[0].chapter;
-        let suite = Suite::of(&milestones()[number - 1]);
+        let mut suite = Suite::of(&milestones()[number - 1]);
+        suite.at_once = AT_ONCE;
         let mut before = (number > 1).then(|| test_runner::program(&milestones()[number - 2]));
         for checkpoint in chapter {
             match jobs_of(checkpoint, &suite, &mut before) {
@@ -40,15 +41,11 @@ pub(crate) fn check(checkpoints: &[Checkpoint<'_>]) -> Vec<String> {
             }
         }
     }
-    for jobs in jobs.chunks(AT_ONCE) {
-        thread::scope(|scope| {
-            let running = jobs.iter().map(|job| scope.spawn(|| job.run()));
-            let running: Vec<_> = running.collect();
-            let results = running.into_iter().map(|thread| thread.join());
-            let found = results.filter_map(|result| result.expect("the test can be run").err());
-            problems.extend(found);
-        });
-    }
+    thread::scope(|scope| {
+        let running: Vec<_> = jobs.iter().map(|job| scope.spawn(|| job.run())).collect();
+        let results = running.into_iter().map(|thread| thread.join());
+        problems.extend(results.filter_map(|result| result.expect("the test can be run").err()));
+    });
     problems
 }
 
@@ -62,20 +59,18 @@ fn jobs_of<'a>(
     suite: &Suite,
     program: &mut Option<PathBuf>,
 ) -> Result<Vec<Job<'a>>, String> {
-    let before = program.replace(build(checkpoint, &milestones()[checkpoint.chapter - 1])?);
+    let before = program.replace(build(checkpoint, suite)?);
     let mut jobs = Vec::new();
-    for (key, program) in [("red", before), ("green", program.clone())] {
+    // A test that is meant to pass has the whole time: the machine may be busy.
+    for (key, program, scale) in [("red", &before, 0.1), ("green", &*program, 1.0)] {
         for test in checkpoint.block.values(key) {
-            let is_red = key == "red";
-            // One that is meant to pass has the whole time: the machine may be busy.
-            let scale = if is_red { 0.1 } else { 1.0 };
             let program = program.clone();
             jobs.push(Job {
                 checkpoint,
                 suite: suite.clone().deadline_scale(scale),
                 program: program.ok_or("there is no program before this one")?,
                 test,
-                is_red,
+                is_red: key == "red",
             });
         }
     }
@@ -99,19 +94,20 @@ impl Job<'_> {
 
 /// Builds a crate of the program, with the milestone's dependencies and in the same target folder,
 /// so that these are not built again.
-fn build(checkpoint: &Checkpoint<'_>, milestone: &str) -> Result<PathBuf, String> {
-    let target = test_runner::program(milestone);
-    let target = target.ancestors().nth(2).expect("it is in target/PROFILE");
+fn build(checkpoint: &Checkpoint<'_>, suite: &Suite) -> Result<PathBuf, String> {
+    let target = suite.program.ancestors().nth(2);
+    let target = target.expect("it is in target/PROFILE");
     let name = format!("typed-{}", NEXT.fetch_add(1, Ordering::Relaxed));
     let folder = target.join("typed").join(&name);
     // What an earlier run has left.
     let _ = fs::remove_dir_all(&folder);
 
-    let manifest = manifest(&name, milestone) + "\n[lints.rust]\nwarnings = \"deny\"\n";
+    let manifest = manifest(&name, &milestones()[checkpoint.chapter - 1]);
+    let manifest = manifest + "\n[lints.rust]\nwarnings = \"deny\"\n";
     write_crate(&folder, &manifest, &checkpoint.program)
         .map_err(|e| format!("cannot write {}: {e}", folder.display()))?;
     let target = target.to_str().expect("the path is Unicode");
     let arguments = ["build", "--bins", "--target-dir", target];
-    let mut programs = test_runner::built_by_cargo(&arguments, &folder, "bin")?;
-    Ok(programs.pop().expect("the crate has a binary"))
+    let mut programs = test_runner::built_by_cargo(&arguments, &folder)?;
+    Ok(programs.pop().expect("the crate has a binary").path)
 }

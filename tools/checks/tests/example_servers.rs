@@ -8,7 +8,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use course::test_runner::{self, Suite};
+use course::test_runner::{self, Suite, is_installed};
+use course::workspace::EXAMPLES;
 use course::{milestones, root};
 use shared_testkit::{Server, env::is_strict, skip};
 
@@ -24,62 +25,58 @@ enum Library {
 
 #[test]
 fn the_server_in_c_passes_every_chapter() {
+    let gcc = "gcc -std=c11 -Wall -Wextra -Werror -O2 -o OUT/chat-c EXAMPLES/chat.c";
     // Without TESTKIT_STRICT, the last chapter: it has most tests of the others.
     let first = if is_strict() { 1 } else { CHAPTERS };
-    if let Some(server) = c() {
-        passes(&server, first, Library::KeepsAll);
-    }
+    passes(Library::KeepsAll, first, gcc, "OUT/chat-c");
 }
 
 #[test]
 fn the_server_in_go_passes_every_chapter() {
-    passes_strictly(Library::KeepsAll, go);
+    let go = "go build -o OUT/chat-go EXAMPLES/chat.go";
+    passes_strictly(Library::KeepsAll, go, "OUT/chat-go");
 }
 
 #[test]
 fn the_server_in_python_passes_every_chapter() {
-    passes_strictly(Library::KeepsAll, || interpreted("python3", "chat.py"));
+    passes_strictly(Library::KeepsAll, "python3 -V", "python3 EXAMPLES/chat.py");
 }
 
 #[test]
 fn the_server_in_java_passes_all_that_it_can() {
-    passes_strictly(Library::HasLimits, java);
+    let javac = "javac -Xlint:all -Werror -d OUT EXAMPLES/Chat.java";
+    passes_strictly(Library::HasLimits, javac, "java -cp OUT Chat");
 }
 
 #[test]
 fn the_server_in_javascript_passes_all_that_it_can() {
-    passes_strictly(Library::HasLimits, || interpreted("node", "chat.js"));
+    passes_strictly(Library::HasLimits, "node -v", "node EXAMPLES/chat.js");
 }
 
 #[test]
 fn the_server_with_selectors_passes_all_that_it_can() {
-    passes_strictly(Library::HasLimits, || {
-        interpreted("python3", "chat_selectors.py")
-    });
+    let start = "python3 EXAMPLES/chat_selectors.py";
+    passes_strictly(Library::HasLimits, "python3 -V", start);
 }
 
 #[test]
 fn the_server_in_ruby_passes_all_that_it_can() {
-    passes_strictly(Library::HasLimits, || interpreted("ruby", "chat.rb"));
+    passes_strictly(Library::HasLimits, "ruby -v", "ruby EXAMPLES/chat.rb");
 }
 
 /// The program listens on a port of the kernel's choice here, and reports it.
 #[test]
 fn the_blocking_server_hears_nobody_but_alice() {
-    let examples = root().join("docs/examples");
+    let examples = root().join(EXAMPLES);
     let source = fs::read_to_string(examples.join("blocking.rs")).expect("it can be read");
     let bind = r#"TcpListener::bind("127.0.0.1:8080")?;"#;
     let report = r#"TcpListener::bind("127.0.0.1:0")?; eprintln!("Listening on {}", listener.local_addr()?);"#;
     assert!(source.contains(bind), "no {bind} in:\n{source}");
     let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("blocking.rs");
     fs::write(&copy, source.replace(bind, report)).expect("it can be written");
-    let program = copy.with_extension("");
-    let mut rustc = Command::new("rustc");
-    rustc.args(["--edition", "2024", "-D", "warnings", "-o"]);
-    let status = rustc.args([&program, &copy]).status();
-    assert!(status.expect("rustc can be run").success());
+    run("rustc --edition 2024 -D warnings -o OUT/blocking OUT/blocking.rs");
 
-    let server = Server::start(&program);
+    let server = Server::start(copy.with_extension(""));
     let mut alice = server.connect("alice");
     let mut bob = server.connect("bob");
     bob.send_line("pizza or curry?");
@@ -94,29 +91,33 @@ fn the_blocking_server_hears_nobody_but_alice() {
 /// Runs every chapter's tests. Without `TESTKIT_STRICT`, the server in C is enough, which takes the shortest
 /// time: the calling test is reported as skipped.
 #[track_caller]
-fn passes_strictly(library: Library, server: impl Fn() -> Option<String>) {
-    if !is_strict() {
-        return skip("the server in C is tested, and TESTKIT_STRICT is not set");
-    }
-    if let Some(server) = server() {
-        passes(&server, 1, library);
+fn passes_strictly(library: Library, build: &str, start: &str) {
+    match is_strict() {
+        true => passes(library, 1, build, start),
+        false => skip("the server in C is tested, and TESTKIT_STRICT is not set"),
     }
 }
 
-/// From this chapter on. What the library cannot keep is found to be a limit of it.
+/// Builds an example with one command, and tests what another one starts, from this chapter on. What the
+/// library cannot keep is found to be a limit of it. Without its tool, the calling test is reported as
+/// skipped.
 #[track_caller]
-fn passes(server: &str, first: usize, library: Library) {
-    let mut limits = 0;
+fn passes(library: Library, first: usize, build: &str, start: &str) {
+    let tool = build.split(' ').next().unwrap_or_default();
+    if !is_installed(tool) {
+        return skip(&format!("there is no {tool}"));
+    }
+    run(build);
     // What a library cannot keep is waited for in vain, in each chapter.
     let scale = match library {
         Library::KeepsAll => 1.0,
         Library::HasLimits => 0.5,
     };
+    let mut limits = 0;
     for (chapter, package) in (1..=CHAPTERS).zip(milestones()).skip(first - 1) {
-        let command = format!("{server} --chapter {chapter}");
-        let outcomes = Suite::of(&package)
-            .deadline_scale(scale)
-            .run(&command, |_| true);
+        let command = format!("{} --chapter {chapter}", with_paths(start));
+        let suite = Suite::of(&package).deadline_scale(scale);
+        let outcomes = suite.run(&command, |_| true);
         assert!(!outcomes.is_empty(), "{package} has no tests");
         for outcome in outcomes {
             let is_limit = outcome.limit().is_some();
@@ -128,59 +129,24 @@ fn passes(server: &str, first: usize, library: Library) {
     assert_eq!(limits > 0, library == Library::HasLimits, "{limits} limits");
 }
 
-/// The command that starts an example, or `None` without its tool.
-fn interpreted(tool: &str, file: &str) -> Option<String> {
-    let script = root().join("docs/examples").join(file);
-    has(tool).then(|| format!("{tool} {}", test_runner::command(&script)))
-}
-
-/// A class is a file in a folder, not a program.
-fn java() -> Option<String> {
-    if !has("javac") {
-        return None;
-    }
-    let classes = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let options = ["-Xlint:all", "-Werror", "-d"];
-    compile(
-        Command::new("javac").args(options).arg(classes),
-        "Chat.java",
-    );
-    Some(format!("java -cp {} Chat", test_runner::command(classes)))
-}
-
-fn c() -> Option<String> {
-    let options = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-O2"];
-    has("gcc").then(|| build(Command::new("gcc").args(options), "chat.c"))
-}
-
-fn go() -> Option<String> {
-    has("go").then(|| build(Command::new("go").arg("build"), "chat.go"))
-}
-
-/// Compiles an example and returns the command that starts it.
 #[track_caller]
-fn build(compiler: &mut Command, source: &str) -> String {
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(source.replace('.', "-"));
-    compile(compiler.arg("-o").arg(&program), source);
-    test_runner::command(&program)
-}
-
-#[track_caller]
-fn compile(compiler: &mut Command, source: &str) {
-    let path = root().join("docs/examples").join(source);
-    let output = compiler
-        .arg(path)
-        .output()
-        .expect("the compiler can be run");
+fn run(command: &str) {
+    let output = Command::new("sh")
+        .arg("-c")
+        .arg(with_paths(command))
+        .output();
+    let output = output.expect("there is a shell");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{source}:\n{errors}");
+    assert!(output.status.success(), "{command}:\n{errors}");
 }
 
-/// Whether this machine has a tool. If not, reports the calling test as skipped.
-fn has(tool: &str) -> bool {
-    let result = Command::new(tool).arg("--version").output();
-    if let Err(e) = &result {
-        skip(&format!("{tool} cannot be run: {e}"));
-    }
-    result.is_ok()
+/// `OUT` is the folder for what is built.
+fn with_paths(command: &str) -> String {
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let folders = [("OUT", out), ("EXAMPLES", &root().join(EXAMPLES))];
+    folders
+        .iter()
+        .fold(command.to_owned(), |command, (name, folder)| {
+            command.replace(name, &test_runner::command(folder))
+        })
 }

@@ -21,19 +21,24 @@ use crate::workspace::root;
 /// mostly waits, and not so many that one which works is starved.
 pub const AT_ONCE: usize = 64;
 
-/// The deadline of a test, as a fraction of the usual 20 seconds. Only failing tests get that far.
-const SCALE: &str = "0.1";
-
-/// The built tests of one chapter.
+/// The built tests of one chapter, and how they are run.
 #[derive(Clone)]
 pub struct Suite {
+    /// The chapter's own program.
+    pub program: PathBuf,
+    /// Every deadline, as a fraction of the usual 20 seconds: a tenth, because only failing tests get that
+    /// far.
+    pub deadline_scale: f64,
+    /// For a command that always listens on this address and takes no argument (`SERVER_ADDR`).
+    pub server_address: Option<SocketAddr>,
+    /// When a test is killed that has not ended. With a server that hangs, that is how long a whole run
+    /// takes, because a chapter has fewer tests than run at once.
+    pub time_limit: Option<Duration>,
+    /// How many tests run at once.
+    pub at_once: usize,
     /// The folder in which cargo would run them.
     directory: PathBuf,
     tests: Vec<Test>,
-    deadline_scale: String,
-    server_address: Option<SocketAddr>,
-    limit: Option<Duration>,
-    at_once: usize,
 }
 
 #[derive(Clone)]
@@ -61,16 +66,13 @@ pub struct Outcome {
 pub type Report = BTreeMap<String, String>;
 
 impl Outcome {
-    /// Whether the test, or a part of it, was skipped.
+    /// What it has reported under this name: how long its first server took to `started`, in milliseconds,
+    /// or why it, or a part of it, was `skipped`.
     #[must_use]
-    pub fn was_skipped(&self) -> bool {
-        self.skip_reason().is_some()
-    }
-
-    /// Why the test, or a part of it, was skipped.
-    #[must_use]
-    pub fn skip_reason(&self) -> Option<&str> {
-        self.reported("skipped")
+    pub fn reported(&self, name: &str) -> Option<&str> {
+        let mut reports = self.reports.iter();
+        let text = reports.find_map(|report| report.get(name));
+        text.map(String::as_str)
     }
 
     /// How it failed, as the testkit has seen it.
@@ -78,6 +80,13 @@ impl Outcome {
     pub fn failure(&self) -> Option<&Report> {
         let mut reports = self.reports.iter();
         reports.find(|report| report.contains_key("title"))
+    }
+
+    /// What the failure has under this name, or else an empty text.
+    #[must_use]
+    pub fn get(&self, name: &str) -> &str {
+        let text = self.failure().and_then(|failure| failure.get(name));
+        text.map_or("", String::as_str)
     }
 
     /// The name of the rule that names the cause of the failure, if one does.
@@ -89,26 +98,7 @@ impl Outcome {
     /// Why it cannot hold, in the runtime that the server is written for.
     #[must_use]
     pub fn limit(&self) -> Option<&str> {
-        let failure = self
-            .failure()
-            .filter(|failure| failure.get("certainty").is_some_and(|c| c == "limit"))?;
-        failure.get("cause").map(String::as_str)
-    }
-
-    /// How long its first server took to start.
-    #[must_use]
-    pub fn start(&self) -> Option<Duration> {
-        self.reported("started")?
-            .parse()
-            .ok()
-            .map(Duration::from_millis)
-    }
-
-    fn reported(&self, name: &str) -> Option<&str> {
-        let mut reports = self.reports.iter();
-        reports
-            .find_map(|report| report.get(name))
-            .map(String::as_str)
+        (self.get("certainty") == "limit").then(|| self.get("cause"))
     }
 }
 
@@ -138,44 +128,25 @@ impl Suite {
                 arguments.extend(["--test", target]);
             }
         }
-        let binaries = built_by_cargo(&arguments, &root(), "test")?;
+        let built = built_by_cargo(&arguments, &root())?;
+        let (mut programs, tests): (Vec<_>, Vec<_>) =
+            built.into_iter().partition(|built| built.kind == "bin");
+        let program = programs.pop().expect("its tests need its program");
         Ok(Suite {
-            directory,
-            tests: binaries.into_iter().flat_map(tests_in).collect(),
-            deadline_scale: SCALE.to_owned(),
+            program: program.path,
+            deadline_scale: 0.1,
             server_address: None,
-            limit: None,
+            time_limit: None,
             at_once: AT_ONCE,
+            directory,
+            tests: tests.into_iter().flat_map(|t| tests_in(t.path)).collect(),
         })
     }
 
-    /// Sets every deadline to this fraction of 20 seconds, instead of a tenth. Tests that are meant
-    /// to pass need the whole time on a busy machine.
+    /// Tests that are meant to pass need the whole time on a busy machine.
     #[must_use]
     pub fn deadline_scale(mut self, scale: f64) -> Suite {
-        self.deadline_scale = scale.to_string();
-        self
-    }
-
-    /// Kills a test that has not ended after `limit`. With a server that hangs, that is how long a whole
-    /// run takes, because a chapter has fewer tests than run at once.
-    #[must_use]
-    pub fn time_limit(mut self, limit: Duration) -> Suite {
-        self.limit = Some(limit);
-        self
-    }
-
-    /// Runs at most so many tests at once.
-    #[must_use]
-    pub fn at_once(mut self, tests: usize) -> Suite {
-        self.at_once = tests;
-        self
-    }
-
-    /// For a command that always listens on this address and takes no argument (`SERVER_ADDR`).
-    #[must_use]
-    pub fn server_address(mut self, address: SocketAddr) -> Suite {
-        self.server_address = Some(address);
+        self.deadline_scale = scale;
         self
     }
 
@@ -245,13 +216,13 @@ impl Suite {
             .env(SERVER_CMD, server_command)
             .env_remove(SERVER_ADDR)
             .envs(address.map(|address| (SERVER_ADDR, address)))
-            .env(DEADLINE_SCALE, &self.deadline_scale)
+            .env(DEADLINE_SCALE, self.deadline_scale.to_string())
             .env(REPORT, &report)
             // It would show where the test is, and nobody looks for the fault there.
             .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::null());
         let mut command = assert_cmd::Command::from_std(command);
-        if let Some(limit) = self.limit {
+        if let Some(limit) = self.time_limit {
             command.timeout(limit);
         }
         let output = command
@@ -313,9 +284,12 @@ impl Drop for Place {
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
     let arguments = ["build", "--package", name];
-    let programs = built_by_cargo(&arguments, &root(), "bin");
+    let programs = built_by_cargo(&arguments, &root());
     let mut programs = programs.unwrap_or_else(|e| panic!("{e}"));
-    programs.pop().expect("cargo reports what it has built")
+    programs
+        .pop()
+        .expect("cargo reports what it has built")
+        .path
 }
 
 /// A program as a command line for [`Suite::run`].
@@ -363,17 +337,21 @@ fn tests_in(binary: PathBuf) -> Vec<Test> {
     tests.collect()
 }
 
-/// Runs cargo in this folder and returns the executables of a kind that it has built, as it reports
-/// them: a file in the target folder may be out of date.
+/// An executable that cargo has built.
+pub struct Built {
+    /// What for: `bin` or `test`.
+    pub kind: String,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+/// Runs cargo in this folder and returns the executables that it has built, as it reports them: a file in
+/// the target folder may be out of date.
 ///
 /// # Errors
 ///
 /// The compiler's messages if they cannot be built.
-pub fn built_by_cargo(
-    arguments: &[&str],
-    folder: &Path,
-    kind: &str,
-) -> Result<Vec<PathBuf>, String> {
+pub fn built_by_cargo(arguments: &[&str], folder: &Path) -> Result<Vec<Built>, String> {
     let mut cargo = cargo();
     cargo.args(arguments);
     // The same profile as this test, so that what is built already can be used.
@@ -389,15 +367,12 @@ pub fn built_by_cargo(
         let errors = String::from_utf8_lossy(&output.stderr);
         return Err(format!("cargo failed:\n{errors}"));
     }
-
-    let messages = String::from_utf8_lossy(&output.stdout).into_owned();
-    let messages = messages
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok());
-    let built = messages.filter_map(|message: Value| {
-        let is_of_kind = message["target"]["kind"] == serde_json::json!([kind]);
-        let executable = message["executable"].as_str().filter(|_| is_of_kind)?;
-        Some(PathBuf::from(executable))
+    let messages = serde_json::Deserializer::from_slice(&output.stdout).into_iter::<Value>();
+    let built = messages.map_while(Result::ok).filter_map(|message| {
+        Some(Built {
+            kind: message["target"]["kind"][0].as_str()?.to_owned(),
+            path: message["executable"].as_str()?.into(),
+        })
     });
     Ok(built.collect())
 }
@@ -405,4 +380,11 @@ pub fn built_by_cargo(
 /// The cargo that runs this test.
 pub fn cargo() -> Command {
     Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Whether `PATH` has this program.
+#[must_use]
+pub fn is_installed(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }

@@ -2,21 +2,16 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::env;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver, TryRecvError};
-use std::thread;
 
 use shared_testkit::env::{STRICT, is_strict};
 use shared_testkit::lines::LISTENING;
 use shared_testkit::predicates::function::function;
-use shared_testkit::{Client, Server, skip, wait_until};
+use shared_testkit::{Builder, Client, Server, skip};
 
 use crate::page::{Block, Page};
-use crate::test_runner;
+use crate::test_runner::{is_installed, program};
 
 /// Where a milestone listens by default.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
@@ -79,11 +74,6 @@ pub fn message_of(panic: &(dyn Any + Send)) -> &str {
     message.unwrap_or("a panic")
 }
 
-fn is_installed(tool: &str) -> bool {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).any(|folder| folder.join(tool).is_file())
-}
-
 /// Splits a line into a name, a verb or mark, and a text: `bob leaves`, `bob>> text`, `$ command`.
 #[must_use]
 pub fn split(line: &str) -> (&str, &str, &str) {
@@ -106,9 +96,10 @@ pub struct Cast<'a> {
     servers: Vec<Actor<'a>>,
     /// The clients that have not left, by name.
     pub clients: BTreeMap<&'a str, Client>,
-    tools: Vec<Tool<'a>>,
-    /// Addresses of tools: as the book has them, and as they are.
-    tool_addresses: Vec<(&'a str, String)>,
+    /// What else runs until the transcript ends, by name.
+    tools: Vec<(&'a str, Server)>,
+    /// The addresses of servers and tools: as the book has them, and as they are.
+    addresses: Vec<(&'a str, String)>,
 }
 
 /// A server that takes part.
@@ -120,21 +111,6 @@ pub struct Actor<'a> {
     written: &'a str,
     /// Whether the transcript has its first line, for which [`Server::start`] has waited.
     is_announced: bool,
-}
-
-/// A tool that ends with the transcript.
-struct Tool<'a> {
-    name: &'a str,
-    child: Child,
-    stderr: Receiver<String>,
-}
-
-impl Drop for Tool<'_> {
-    fn drop(&mut self) {
-        // Either fails only if the tool has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl<'a> Cast<'a> {
@@ -165,13 +141,15 @@ impl<'a> Cast<'a> {
                 client.half_close();
                 self.clients.remove(name);
             }
-            "!" if self.tools.iter().any(|tool| tool.name == name) => self.hear(name, text),
+            "!" if self.servers.iter().all(|server| server.name != name) => self.hear(name, text),
             _ => self.actor(name).act(verb, text),
         }
     }
 
     /// Adds a server that runs already, and its address in the book.
     pub fn enter(&mut self, name: &'a str, server: Server, written: &'a str) {
+        let real = server.address().to_string();
+        self.addresses.push((written, real));
         self.servers.push(Actor {
             name,
             server,
@@ -183,74 +161,57 @@ impl<'a> Cast<'a> {
     /// Runs a server, `cargo run -p PACKAGE [-- ADDRESS] [# NAME]`, or a tool: the same with more
     /// arguments, or `TOOL … [# NAME]`.
     fn run(&mut self, command: &'a str) {
-        let (command, name) = match command.split_once('#') {
-            Some((command, name)) => (command, Some(name.trim())),
-            None => (command, None),
-        };
+        let (command, name) = command.split_once('#').unwrap_or((command, "server"));
+        let name = name.trim();
         let words: Vec<_> = command.split_whitespace().collect();
-        let (package, written) = match &words[..] {
-            ["cargo", "run", "-p", package] => (package, DEFAULT_ADDRESS),
-            ["cargo", "run", "-p", package, "--", address] => (package, *address),
+        match &words[..] {
+            ["cargo", "run", "-p", package] => self.run_server(name, package, DEFAULT_ADDRESS),
+            ["cargo", "run", "-p", package, "--", address] => {
+                self.run_server(name, package, *address);
+            }
             ["cargo", "run", "-p", package, "--", arguments @ ..] => {
-                let tool = Command::new(test_runner::program(package));
-                return self.run_tool(name.unwrap_or_default(), tool, arguments);
+                self.run_tool(name, Server::builder(program(package)), arguments);
             }
             ["nats-server", arguments @ ..] => {
-                let mut tool = Command::new("nats-server");
-                // Whatever is free.
-                tool.args(["--port", "-1"]);
-                return self.run_tool(name.unwrap_or_default(), tool, arguments);
+                // A port that is free.
+                let tool = Server::builder("nats-server").argument("--port=-1");
+                self.run_tool(name, tool, arguments);
             }
-            [tool, arguments @ ..] => {
-                return self.run_tool(name.unwrap_or_default(), Command::new(tool), arguments);
-            }
+            [tool, arguments @ ..] => self.run_tool(name, Server::builder(tool), arguments),
             [] => panic!("there is no command"),
-        };
-        let (host, _) = written.rsplit_once(':').expect("an address has a port");
-        let builder = Server::builder(test_runner::program(package));
-        let server = builder.listen_on(format!("{host}:0")).start();
-        self.enter(name.unwrap_or("server"), server, written);
+        }
     }
 
-    fn run_tool(&mut self, name: &'a str, mut tool: Command, arguments: &[&str]) {
-        let arguments = arguments
-            .iter()
-            .map(|argument| self.with_real_addresses(argument));
-        let tool = tool
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped());
-        let mut child = tool.spawn().expect("the tool can be run");
-        let lines = BufReader::new(child.stderr.take().expect("it is a pipe")).lines();
-        let (sender, stderr) = mpsc::channel();
-        // It ends with the tool, or when nobody is interested any more.
-        thread::spawn(move || {
-            lines
-                .map_while(Result::ok)
-                .try_for_each(|line| sender.send(line))
-        });
-        self.tools.push(Tool {
-            name,
-            child,
-            stderr,
-        });
+    fn run_server(&mut self, name: &'a str, package: &str, written: &'a str) {
+        let (host, _) = written.rsplit_once(':').expect("an address has a port");
+        let builder = Server::builder(program(package)).listen_on(format!("{host}:0"));
+        self.enter(name, builder.start(), written);
+    }
+
+    fn run_tool(&mut self, name: &'a str, tool: Builder, arguments: &[&str]) {
+        let arguments = arguments.iter().map(|word| self.with_real_addresses(word));
+        let tool = arguments.fold(tool, Builder::argument);
+        self.tools.push((name, tool.without_address().spawn()));
     }
 
     /// Waits for a line of a tool, which may say where it listens.
     fn hear(&mut self, name: &str, line: &'a str) {
         let wanted = self.with_real_addresses(line);
-        let tool = self.tools.iter().find(|tool| tool.name == name);
-        let real = tool.expect("there is a tool of this name").expect(&wanted);
-        let (_, written) = line.rsplit_once(' ').unwrap_or_default();
-        self.tool_addresses.push((written, real));
+        let mut tools = self.tools.iter();
+        let tool = tools.find(|(tool, _)| *tool == name);
+        let (_, tool) = tool.expect("there is a tool of this name");
+        let real = tool.expect_stderr(function(|line: &str| is_said(&wanted, line)));
+        let (_, written) = split_address(line);
+        let (_, real) = split_address(&real);
+        if !written.is_empty() {
+            self.addresses.push((written, real.to_owned()));
+        }
     }
 
     fn with_real_addresses(&self, text: &str) -> String {
-        let servers = self.servers.iter();
-        let servers = servers.map(|actor| (actor.written, actor.server.address().to_string()));
-        let all = servers.chain(self.tool_addresses.iter().cloned());
-        all.fold(text.to_owned(), |text, (written, real)| {
-            text.replace(written, &real)
+        let addresses = self.addresses.iter();
+        addresses.fold(text.to_owned(), |text, (written, real)| {
+            text.replace(written, real)
         })
     }
 
@@ -301,32 +262,24 @@ impl Actor<'_> {
     }
 }
 
-impl Tool<'_> {
-    /// Waits for a line, and returns its last word.
-    fn expect(&self, wanted: &str) -> String {
-        let (start, last) = wanted.rsplit_once(' ').unwrap_or(("", wanted));
-        let is_address = |word: &str| word.parse::<SocketAddr>().is_ok();
-        let is_wanted = |line: &String| {
-            let (line_start, line_last) = line.rsplit_once(' ').unwrap_or(("", line));
-            let is_started = match start.strip_prefix('…') {
-                Some(end) => line_start.ends_with(end),
-                None => line_start == start,
-            };
-            is_started && (line_last == last || is_address(last) && is_address(line_last))
-        };
-        let mut line = None;
-        wait_until(|| {
-            loop {
-                line = match self.stderr.try_recv() {
-                    Ok(line) if is_wanted(&line) => Some(line),
-                    Ok(_) => continue,
-                    Err(end) => return end == TryRecvError::Disconnected,
-                };
-                return true;
-            }
-        });
-        let line = line.expect("the tool prints this line");
-        line.rsplit(' ').next().unwrap_or_default().to_owned()
+/// Whether a tool's line is the wanted one, with any address at its end, and any beginning in the place of
+/// `…`.
+fn is_said(wanted: &str, line: &str) -> bool {
+    let (wanted, wanted_address) = split_address(wanted);
+    let (line, address) = split_address(line);
+    let is_like = match wanted.strip_prefix('…') {
+        Some(end) => line.ends_with(end),
+        None => line == wanted,
+    };
+    is_like && address.is_empty() == wanted_address.is_empty()
+}
+
+/// Splits a line before the address at its end, which may be empty.
+fn split_address(line: &str) -> (&str, &str) {
+    let start = line.rfind(' ').map_or(0, |space| space + 1);
+    match line[start..].parse::<SocketAddr>() {
+        Ok(_) => line.split_at(start),
+        Err(_) => (line, ""),
     }
 }
 

@@ -1,14 +1,16 @@
 //! `cargo learn check`: the promises of a chapter, and what to fix first.
 
 use std::env;
+use std::error::Error;
 use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::ptr;
+use std::slice;
+use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use course::test_runner::{self, Outcome, Suite};
+use course::test_runner::{self, Outcome, Suite, is_installed};
 use course::{Book, Page, milestones, root};
 use shared_testkit::env::{DEADLINE_SCALE, SERVER_ADDR};
 use shared_testkit::{LESSONS, Lesson};
@@ -40,44 +42,42 @@ impl Check {
         if let Some(program) = self.command.first() {
             check_exists(program)?;
         }
-        let pages = Book::read().pages;
-        let is_there = pages
-            .iter()
-            .any(|page| page.place() == Some((self.chapter, self.stop)));
+        let book = Book::read();
+        let place = Some((self.chapter, self.stop));
+        let is_there = book.pages.iter().any(|page| page.place() == place);
         ensure!(is_there, "there is no stop {}", self.place());
         if !self.watch {
-            return self.run_once();
+            return self.run_once(&book);
         }
         let path = self.watched_path()?;
-        let watch =
-            Watch::new(&path).with_context(|| format!("cannot watch {}", path.display()))?;
+        let shown = path.display();
+        let watch = Watch::new(&path).with_context(|| format!("cannot watch {shown}"))?;
         loop {
-            if let Err(e) = self.run_once() {
+            if let Err(e) = self.run_once(&book) {
                 eprintln!("Error: {e:#}");
             }
             writeln!(
                 io::stdout(),
-                "\nWaiting for a change of {} (Ctrl-C ends)",
-                path.display()
+                "\nWaiting for a change of {shown} (Ctrl-C ends)"
             )?;
             watch.wait()?;
         }
     }
 
-    fn run_once(&self) -> Result<ExitCode> {
+    fn run_once(&self, book: &Book) -> Result<ExitCode> {
         show_progress("building …");
         let milestone = &milestones()[self.chapter - 1];
         let suite = Suite::build(milestone).map_err(|e| anyhow!(e));
         show_progress("");
-        let book = Book::read();
         let reached = book.tests_until((self.chapter, self.stop));
         let suite = suite?.only(|test| self.holds_by_then(test, &reached));
         let command = match self.command.is_empty() {
-            true => test_runner::command(&test_runner::program(milestone)),
+            true => test_runner::command(&suite.program),
             false => shlex::try_join(self.command.iter().map(String::as_str))?,
         };
         let total = suite.names().len();
         let outcomes = self.outcomes(suite, &command)?;
+        show_progress("");
 
         let promises = in_order(&outcomes);
         ensure!(
@@ -98,100 +98,45 @@ impl Check {
     }
 
     /// Runs all tests, as many at once and as long as the machine and the server's start allow.
-    fn outcomes(&self, suite: Suite, command: &str) -> Result<Vec<Outcome>> {
+    fn outcomes(&self, mut suite: Suite, command: &str) -> Result<Vec<Outcome>> {
         let total = suite.names().len();
         let show = |ended| show_progress(&format!("{ended} of {total} tests"));
         show(0);
-        if let Ok(address) = env::var(SERVER_ADDR) {
-            // At one address, the tests run one after another.
-            let address = address.parse();
-            let address = address.with_context(|| format!("{SERVER_ADDR} must be an address"))?;
-            let suite = Pace::of_machine(self.chapter).without_limit(&suite);
-            let suite = wanted_scale()?.map_or(suite.clone(), |scale| suite.deadline_scale(scale));
-            let outcomes = suite
-                .server_address(address)
-                .run_counting(command, |_| true, show);
-            show_progress("");
-            return Ok(outcomes);
-        }
-        let outcomes = match wanted_scale()? {
-            Some(scale) => suite
-                .deadline_scale(scale)
-                .run_counting(command, |_| true, show),
-            None => self.paced(&suite, command, show),
-        };
-        show_progress("");
-        Ok(outcomes)
-    }
-
-    /// One test alone, which shows how long a start takes, then the others, and those that were not done
-    /// once more.
-    fn paced(&self, suite: &Suite, command: &str, show: impl Fn(usize) + Sync) -> Vec<Outcome> {
+        let scale = parsed::<f64>(DEADLINE_SCALE, "a number")?;
+        suite.server_address = parsed(SERVER_ADDR, "an address")?;
         let pace = Pace::of_machine(self.chapter);
-        let names = suite.names();
-        let lone = names.iter().find(|name| *name == LONE).unwrap_or(&names[0]);
-        let mut outcomes = pace.of(suite).run(command, |name| name == lone);
-        let start = outcomes.first().and_then(Outcome::start);
-        let pace = start.map_or(pace, |start| pace.with_start(start));
-        let others = |name: &str| name != lone;
-        outcomes.extend(
-            pace.of(suite)
-                .run_counting(command, others, |ended| show(ended + 1)),
-        );
-
-        let is_unsure = |outcome: &Outcome| {
-            let lesson = LESSONS.iter().find(|lesson| lesson.test == outcome.test);
-            !outcome.passed && lesson.is_some_and(|l| Failure::new(l, true, outcome).is_unsure())
-        };
-        let unsure: Vec<_> = outcomes
-            .iter()
-            .filter(|o| is_unsure(o))
-            .map(|o| o.test.clone())
-            .collect();
-        if unsure.len() <= RETRIES {
-            outcomes.retain(|outcome| !unsure.contains(&outcome.test));
-            let again = pace.again().of(suite);
-            outcomes.extend(again.run(command, |name| unsure.iter().any(|test| test == name)));
+        if scale.is_none() && suite.server_address.is_none() {
+            return Ok(paced(&suite, pace, command, show));
         }
-        outcomes
+        // At one address, the tests run one after another, and wait for each other without a limit.
+        let suite = suite.deadline_scale(scale.unwrap_or(pace.scale()));
+        Ok(suite.run_counting(command, |_| true, show))
     }
 
     fn report(&self, promises: &[(&Lesson, &Outcome)]) -> Result<ExitCode> {
-        let mut out = io::stdout();
-        let article = self.article();
-        let is_of_chapter = |lesson: &Lesson| article.contains(&format!("fn {}(", lesson.test));
         let is_failed = |outcome: &Outcome| !outcome.passed && outcome.limit().is_none();
         let (failed, others): (Vec<_>, Vec<_>) =
             promises.iter().partition(|(_, outcome)| is_failed(outcome));
+        let mut out = io::stdout();
         for (lesson, outcome) in failed.iter().chain(&others) {
             writeln!(out, "{}", promise_line(lesson, outcome))?;
         }
-        let failures = failed.iter();
-        let failures: Vec<_> = failures
-            .map(|(lesson, outcome)| Failure::new(lesson, is_of_chapter(lesson), outcome))
-            .collect();
+        let article = self.article();
+        let failures = failed.iter().map(|&(lesson, outcome)| Failure {
+            lesson,
+            is_of_chapter: article.contains(&format!("fn {}(", lesson.test)),
+            outcome,
+        });
+        let failures: Vec<_> = failures.collect();
         let first = verdict::first(&failures);
-        let is_first = |f| {
-            first
-                .as_ref()
-                .is_some_and(|first| ptr::eq(first.failure, f))
+        let shown = match &first {
+            Some(first) if !self.all => slice::from_ref(first.failure),
+            _ => &failures[..],
         };
-        for failure in failures.iter().filter(|f| self.all || is_first(*f)) {
+        for failure in shown {
             show_failure(failure)?;
         }
-
-        let count = |is_it: fn(&Outcome) -> bool| others.iter().filter(|(_, o)| is_it(o)).count();
-        let limits = count(|outcome| outcome.limit().is_some());
-        let skipped = count(|outcome| outcome.passed && outcome.was_skipped());
-        let kept = others.len() - limits - skipped;
-        write!(out, "\n{kept} of {} promises hold", promises.len())?;
-        if skipped > 0 {
-            write!(out, ", {skipped} are skipped")?;
-        }
-        if limits > 0 {
-            write!(out, ", {limits} cannot be seen with this server")?;
-        }
-        writeln!(out, ".")?;
+        show_counts(&others, promises.len())?;
         if let Some(first) = first {
             show_advice(&first, failures.len())?;
         }
@@ -227,34 +172,59 @@ impl Check {
             return Ok(root().join(&milestones()[self.chapter - 1]).join("src"));
         }
         let mut paths = self.command.iter().map(PathBuf::from);
-        let path = paths.find(|path| path.exists() && !is_installed(path));
+        let path = paths.find(|path| path.exists() && !is_system_program(path));
         path.context("--watch needs a COMMAND with a word that is a file or a folder of yours")
     }
 }
 
-/// Whether a file is one of the system's programs, by whatever link: what runs a script does not change.
-fn is_installed(path: &Path) -> bool {
-    let folder = path.canonicalize().ok();
-    let folder = folder.as_deref().and_then(Path::parent);
-    let search_path = env::var_os("PATH").unwrap_or_default();
-    let mut folders =
-        env::split_paths(&search_path).filter_map(|folder| folder.canonicalize().ok());
-    folders.any(|other| Some(other.as_path()) == folder)
+/// One test alone, which shows how long a start takes, then the others, and those that were not done once
+/// more.
+fn paced(suite: &Suite, pace: Pace, command: &str, show: impl Fn(usize) + Sync) -> Vec<Outcome> {
+    let names = suite.names();
+    let lone = names.iter().find(|name| *name == LONE).unwrap_or(&names[0]);
+    let mut outcomes = pace.of(suite).run(command, |name| name == lone);
+    let pace = pace.with_start(&outcomes[0]);
+    let show = |ended| show(ended + 1);
+    let others = pace
+        .of(suite)
+        .run_counting(command, |name| name != lone, show);
+    outcomes.extend(others);
+
+    let unsure = outcomes
+        .iter()
+        .filter(|o| !o.passed && verdict::is_unsure(o));
+    let unsure: Vec<_> = unsure.map(|outcome| outcome.test.clone()).collect();
+    if unsure.len() <= RETRIES {
+        let is_unsure = |name: &str| unsure.iter().any(|test| test == name);
+        outcomes.retain(|outcome| !is_unsure(&outcome.test));
+        outcomes.extend(pace.again().of(suite).run(command, is_unsure));
+    }
+    outcomes
 }
 
-fn wanted_scale() -> Result<Option<f64>> {
-    let wanted = env::var(DEADLINE_SCALE).ok().map(|scale| scale.parse());
-    wanted
+/// Whether a file is one of the system's programs, by whatever link: what runs a script does not change.
+fn is_system_program(path: &Path) -> bool {
+    let real = path.canonicalize().unwrap_or_default();
+    let folders = env::var_os("PATH").unwrap_or_default();
+    let mut folders = env::split_paths(&folders).filter_map(|folder| folder.canonicalize().ok());
+    folders.any(|folder| real.parent() == Some(&folder))
+}
+
+fn parsed<T>(variable: &str, what: &str) -> Result<Option<T>>
+where
+    T: FromStr<Err: Error + Send + Sync + 'static>,
+{
+    let value = env::var(variable).ok().map(|value| value.parse());
+    value
         .transpose()
-        .with_context(|| format!("{DEADLINE_SCALE} must be a number"))
+        .with_context(|| format!("{variable} must be {what}"))
 }
 
 /// A program that does not exist would fail every test.
 fn check_exists(program: &str) -> Result<()> {
-    let path = env::var_os("PATH").unwrap_or_default();
     let exists = match program.contains('/') {
         true => Path::new(program).is_file(),
-        false => env::split_paths(&path).any(|folder| folder.join(program).is_file()),
+        false => is_installed(program),
     };
     ensure!(exists, "there is no program {program} (have you built it?)");
     Ok(())
@@ -277,7 +247,7 @@ fn promise_line(lesson: &Lesson, outcome: &Outcome) -> String {
         let line = wrap("    ", &format!("{mark} {promise} ({reason})"));
         paint(DIM, &format!("  {}", line.trim_start()))
     };
-    match (outcome.limit(), outcome.skip_reason()) {
+    match (outcome.limit(), outcome.reported("skipped")) {
         (Some(limit), _) => why("○", limit),
         _ if !outcome.passed => paint(RED, &format!("  ✗ {promise}")),
         (None, Some(reason)) => why("-", &format!("skipped: {reason}")),
@@ -288,23 +258,41 @@ fn promise_line(lesson: &Lesson, outcome: &Outcome) -> String {
 /// A failure in full: what was expected and what came, and what happened before.
 fn show_failure(failure: &Failure) -> io::Result<()> {
     let mut out = io::stdout();
-    writeln!(out, "\n{}", paint(BOLD, failure.get("title")))?;
+    let outcome = failure.outcome;
+    writeln!(out, "\n{}", paint(BOLD, outcome.get("title")))?;
     for name in ["expected", "received"] {
-        if !failure.get(name).is_empty() {
-            writeln!(out, "  {name}: {}", failure.get(name))?;
+        if !outcome.get(name).is_empty() {
+            writeln!(out, "  {name}: {}", outcome.get(name))?;
         }
     }
     let said = failure.advice();
     for (name, text) in [
         ("the test", failure.lesson.checks),
         ("seen", &said),
-        ("server", failure.get("server")),
+        ("server", outcome.get("server")),
     ] {
         if !text.is_empty() {
             writeln!(out, "{}", wrap("", &format!("{name}: {text}")))?;
         }
     }
-    writeln!(out, "{}", paint(DIM, failure.get("log").trim_end()))
+    writeln!(out, "{}", paint(DIM, outcome.get("log").trim_end()))
+}
+
+/// How many promises hold: of those that are not broken, some are skipped, and some cannot be seen.
+fn show_counts(others: &[(&Lesson, &Outcome)], promises: usize) -> io::Result<()> {
+    let mut out = io::stdout();
+    let count = |is_it: fn(&Outcome) -> bool| others.iter().filter(|(_, o)| is_it(o)).count();
+    let limits = count(|outcome| outcome.limit().is_some());
+    let skipped = count(|outcome| outcome.passed && outcome.reported("skipped").is_some());
+    let kept = others.len() - limits - skipped;
+    write!(out, "\n{kept} of {promises} promises hold")?;
+    if skipped > 0 {
+        write!(out, ", {skipped} are skipped")?;
+    }
+    if limits > 0 {
+        write!(out, ", {limits} cannot be seen with this server")?;
+    }
+    writeln!(out, ".")
 }
 
 fn show_advice(first: &First, failures: usize) -> io::Result<()> {
@@ -315,7 +303,7 @@ fn show_advice(first: &First, failures: usize) -> io::Result<()> {
         let explains = first.explains;
         writeln!(out, "  (explains {explains} of the {failures} failures)")?;
     }
-    match first.failure.get("read") {
+    match first.failure.outcome.get("read") {
         "" => Ok(()),
         read => writeln!(out, "{}", wrap("  ", &format!("Read: {read}"))),
     }

@@ -7,7 +7,6 @@ mod pace;
 mod paper;
 mod play;
 mod screen;
-mod stage;
 mod start;
 mod tour;
 mod verdict;

@@ -1,10 +1,10 @@
 //! How long tests may take, and how many run at once: as the machine and the server's start allow.
 
-use std::fs;
 use std::thread;
 use std::time::Duration;
 
 use course::test_runner::{AT_ONCE, Outcome, Suite};
+use procfs::{Current, LoadAverage};
 
 /// How long a test waits for a fact on a quiet machine. With a server that hangs, all wait that long.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -32,32 +32,36 @@ const LOOKS: usize = 9;
 pub(crate) struct Pace {
     patience: Duration,
     /// After so many waits a test is killed.
-    limit: f64,
+    waits: f64,
     at_once: usize,
 }
 
 impl Pace {
     /// What the load of the machine allows.
     pub(crate) fn of_machine(chapter: usize) -> Pace {
-        let quiet = if chapter == 5 {
-            HARDEN_PATIENCE
-        } else {
-            PATIENCE
+        let patience = match chapter {
+            5 => HARDEN_PATIENCE,
+            _ => PATIENCE,
         };
         Pace {
-            patience: quiet,
-            limit: WAITS * load(),
+            patience,
+            waits: WAITS * load(),
             at_once: AT_ONCE,
         }
     }
 
-    /// For a server that has taken this long to start, alone.
-    pub(crate) fn with_start(self, start: Duration) -> Pace {
+    /// For a server that has started alone in this test.
+    pub(crate) fn with_start(self, outcome: &Outcome) -> Pace {
+        let start = outcome.reported("started").and_then(|ms| ms.parse().ok());
+        let Some(start) = start.map(Duration::from_millis) else {
+            return self;
+        };
         let servers = ALL_UP.as_secs_f64() / start.as_secs_f64().max(0.001);
+        let at_once = (servers * cores()) as usize;
         Pace {
             patience: self.patience + start * STARTS,
-            limit: self.limit,
-            at_once: (servers * cores()) as usize,
+            at_once: at_once.clamp(1, AT_ONCE),
+            ..self
         }
     }
 
@@ -65,48 +69,38 @@ impl Pace {
     pub(crate) fn again(self) -> Pace {
         Pace {
             patience: self.patience * 2,
-            limit: self.limit,
             at_once: 2,
+            ..self
         }
     }
 
     pub(crate) fn of(self, suite: &Suite) -> Suite {
-        let suite = self.without_limit(suite);
-        let suite = suite.time_limit(self.patience.mul_f64(self.limit));
-        suite.at_once(self.at_once.clamp(1, AT_ONCE))
+        let mut suite = suite.clone().deadline_scale(self.scale());
+        suite.time_limit = Some(self.patience.mul_f64(self.waits));
+        suite.at_once = self.at_once;
+        suite
     }
 
-    /// For tests that may have to wait for each other.
-    pub(crate) fn without_limit(self, suite: &Suite) -> Suite {
-        let scale = self.patience.as_secs_f64() / USUAL.as_secs_f64();
-        suite.clone().deadline_scale(scale)
+    /// Of the testkit's deadlines.
+    pub(crate) fn scale(self) -> f64 {
+        self.patience.as_secs_f64() / USUAL.as_secs_f64()
     }
 }
 
 /// Whether the machine was too slow to tell: most of the failed tests did not end, or saw no server.
 pub(crate) fn is_too_slow(outcomes: &[Outcome]) -> bool {
-    let failed: Vec<_> = outcomes.iter().filter(|outcome| !outcome.passed).collect();
-    let is_late = |outcome: &&&Outcome| {
-        let failure = outcome.failure();
-        let has_cause = failure.is_some_and(|f| f.contains_key("cause") || f.contains_key("final"));
-        outcome.was_killed || !has_cause
-    };
-    let late = failed.iter().filter(is_late).count();
-    late > 2 && late * 2 > failed.len()
+    let failed = outcomes.iter().filter(|outcome| !outcome.passed);
+    let has_cause = |o: &Outcome| !o.get("cause").is_empty() || !o.get("final").is_empty();
+    let is_late = |outcome: &&Outcome| outcome.was_killed || !has_cause(outcome);
+    let late = failed.clone().filter(is_late).count();
+    late > 2 && late * 2 > failed.count()
 }
 
 /// How many runnable threads there are for each core: what has to share it with one more.
 fn load() -> f64 {
     let looks = (0..LOOKS).map(|_| {
         thread::sleep(Duration::from_millis(5));
-        let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-        let running = text
-            .split(' ')
-            .nth(3)
-            .and_then(|field| field.split('/').next());
-        running
-            .and_then(|running| running.parse::<u32>().ok())
-            .unwrap_or(1)
+        LoadAverage::current().map_or(1, |load| load.cur)
     });
     let mut looks: Vec<_> = looks.collect();
     looks.sort_unstable();

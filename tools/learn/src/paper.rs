@@ -4,6 +4,7 @@ use std::env;
 use std::io::{self, IsTerminal};
 
 use ratatui::crossterm::terminal;
+use textwrap::{Options, WordSplitter};
 
 pub(crate) const RED: &str = "31";
 pub(crate) const GREEN: &str = "32";
@@ -30,49 +31,11 @@ pub(crate) fn paint(color: &str, text: &str) -> String {
 pub(crate) fn wrap(indent: &str, text: &str) -> String {
     let columns = terminal::size().ok().filter(|_| io::stdout().is_terminal());
     let width = columns.map_or(WIDTH, |(columns, _)| usize::from(columns));
-    let lines = split(text, width.min(WIDEST).saturating_sub(indent.len()));
-    let lines = lines.iter().map(|line| format!("{indent}{line}"));
-    lines.collect::<Vec<_>>().join("\n")
+    let options = without_hyphens(width.min(WIDEST)).initial_indent(indent);
+    textwrap::fill(text, options.subsequent_indent(indent))
 }
 
-/// Splits a text between words, and a word only if it does not fit a line.
-pub(crate) fn split(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        for (n, piece) in pieces(word, width).iter().enumerate() {
-            let line = lines.last_mut().filter(|_| n == 0);
-            let fits = |line: &&mut String| {
-                line.is_empty() || line.chars().count() + 1 + piece.chars().count() <= width
-            };
-            match line.filter(fits) {
-                Some(line) if line.is_empty() => line.push_str(piece),
-                Some(line) => *line += &format!(" {piece}"),
-                None => lines.push(piece.clone()),
-            }
-        }
-    }
-    lines
-}
-
-fn pieces(word: &str, width: usize) -> Vec<String> {
-    let chars: Vec<_> = word.chars().collect();
-    let pieces = chars.chunks(width.max(1)).map(String::from_iter);
-    let pieces: Vec<_> = pieces.collect();
-    if pieces.is_empty() {
-        vec![String::new()]
-    } else {
-        pieces
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::split;
-
-    #[test]
-    fn a_text_is_split_between_words() {
-        assert_eq!(split("one two three", 7), ["one two", "three"]);
-        assert_eq!(split("a long_word b", 4), ["a", "long", "_wor", "d b"]);
-        assert_eq!(split("", 7), [""]);
-    }
+/// Lines of this width. A word is split only if it does not fit one: it may be a name.
+pub(crate) fn without_hyphens(width: usize) -> Options<'static> {
+    Options::new(width).word_splitter(WordSplitter::NoHyphenation)
 }

@@ -14,9 +14,8 @@ use ratatui::widgets::{Block, Paragraph};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::paper::split;
-use crate::play::{Frame, Play};
-use crate::stage::Pane;
+use crate::paper::without_hyphens;
+use crate::play::{Frame, Pane, Play};
 
 /// How soon a signal is noticed.
 const TICK: Timespec = Timespec {
@@ -107,14 +106,16 @@ fn draw_pane(canvas: &mut Canvas, area: Rect, pane: &Pane) {
     let (width, height) = (usize::from(inner.width.max(1)), usize::from(inner.height));
     let mut rows = Vec::new();
     for (index, line) in pane.lines.iter().enumerate() {
-        let is_old = index < pane.old;
-        let style = if is_old {
-            Modifier::DIM
-        } else {
-            Modifier::BOLD
+        let style = match index < pane.old {
+            true => Modifier::DIM,
+            false => Modifier::BOLD,
         };
-        let pieces = split(line, width).into_iter();
-        rows.extend(pieces.map(|piece| Line::from(piece).style(style)));
+        let pieces = textwrap::wrap(line, without_hyphens(width));
+        rows.extend(
+            pieces
+                .into_iter()
+                .map(|piece| Line::from(piece).style(style)),
+        );
     }
     let rows = rows.split_off(rows.len().saturating_sub(height));
     canvas.render_widget(Paragraph::new(rows).block(block), area);

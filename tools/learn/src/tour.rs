@@ -13,9 +13,8 @@ use shared_testkit::env::{DEADLINE_SCALE, SERVER_CMD};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use crate::play::Play;
+use crate::play::{Play, attempt};
 use crate::screen;
-use crate::stage::{Stage, attempt, steps};
 
 /// Set in the process that has the variables for the testkit.
 const PREPARED: &str = "LEARN_TOUR";
@@ -41,7 +40,7 @@ impl Tour {
         let book = Book::read();
         let transcript = book.transcript(self.chapter);
         let own = attempt(|| test_runner::program(&milestones()[self.chapter - 1]))?;
-        let mut play = Play::new(self.chapter, Stage::start(&own)?, steps(&transcript));
+        let mut play = Play::start(self.chapter, &own, &transcript)?;
         if io::stdout().is_terminal() && io::stdin().is_terminal() {
             screen::show(&mut play, &ended)?;
         } else {

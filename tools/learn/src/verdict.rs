@@ -1,6 +1,6 @@
 //! Which failure to start with.
 
-use course::test_runner::{Outcome, Report};
+use course::test_runner::Outcome;
 use shared_testkit::Lesson;
 
 /// A cause that explains less than this part of what the most common one does comes later.
@@ -11,9 +11,7 @@ pub(crate) struct Failure<'a> {
     pub lesson: &'a Lesson,
     /// Whether the chapter's text promises it, not only the page of departures.
     pub is_of_chapter: bool,
-    pub was_killed: bool,
-    /// Empty if the test did not get as far as to fail.
-    pub report: Report,
+    pub outcome: &'a Outcome,
 }
 
 /// The failure to start with.
@@ -23,25 +21,12 @@ pub(crate) struct First<'a> {
     pub explains: usize,
 }
 
-impl<'a> Failure<'a> {
-    pub(crate) fn new(lesson: &'a Lesson, is_of_chapter: bool, outcome: &Outcome) -> Failure<'a> {
-        Failure {
-            lesson,
-            is_of_chapter,
-            was_killed: outcome.was_killed,
-            report: outcome.failure().cloned().unwrap_or_default(),
-        }
-    }
-
-    pub(crate) fn get(&self, name: &str) -> &str {
-        self.report.get(name).map_or("", String::as_str)
-    }
-
+impl Failure<'_> {
     /// What to do.
     pub(crate) fn advice(&self) -> String {
         let promise = self.lesson.checks;
-        match (self.get("cause"), self.get("often")) {
-            ("", _) if self.was_killed => {
+        match (self.outcome.get("cause"), self.outcome.get("often")) {
+            ("", _) if self.outcome.was_killed => {
                 format!("\"{promise}\": the test was killed, because it did not end in time.")
             }
             ("", "") => format!("\"{promise}\" does not hold."),
@@ -50,37 +35,35 @@ impl<'a> Failure<'a> {
         }
     }
 
-    /// Whether the machine may be to blame: the server was still at work.
-    pub(crate) fn is_unsure(&self) -> bool {
-        let is_known = ["crash", "limit"].contains(&self.get("certainty"));
-        self.was_killed || !is_known && self.get("final").is_empty()
-    }
-
     /// Failures with one cause have one key. Two crashes differ if their messages do.
     fn key(&self) -> Option<String> {
-        let text = match self.get("certainty") {
-            "crash" => self.get("cause"),
+        let text = match self.outcome.get("certainty") {
+            "crash" => self.outcome.get("cause"),
             _ => "",
         };
         let text: String = text.chars().filter(|c| !c.is_ascii_digit()).collect();
-        let rule = self.get("rule");
-        (!rule.is_empty()).then(|| format!("{rule}{text}"))
+        Some(format!("{}{text}", self.outcome.rule()?))
     }
 
     /// How much its verdict is worth. What the test itself made fail is the least: the server may be right.
     fn rank(&self) -> usize {
-        let rank = match self.get("certainty") {
+        if self.outcome.was_killed {
+            return 0;
+        }
+        match self.outcome.get("certainty") {
+            _ if !self.outcome.get("injected").is_empty() => 1,
             "crash" => 4,
             "certain" => 3,
             "seen" => 2,
             _ => 1,
-        };
-        match (self.was_killed, self.get("injected").is_empty()) {
-            (true, _) => 0,
-            (_, true) => rank,
-            (_, false) => 1,
         }
     }
+}
+
+/// Whether the machine may be to blame for a failure: the server was still at work.
+pub(crate) fn is_unsure(outcome: &Outcome) -> bool {
+    let is_known = ["crash", "limit"].contains(&outcome.get("certainty"));
+    outcome.was_killed || !is_known && outcome.get("final").is_empty()
 }
 
 /// The earliest failure whose verdict is the most certain, what the chapter promises before the departures.
@@ -109,63 +92,83 @@ pub(crate) fn first<'a>(failures: &'a [Failure<'a>]) -> Option<First<'a>> {
 mod tests {
     use super::*;
 
-    fn failure(name: &'static str, certainty: &str, rule: &str) -> Failure<'static> {
-        let lesson = Box::leak(Box::new(Lesson {
-            checks: name,
-            ..shared_testkit::LESSONS[0]
-        }));
+    fn outcome(certainty: &str, rule: &str) -> Outcome {
         let fields = [
+            ("title", "title"),
             ("certainty", certainty),
             ("rule", rule),
-            ("cause", rule),
             ("often", "It is full."),
         ];
         let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Failure {
-            lesson,
-            // Promise Z is a departure.
-            is_of_chapter: name != "Z",
+        Outcome {
+            test: rule.to_owned(),
+            passed: false,
             was_killed: false,
-            report: fields.into_iter().collect(),
+            output: String::new(),
+            reports: vec![
+                fields
+                    .into_iter()
+                    .filter(|(_, value)| !value.is_empty())
+                    .collect(),
+            ],
         }
     }
 
-    fn first_of(failures: &[Failure]) -> Option<(&'static str, usize)> {
-        first(failures).map(|first| (first.failure.lesson.checks, first.explains))
+    /// The rule of the first failure, and how many it explains. The rule `departure` is one's.
+    fn first_of(outcomes: &[Outcome]) -> Option<(&str, usize)> {
+        let failures = outcomes.iter().map(|outcome| Failure {
+            lesson: &shared_testkit::LESSONS[0],
+            is_of_chapter: outcome.test != "departure",
+            outcome,
+        });
+        let failures: Vec<_> = failures.collect();
+        let first = first(&failures)?;
+        let place = failures
+            .iter()
+            .position(|f| std::ptr::eq(f, first.failure))?;
+        Some((&outcomes[place].test, first.explains))
     }
 
     #[test]
     fn the_earliest_certain_verdict_comes_first() {
-        let often = || failure("A", "", "");
-        let seen = || failure("B", "seen", "cut");
-        let lost = || failure("C", "certain", "lost");
-        let late = || failure("D", "certain", "late");
-        let crash = || failure("E", "crash", "signal 11");
-        let departure = || failure("Z", "certain", "z");
+        let often = || outcome("", "");
+        let seen = || outcome("seen", "cut");
+        let lost = || outcome("certain", "lost");
+        let late = || outcome("certain", "late");
+        let crash = || outcome("crash", "signal 11");
+        let departure = || outcome("certain", "departure");
         assert_eq!(first_of(&[]), None);
-        assert_eq!(first_of(&[often(), seen()]), Some(("B", 1)));
-        assert_eq!(first_of(&[seen(), late(), lost(), late()]), Some(("D", 2)));
-        assert_eq!(first_of(&[lost(), crash()]), Some(("E", 1)));
-        assert_eq!(first_of(&[departure(), lost()]), Some(("C", 1)));
+        assert_eq!(first_of(&[often(), seen()]), Some(("cut", 1)));
+        assert_eq!(
+            first_of(&[seen(), late(), lost(), late()]),
+            Some(("late", 2))
+        );
+        assert_eq!(first_of(&[lost(), crash()]), Some(("signal 11", 1)));
+        assert_eq!(first_of(&[departure(), lost()]), Some(("lost", 1)));
         // One of twelve is not what to begin with.
         let mut many: Vec<_> = (0..11).map(|_| late()).collect();
         many.insert(0, lost());
-        assert_eq!(first_of(&many), Some(("D", 11)));
+        assert_eq!(first_of(&many), Some(("late", 11)));
         let mut injected = lost();
-        injected
-            .report
-            .insert("injected".to_owned(), "accept fail".to_owned());
-        assert_eq!(first_of(&[injected, seen()]), Some(("B", 1)));
+        injected.reports[0].insert("injected".to_owned(), "accept fail".to_owned());
+        assert_eq!(first_of(&[injected, seen()]), Some(("cut", 1)));
         let mut killed = lost();
         killed.was_killed = true;
-        assert_eq!(first_of(&[killed, often()]), Some(("A", 1)));
+        assert_eq!(first_of(&[killed, often()]), Some(("", 1)));
     }
 
     #[test]
     fn what_is_often_wrong_is_not_said_to_be_seen() {
-        let mut failure = failure("half a line waits", "", "");
+        let lesson = Lesson {
+            checks: "half a line waits",
+            ..shared_testkit::LESSONS[0]
+        };
+        let failure = Failure {
+            lesson: &lesson,
+            is_of_chapter: true,
+            outcome: &outcome("", ""),
+        };
         let advice = "\"half a line waits\" does not hold. Often: It is full.";
-        failure.report.insert("cause".to_owned(), String::new());
         assert_eq!(failure.advice(), advice);
     }
 }
