@@ -6,10 +6,10 @@ use std::env;
 use std::process::Command;
 
 use book_checks::check_transcripts;
-use course::{Book, Page};
+use course::Book;
 use shared_testkit::env::DEADLINE_SCALE;
 
-use crate::common::{assert_none, assert_one};
+use crate::common::{assert_found, assert_none};
 
 /// A page whose transcript comes true.
 const CHAT: &str = "\
@@ -48,35 +48,32 @@ fn the_transcripts_come_true() {
 
 #[test]
 fn a_true_transcript_has_no_problem() {
-    let page = Page::new("docs/src/chat.md", CHAT);
-    assert_none(&check_transcripts(&Book::of_pages(vec![page])));
+    assert_found(check_transcripts, &[("docs/src/chat.md", CHAT)]);
 }
 
 /// A tool: a server that ends at once.
-const TOOL: &str = "\
-# A tool
-
+#[test]
+fn what_a_tool_prints_is_waited_for_and_compared() {
+    let page = "\
 ```transcript
 $ cargo run -p milestone-4-write -- one two  # refused
 refused! … but \"two\" follows \"one\"
 ```
-";
 
-#[test]
-fn what_a_tool_prints_is_waited_for_and_compared() {
-    let page = |text: &str| Book::of_pages(vec![Page::new("docs/src/tool.md", text)]);
-    assert_none(&check_transcripts(&page(TOOL)));
-    let wrong = TOOL.replace("follows", "precedes");
-    let parts = ["docs/src/tool.md:5: ", "the tool prints this line"];
-    assert_one(&check_transcripts(&page(&wrong)), &parts);
+```transcript
+$ cargo run -p milestone-4-write -- one two  # refused
+refused! … but \"two\" precedes \"one\"  ⇐ did not print what was expected
+```
+";
+    assert_found(check_transcripts, &[("docs/src/tool.md", page)]);
 }
 
-/// The transcript with this change must be a problem.
+/// The transcript with this change must be a problem, at the mark.
 #[track_caller]
-fn assert_is_found(from: &str, to: &str, parts: &[&str]) {
+fn assert_change_is_found(from: &str, to: &str) {
     assert!(CHAT.contains(from), "{from:?} is not on the page");
-    let page = Page::new("docs/src/chat.md", &CHAT.replacen(from, to, 1));
-    assert_one(&check_transcripts(&Book::of_pages(vec![page])), parts);
+    let page = CHAT.replacen(from, to, 1);
+    assert_found(check_transcripts, &[("docs/src/chat.md", &page)]);
 }
 
 #[test]
@@ -90,76 +87,56 @@ fn a_wrong_byte_count_is_found() {
         assert!(once_more.expect("it can be run").success());
         return;
     }
-    let parts = ["docs/src/chat.md:15: ", "Broadcast 14", "Broadcast 13"];
-    assert_is_found("Broadcast 13", "Broadcast 14", &parts);
+    let from = "Broadcast 13 bytes from Token(1)";
+    let wrong = "Broadcast 14 bytes from Token(1)";
+    assert_change_is_found(from, &format!("{wrong}  ⇐ {wrong} & {from}"));
 }
 
 #[test]
 fn a_line_of_the_servers_that_is_left_out_is_found() {
-    for (line, place) in [
-        (
-            "server| Wrote 13 bytes to Token(2)\n",
-            "docs/src/chat.md:16: ",
-        ),
-        (
-            "server| Client Token(1) disconnected\n",
-            "docs/src/chat.md:24: ",
-        ),
-        // In another place: it comes before bob leaves.
-        (
-            "server| Wrote 4 bytes to Token(1)\n",
-            "docs/src/chat.md:20: ",
-        ),
+    let wrote = "server| Wrote 13 bytes to Token(2)\n";
+    let left = "\nserver| Client Token(1) disconnected";
+    // It is in another place: it comes before bob leaves.
+    let later = "server| Wrote 4 bytes to Token(1)\n";
+    for (from, line) in [
+        (format!("{wrote}bob< Hello from A"), wrote),
+        (format!("alice leaves{left}"), left),
+        (format!("{later}alice< bye"), later),
     ] {
-        let what = line.trim_start_matches("server| ").trim_end();
-        assert_is_found(line, "", &[place, "printed more than was expected", what]);
+        let to = from.replace(line, "");
+        let printed = line.trim().trim_start_matches("server");
+        let mark = format!("  ⇐ printed more than was expected & {printed}");
+        assert_change_is_found(&from, &(to + &mark));
     }
 }
 
 #[test]
 fn another_text_received_is_found() {
-    let received = [
-        r#"expected: "Hello from B\n""#,
-        r#"received: "Hello from A\n""#,
-    ];
-    let parts = ["docs/src/chat.md:17: ", received[0], received[1]];
-    assert_is_found("bob< Hello from A", "bob< Hello from B", &parts);
+    let said = r#"expected: "Hello from B\n" & received: "Hello from A\n""#;
+    assert_change_is_found("bob< Hello from A", &format!("bob< Hello from B  ⇐ {said}"));
 }
 
 #[test]
 fn a_text_received_that_is_left_out_is_found() {
-    let parts = ["docs/src/chat.md:23: ", "bytes left for alice"];
-    assert_is_found("alice< bye\n", "", &parts);
-    let parts = [
-        "docs/src/chat.md:17: ",
-        "bob was not closed",
-        "Hello from A",
-    ];
-    assert_is_found("bob< Hello from A\n", "bob closed\n", &parts);
+    let end = "alice< bye\nbob leaves\nserver| Client Token(2) disconnected\nalice leaves";
+    let without = end.strip_prefix("alice< bye\n").unwrap_or_default();
+    assert_change_is_found(end, &format!("{without}  ⇐ bytes left for alice"));
+    let closed = "bob closed  ⇐ bob was not closed & Hello from A";
+    assert_change_is_found("bob< Hello from A", closed);
 }
 
 #[test]
 fn a_line_that_cannot_be_read_is_found() {
-    for (from, to, line, part) in [
-        ("alice leaves", "alice dances", 24, "\"alice dances\""),
-        ("alice leaves", "carol leaves", 24, "client of this name"),
-        ("bob leaves", "server sings", 22, "\"server sings\""),
-        ("bob leaves", "other sings", 22, "server of this name"),
-        ("milestone-4-write", "milestone-9", 4, "milestone-9"),
-        (
-            "server! Listening on 127.0.0.1:8080\n",
-            "",
-            4,
-            "127.0.0.1:8080",
-        ),
-        (
-            "127.0.0.1:8080\nalice",
-            "127.0.0.1:9000\nalice",
-            5,
-            "another address",
-        ),
+    let listening = "server! Listening on 127.0.0.1";
+    for (from, to) in [
+        ("alice leaves", "alice dances  ⇐ \"alice dances\""),
+        ("alice leaves", "carol leaves  ⇐ client of this name"),
+        ("bob leaves", "server sings  ⇐ \"server sings\""),
+        ("bob leaves", "other sings  ⇐ server of this name"),
+        ("milestone-4-write", "milestone-9  ⇐ milestone-9"),
+        (&format!("\n{listening}:8080"), "  ⇐ 127.0.0.1:8080"),
+        (":8080\nalice", ":9000  ⇐ another address\nalice"),
     ] {
-        let place = format!("docs/src/chat.md:{line}: ");
-        assert_is_found(from, to, &[&place, part]);
+        assert_change_is_found(from, to);
     }
 }

@@ -1,20 +1,38 @@
 //! Assertions on what a check has found.
 
+use course::{Book, Page};
+
+/// Stands before the words of the problem that a line must be, separated by `&` if they are not together.
+const MARK: &str = "  ⇐ ";
+
 /// There must be no problem.
 #[track_caller]
 pub fn assert_none(problems: &[String]) {
     assert!(problems.is_empty(), "\n{}\n", problems.join("\n\n"));
 }
 
-/// There must be one problem, whose text has all these parts.
+/// On pages of these paths and texts, each line with a mark must be a problem with its words, and nothing
+/// else must be one.
 #[track_caller]
-pub fn assert_one(problems: &[String], parts: &[&str]) {
-    assert_eq!(problems.len(), 1, "\n{}\n", problems.join("\n\n"));
-    for part in parts {
-        assert!(
-            problems[0].contains(part),
-            "no {part:?} in:\n{}",
-            problems[0]
-        );
+pub fn assert_found(check: fn(&Book) -> Vec<String>, pages: &[(&str, &str)]) {
+    let mut book = Book::of_pages(Vec::new());
+    let mut wanted = Vec::new();
+    for (path, marked) in pages {
+        let mut text = String::new();
+        for (number, line) in (1..).zip(marked.lines()) {
+            let (line, words) = line.split_once(MARK).unwrap_or((line, ""));
+            text.extend([line, "\n"]);
+            wanted.push((format!("{path}:{number}: "), words));
+        }
+        book.pages.push(Page::new(path, &text));
     }
+    wanted.retain(|(_, words)| !words.is_empty());
+    let problems = check(&book);
+    let shown = problems.join("\n\n");
+    for (place, words) in &wanted {
+        let has_words = |problem: &String| words.split(" & ").all(|part| problem.contains(part));
+        let mut here = problems.iter().filter(|problem| problem.starts_with(place));
+        assert!(here.any(has_words), "no {place}{words} in:\n{shown}");
+    }
+    assert_eq!(problems.len(), wanted.len(), "\n{shown}\n");
 }
