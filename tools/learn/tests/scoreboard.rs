@@ -27,12 +27,12 @@ fn scoreboard() {
             panic!("{line:?} has not four parts");
         };
         let said = said_first(chapter, command, list.parent().unwrap());
-        let has_words = words.split('/').any(|words| match said.as_str() {
-            "" => words == "ok",
-            said => words != "ok" && said.contains(words),
-        });
-        let result = match said.as_str() {
-            _ if has_words => "right",
+        let is_right = |words: &str| match words {
+            "ok" => said.is_empty(),
+            words => said.contains(words),
+        };
+        let result = match &said[..] {
+            _ if words.split('/').any(is_right) => "right",
             said if said.is_empty() || said.contains("does not hold") => "no cause",
             _ => "false",
         };
@@ -48,17 +48,10 @@ fn said_first(chapter: &str, command: &str, folder: &Path) -> String {
     let mistaken = test_runner::program("mistaken");
     let command = command.replace("MISTAKEN", mistaken.to_str().unwrap());
     let mut learn = Command::new(env!("CARGO_BIN_EXE_learn"));
-    learn
-        .args(["check", chapter, "--"])
-        .args(shlex::split(&command).unwrap());
-    let output = learn
-        .current_dir(folder)
-        .env("PWD", folder)
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let said = text
-        .split_once("\nFix this first:\n")
-        .map_or("", |(_, said)| said);
+    learn.args(["check", chapter, "--"]);
+    learn.args(shlex::split(&command).unwrap());
+    learn.current_dir(folder).env("PWD", folder);
+    let text = String::from_utf8_lossy(&learn.output().unwrap().stdout).into_owned();
+    let (_, said) = text.split_once("\nFix this first:\n").unwrap_or_default();
     said.split_whitespace().collect::<Vec<_>>().join(" ")
 }

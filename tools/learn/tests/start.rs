@@ -30,17 +30,3 @@ fn writes_what_the_chapter_before_has_left() {
     let refused = start("2", &folder).assert().code(2);
     refused.stderr(contains("rat exists, and nothing in it is overwritten"));
 }
-
-#[test]
-fn bad_usage_is_a_clear_error() {
-    let nowhere = Path::new("/dev/null/rat");
-    for (place, said) in [
-        ("6", "a number from 1 to 5, not \"6\""),
-        ("2.x", "STOP is a number, as in 5.3, not \"2.x\""),
-        ("2.9", "chapter 2 has no stop 9"),
-        ("2", "cannot write to /dev/null/rat"),
-    ] {
-        let refused = start(place, nowhere).assert().code(2);
-        refused.stderr(contains(said));
-    }
-}

@@ -13,7 +13,7 @@ use assert_cmd::Command;
 use assert_cmd::assert::Assert;
 use course::test_runner;
 use predicates::prelude::PredicateBooleanExt;
-use predicates::str::{contains, is_empty};
+use predicates::str::contains;
 use shared_testkit::env::{DEADLINE_SCALE, SERVER_ADDR};
 use shared_testkit::{skip, wait_until};
 
@@ -71,24 +71,6 @@ fn what_the_own_server_does_not_do_is_marked() {
     let missing = contains("  expected, but it did not come: carol< pizza or curry?\n")
         .and(contains("  bob           < pizza or curry?\n"));
     played.stdout(missing);
-}
-
-#[test]
-fn bad_usage_is_a_clear_error() {
-    for (words, said) in [
-        (&["7"][..], "a number from 1 to 5, not \"7\""),
-        (&["--all"], "\"--all\" is unexpected"),
-        (&["1", "--", "./no/rat"], "a program that does not exist"),
-        (
-            &["1", "--", "true"],
-            "the server did not report where it listens",
-        ),
-    ] {
-        tour("0.05", words.iter().copied())
-            .code(2)
-            .stdout(is_empty())
-            .stderr(contains(said));
-    }
 }
 
 #[test]
