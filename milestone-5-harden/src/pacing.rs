@@ -124,8 +124,8 @@ impl Pacing {
         matches!(self.clients.get(token), Some(client) if client.place > Some(BULK))
     }
 
-    /// That many bytes were read from a client, and its unfinished line has so many now. Returns the
-    /// client with the longest, if all of them together have too many.
+    /// That many bytes were read from a client, and its unfinished line has `unfinished` now.
+    /// Returns the client with the longest, if all of them together have too many.
     pub fn note_read(&mut self, token: Token, bytes: u64, unfinished: u64) -> Option<Token> {
         let client = self.clients.get_mut(&token)?;
         let recent = client.recent(self.now) + bytes;
