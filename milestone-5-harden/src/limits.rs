@@ -51,9 +51,9 @@ pub const PERIOD: Duration = Duration::from_millis(8);
 /// Bytes after which no other talker is read in this [`PERIOD`], while bulk senders wait.
 pub const TALK_TOTAL: u64 = 64;
 
-/// Bytes read from a talker at a time while bulk senders wait. A short line is in them as a whole, and
-/// who sends a longer one shows it, and comes later. With the last of them, all clients together send
-/// at most 24 KB a second: hundreds of typed lines, and little for a reader that is slow but steady.
+/// Bytes read from a talker at a time while bulk senders wait. A short line fits, and a client with a
+/// longer one comes later for the next piece. With the last piece, all clients together send at most
+/// 24 KB a second: hundreds of typed lines, and little for a reader that is slow but steady.
 pub const TALK_PIECE: usize = 128;
 
 /// The interval for retrying writes to slow readers: not all room is reported by an event.
@@ -69,7 +69,7 @@ pub const STALL_TIME: Duration = Duration::from_secs(10);
 /// a [`PERIOD`]: 16 MB a second.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The patience grows again by one part in so many of the time that passes.
+/// The patience refills by the time that passes, divided by this.
 pub const PATIENCE_REFILL: u32 = 6;
 
 /// Bytes of the feed that a client may be behind. It is closed if it is more: all clients share the
@@ -102,8 +102,8 @@ pub const SILENCE: Duration = Duration::from_secs(30);
 /// time it is over: 75 s later (`tcp_keepalive_intvl`, tcp(7)).
 pub const ANSWER_TIME: Duration = Duration::from_secs(90);
 
-/// How long no descriptor may be free until the server looks who of those that have one should give
-/// it up. Until then new connections stay pending: a client may leave.
+/// How long no descriptor may be free until a client may have to give up its own. Until then new
+/// connections stay pending: a client may disconnect.
 pub const FULL_TIME: Duration = Duration::from_secs(10);
 
 /// Bytes of all unfinished lines together. Their buffers may have room for twice as many: 16 MiB.

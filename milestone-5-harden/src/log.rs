@@ -4,27 +4,23 @@
 //! nothing else, and the loop sends it the lines of each turn. If too many lines wait for the thread,
 //! further ones are dropped, and counted.
 
+mod writer;
+
 use std::fmt::{self, Write as _};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{self, Sender};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::limits;
+use crate::log::writer::{Counts, PAUSE, count_lines, write_lines};
 
-/// Bytes that are written at a time. A pipe takes that many whole or not at all (`PIPE_BUF`, pipe(7)),
-/// so it is known at any time which lines are out.
-const PIECE: usize = 4096;
-
-/// How long a thread waits for more lines when it has some. Waking it costs more than writing, so it
-/// writes the lines of many turns at a time.
-const PAUSE: Duration = Duration::from_millis(5);
-
-/// Activity is logged to `out`, errors to `err`. With `--quiet`, `out` has only who comes and who goes.
+/// Activity is logged to `out`, errors to `err`. With `--quiet`, `out` has only which clients connect
+/// and disconnect.
 pub struct Log {
     pub out: Output,
     pub err: Output,
@@ -42,7 +38,8 @@ impl Log {
         })
     }
 
-    /// Adds a line that is not about who comes and who goes: what `writeln!(log, …)` calls.
+    /// Adds a line that is not about a client that connects or disconnects: what `writeln!(log, …)`
+    /// calls.
     pub fn write_fmt(&mut self, line: fmt::Arguments) {
         if !self.is_quiet {
             self.out.write_fmt(line);
@@ -86,15 +83,6 @@ pub struct Output {
     lines: String,
     sender: Sender<String>,
     counts: Arc<Counts>,
-}
-
-/// What the event loop and the thread share.
-#[derive(Default)]
-struct Counts {
-    /// Lines that are sent and not yet written.
-    waiting: AtomicUsize,
-    /// Lines that are lost and were not reported.
-    dropped: AtomicUsize,
 }
 
 impl Output {
@@ -148,41 +136,4 @@ impl Output {
         let lost = self.counts.waiting.load(Relaxed);
         self.counts.dropped.fetch_add(lost, Relaxed);
     }
-}
-
-/// What each of the threads does, until the process ends.
-fn write_lines(mut file: File, receiver: &Receiver<String>, counts: &Counts) {
-    for mut lines in receiver {
-        lines.extend(receiver.try_iter());
-        let mut rest = lines.as_bytes();
-        while !rest.is_empty() {
-            let piece = first_piece(rest);
-            match file.write_all(piece) {
-                // Another program has made it non-blocking, and it is full.
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    thread::sleep(PAUSE);
-                    continue;
-                }
-                // Nobody reads any more, or the disk is full.
-                Err(_) => drop(counts.dropped.fetch_add(count_lines(piece), Relaxed)),
-                Ok(()) => {}
-            }
-            counts.waiting.fetch_sub(count_lines(piece), Relaxed);
-            rest = &rest[piece.len()..];
-        }
-        thread::sleep(PAUSE);
-    }
-}
-
-/// As many lines as a piece has room for.
-fn first_piece(lines: &[u8]) -> &[u8] {
-    let piece = &lines[..lines.len().min(PIECE)];
-    let end = piece.iter().rposition(|&byte| byte == b'\n');
-    end.map_or(lines, |end| &lines[..=end])
-}
-
-fn count_lines(bytes: &[u8]) -> usize {
-    // With a `u8`, the compiler compares and adds many bytes at once.
-    let count = |part: &[u8]| part.iter().map(|byte| u8::from(*byte == b'\n')).sum::<u8>();
-    bytes.chunks(255).map(|part| usize::from(count(part))).sum()
 }

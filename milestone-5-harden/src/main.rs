@@ -347,8 +347,8 @@ impl Server {
         }
     }
 
-    /// Sends the bytes queued for a client. Closes it if that fails, if it has been slow for too long,
-    /// or if it has ended and has received everything up to its end.
+    /// Sends the bytes queued for a client. Closes it if that fails, if it has stalled, or if it has
+    /// ended and has received everything up to its end.
     fn write(&mut self, token: Token) {
         let Some(connection) = self.connections.get_mut(&token) else {
             return;
@@ -362,8 +362,8 @@ impl Server {
         if connection.ended_at == Some(sent) {
             self.disconnect(token);
         } else if is_stalled {
-            let (mark, time) = (limits::HIGH_WATER, limits::STALL_TIME.as_secs());
-            let reason = format!("{unsent} bytes queued, more than {mark} for {time} s");
+            let time = limits::STALL_TIME.as_secs();
+            let reason = format!("{unsent} bytes queued, nothing received for {time} s");
             self.fail(token, "Closing", reason);
         }
     }

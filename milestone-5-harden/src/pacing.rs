@@ -143,7 +143,7 @@ impl Pacing {
     }
 
     /// A client was sent all before this position, and has that many unsent bytes. Returns whether it
-    /// has stopped reading.
+    /// has stalled: it is slow, and has received nothing for [`limits::STALL_TIME`].
     pub fn note_sent(&mut self, token: Token, sent: u64, unsent: u64) -> bool {
         if unsent <= limits::HIGH_WATER {
             self.slow.remove(&token);
@@ -197,8 +197,8 @@ impl Pacing {
         if self.slow.is_empty() {
             return Pace::Free;
         }
-        // Slow readers vote for waiting, and quick ones against it. A bulk sender has no vote: it is the
-        // one who waits. Nor has a slow reader that has stopped reading.
+        // Slow readers vote for waiting, and quick ones against it. Bulk senders have no vote: it is
+        // their waiting that is decided. Nor has a slow reader that has stopped reading.
         let vote = |token| match self.slow.get(token) {
             _ if self.is_bulk(token) => 0,
             None => -1,

@@ -12,8 +12,8 @@ use rustix::net::sockopt;
 
 use crate::{Pending, Server, limits};
 
-/// Has the kernel find out whether clients are still there that say nothing. On Linux, what a listener
-/// accepts has the listener's options.
+/// Has the kernel find out whether silent clients are still there. On Linux, what a listener accepts
+/// has the listener's options.
 pub fn ask_for_signs_of_life(listener: &TcpListener) -> io::Result<()> {
     sockopt::set_socket_keepalive(listener, true)?;
     sockopt::set_tcp_keepidle(listener, limits::SILENCE)?;
