@@ -14,7 +14,6 @@ pub(crate) fn compare(state: &mut State, pid: &str, port: u16) -> Result<(), Str
     if pending != state.pending.len() {
         return Err(format!("{pending} connections are pending"));
     }
-    let registered = registered(pid);
     let clients = state.clients.iter_mut();
     for (name, client) in clients.filter(|(_, client)| client.is_open()) {
         let ends = [(port, client.port), (client.port, port)];
@@ -34,9 +33,7 @@ pub(crate) fn compare(state: &mut State, pid: &str, port: u16) -> Result<(), Str
                 ));
             }
         }
-        let mut registered = registered.iter();
-        let entry = registered.find(|(descriptor, _)| client.descriptor == Some(*descriptor));
-        let events = entry.map_or(0, |(_, events)| *events);
+        let events = registered(pid, client.descriptor).unwrap_or_default();
         if !is_interest(&client.interest, events) {
             let computed = &client.interest;
             return Err(format!(
@@ -67,18 +64,16 @@ fn queues(table: &str, local: u16, remote: u16) -> Option<(usize, usize)> {
     Some((number(sent)?, number(received)?))
 }
 
-/// What is registered with epoll: descriptors and events (proc_pid_fdinfo(5)).
-fn registered(pid: &str) -> Vec<(usize, u32)> {
+/// The events for which a descriptor is registered with epoll: a line such as `tfd: 5 events: 80000019 …` in
+/// `/proc/PID/fdinfo` (proc_pid_fdinfo(5)).
+fn registered(pid: &str, descriptor: Option<usize>) -> Option<u32> {
+    let descriptor = descriptor?.to_string();
     let folder = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("the server runs");
     let infos = folder.filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
-    let entry = |line: &str| {
-        let words: Vec<_> = line.strip_prefix("tfd:")?.split_whitespace().collect();
-        let events = u32::from_str_radix(words.get(2)?, 16).ok()?;
-        Some((words[0].parse().ok()?, events))
-    };
-    infos
-        .collect::<String>()
+    let infos: String = infos.collect();
+    let lines = infos
         .lines()
-        .filter_map(entry)
-        .collect()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut lines = lines.filter(|words| words.starts_with(&["tfd:", &descriptor]));
+    u32::from_str_radix(lines.next()?.get(3)?, 16).ok()
 }

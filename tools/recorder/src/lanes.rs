@@ -140,7 +140,12 @@ impl<'a> Lanes<'a> {
             self.y + LINE / 2 - top
         );
         self.body.insert_str(place, &region);
-        self.add(&badge((width - MARGIN, self.y), text));
+        let badge = (text.chars().count() + 3) * LETTER;
+        let (left, top) = (width - MARGIN - badge, self.y + 3 - LINE);
+        self.body += &format!(
+            r#"<rect class="mark head" x="{left}" y="{top}" width="{badge}" height="18" rx="9"/>"#
+        );
+        self.put(left + badge - badge / 2, "badge", "middle", text);
         self.y += LINE + LINE / 2;
     }
 
@@ -200,7 +205,10 @@ impl<'a> Lanes<'a> {
     }
 
     fn put(&mut self, x: usize, class: &str, anchor: &str, text: &str) {
-        self.add(&words((x, self.y), class, anchor, text));
+        let (y, text) = (self.y, escape(text));
+        self.add(&format!(
+            r#"<text x="{x}" y="{y}" class="{class}" text-anchor="{anchor}">{text}</text>"#
+        ));
     }
 
     fn add(&mut self, element: &str) {
@@ -219,30 +227,14 @@ impl<'a> Lane<'a> {
     }
 
     /// The class of what is its own. Three clients have a colour each, all others the kernel's.
-    pub(crate) fn class(self) -> &'a str {
+    fn class(self) -> &'a str {
         let is_known = OWNERS.iter().any(|(owner, ..)| *owner == self.name());
         if is_known { self.name() } else { "kernel" }
     }
 }
 
-/// A line of text.
-pub(crate) fn words((x, y): (usize, usize), class: &str, anchor: &str, text: &str) -> String {
-    let text = escape(text);
-    format!(r#"<text x="{x}" y="{y}" class="{class}" text-anchor="{anchor}">{text}</text>"#)
-}
-
-/// What makes a step the decisive one, on a sign that ends at `x`.
-pub(crate) fn badge((x, y): (usize, usize), text: &str) -> String {
-    let width = (text.chars().count() + 3) * LETTER;
-    let (left, top) = (x - width, y + 3 - LINE);
-    format!(
-        r#"<rect class="mark head" x="{left}" y="{top}" width="{width}" height="18" rx="9"/>{}"#,
-        words((x - width / 2, y), "badge", "middle", text)
-    )
-}
-
 /// An SVG of this size. Its text is text, and its colours follow the reader's (light or dark).
-pub(crate) fn svg(title: &str, (width, height): (usize, usize), body: &str) -> String {
+fn svg(title: &str, (width, height): (usize, usize), body: &str) -> String {
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" role=\"img\">\n\
          <title>{}</title>\n<style>\n{}@media (prefers-color-scheme: dark) {{\n{}}}\n\

@@ -122,14 +122,13 @@ impl Stage {
         });
         let (server, mut strace) = Strace::start(builder)?;
         server.wait_until_asleep();
-        let calls = strace.new_calls();
         Some(Stage {
+            calls: strace.new_calls(),
             server,
             strace,
             is_stopped: false,
             clients: BTreeMap::new(),
-            state: State::new(&calls, program),
-            calls,
+            state: State::new(program),
             steps: Vec::new(),
             cursor: 0,
         })
@@ -277,7 +276,7 @@ impl Stage {
         if self.is_stopped && !self.strace.is_stopped {
             return Err("it is not stopped".to_owned());
         }
-        if !self.is_stopped && !self.state.is_at_rest() {
+        if !self.is_stopped && !self.state.ready().is_empty() {
             return Err("an event is on the ready list".to_owned());
         }
         let port = self.server.address().port();

@@ -145,15 +145,12 @@ impl Connection {
     /// have moved nothing. They would make two recordings differ.
     fn is_retry(&mut self, call: &Call) -> bool {
         let has_failed = call.result.is_err();
-        match call.name.as_str() {
+        if call.name != "sendto" {
             // It may have read faster than the bytes came, and so there may be one more of these.
-            "recvfrom" => has_failed,
-            "sendto" => {
-                self.is_woken = false;
-                mem::replace(&mut self.is_refused, has_failed) && has_failed
-            }
-            _ => false,
+            return has_failed;
         }
+        self.is_woken = false;
+        mem::replace(&mut self.is_refused, has_failed) && has_failed
     }
 }
 
@@ -162,7 +159,8 @@ impl Connection {
 pub(crate) struct State {
     pub pending: Vec<String>,
     pub clients: BTreeMap<String, Connection>,
-    listener_is_level: bool,
+    /// Whether the program is level-triggered.
+    is_level: bool,
     listener_is_woken: bool,
     /// The bytes of complete lines that were read and not yet broadcast.
     taken: usize,
@@ -174,13 +172,10 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Of a server that has just started, from the calls that it has made.
-    pub fn new(calls: &[Call], program: &str) -> State {
-        let registered = calls.iter().find(|call| call.name == "epoll_ctl");
-        let events = registered.and_then(|call| call.events().pop());
-        let (listener, _) = events.expect("the listener is registered");
+    /// Of a program that has just started.
+    pub fn new(program: &str) -> State {
         State {
-            listener_is_level: !listener.contains(&"edge"),
+            is_level: program.ends_with("--level-triggered"),
             is_hardened: program == "milestone-5-harden",
             is_forgetful: program == FORGETFUL,
             ..State::default()
@@ -202,11 +197,6 @@ impl State {
 
     fn listener_is_ready(&self) -> bool {
         self.listener_is_woken && !self.pending.is_empty()
-    }
-
-    /// Whether epoll has nothing left to report.
-    pub fn is_at_rest(&self) -> bool {
-        self.ready().is_empty()
     }
 
     /// The step that a call is, after it has changed the state. `None` for one that is not shown.
@@ -235,11 +225,8 @@ impl State {
             }
             _ => return None,
         }
-        if self.is_hardened {
-            client.token = match client.interest.len() {
-                0 => String::new(),
-                _ => format!("Token({})", client.data),
-            };
+        if self.is_hardened && !client.interest.is_empty() {
+            client.token = format!("Token({})", client.data);
             let token = client.token.clone();
             self.broadcast(&token);
         }
@@ -266,7 +253,7 @@ impl State {
         }
         let reported: BTreeSet<_> = events.iter().cloned().collect();
         assert_eq!(reported, ready, "reported, and computed as ready");
-        self.listener_is_woken = self.listener_is_level;
+        self.listener_is_woken = self.is_level;
         for client in self.clients.values_mut() {
             client.is_woken = false;
         }
@@ -274,39 +261,39 @@ impl State {
             // A second after the last time, it looks for room without an event: either may come first.
             events.retain(|(_, what)| what != "WRITABLE");
         }
-        let plural = if events.len() == 1 { "" } else { "s" };
-        let step = Step {
+        let result = match events.len() {
+            0 => return None,
+            1 => "1 event".to_owned(),
+            count => format!("{count} events"),
+        };
+        Some(Step {
             call: Some(call.name.clone()),
-            result: Some(format!("{} event{plural}", events.len()).into()),
+            result: Some(result.into()),
             events,
             ..Step::default()
-        };
-        Some(step).filter(|step| !step.events.is_empty())
+        })
     }
 
     /// What epoll is about to report.
-    fn ready(&self) -> BTreeSet<(String, String)> {
+    pub fn ready(&self) -> BTreeSet<(String, String)> {
         let clients = self.clients.iter().filter(|(_, client)| client.is_ready());
         let events = clients.map(|(name, client)| (name.clone(), client.readiness().join(" | ")));
         let listener = ("listener".to_owned(), "READABLE".to_owned());
-        events
-            .chain(self.listener_is_ready().then_some(listener))
-            .collect()
+        let listener = self.listener_is_ready().then_some(listener);
+        events.chain(listener).collect()
     }
 
     fn accept4(&mut self, call: &Call) -> Option<Step> {
         let mut step = step_of(call, "listener");
-        match call.result {
-            Ok(descriptor) => {
-                let name = self.pending.remove(0);
-                let client = self.client(&name);
-                assert_eq!(call.port(), Some(client.port), "accepted in another order");
-                client.descriptor = Some(descriptor);
-                step.result = Some(name.into());
-            }
-            // Milestone 5 tries again by the clock.
-            Err(_) if self.is_hardened => return None,
-            Err(_) => {}
+        if let Ok(descriptor) = call.result {
+            let name = self.pending.remove(0);
+            let client = self.client(&name);
+            assert_eq!(call.port(), Some(client.port), "accepted in another order");
+            client.descriptor = Some(descriptor);
+            step.result = Some(name.into());
+        } else if self.is_hardened {
+            // It tries again by the clock.
+            return None;
         }
         Some(step)
     }
@@ -351,9 +338,9 @@ impl State {
     pub fn kernel(&self) -> Kernel {
         let open = self.clients.iter().filter(|(_, client)| client.is_open());
         let sockets = open.map(|(name, client)| {
-            let ready = client.is_ready();
-            let socket = client.socket.clone();
-            (name.clone(), Socket { ready, ..socket })
+            let mut socket = client.socket.clone();
+            socket.ready = client.is_ready();
+            (name.clone(), socket)
         });
         Kernel {
             pending: self.pending.clone(),
