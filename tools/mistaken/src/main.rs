@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::env;
+use std::io::ErrorKind::{ConnectionAborted, Interrupted, WouldBlock, WriteZero};
 use std::io::{self, Read, Write};
 use std::mem;
 use std::net::SocketAddr;
@@ -145,9 +146,7 @@ impl Server {
         loop {
             match self.poll.poll(&mut events, None) {
                 Ok(()) => {}
-                Err(e) if e.kind() == io::ErrorKind::Interrupted && !makes("dies-of-eintr") => {
-                    continue;
-                }
+                Err(e) if e.kind() == Interrupted && !makes("dies-of-eintr") => continue,
                 Err(e) => return Err(e).context("cannot poll for events"),
             }
             for event in &events {
@@ -182,9 +181,8 @@ impl Server {
                         return;
                     }
                 }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(e) if e.kind() == WouldBlock => return,
+                Err(e) if [Interrupted, ConnectionAborted].contains(&e.kind()) => {}
                 Err(e) => {
                     assert!(!makes("emfile-is-fatal"), "cannot accept: {e}");
                     eprintln!("Failed to accept: {e}");
@@ -222,12 +220,11 @@ impl Server {
     }
 
     fn free_token(&mut self) -> Token {
-        if makes("reuses-tokens") {
-            self.next_token = LISTENER.0 + 1;
-            while self.connections.contains_key(&Token(self.next_token)) {
-                self.next_token += 1;
-            }
-            return Token(self.next_token);
+        let is_free = |token: &Token| !self.connections.contains_key(token);
+        if makes("reuses-tokens")
+            && let Some(token) = (1..self.next_token).map(Token).find(is_free)
+        {
+            return token;
         }
         let token = Token(self.next_token);
         self.next_token += 1;
@@ -268,9 +265,7 @@ impl Server {
                 self.write(token);
                 self.disconnect(token);
             }
-            Err(e) if makes("reset-is-fatal") => {
-                return Err(e).context("cannot read");
-            }
+            Err(e) if makes("reset-is-fatal") => return Err(e).context("cannot read"),
             Err(e) => {
                 eprintln!("Read error from {token:?}: {e}");
                 self.disconnect(token);
@@ -309,9 +304,8 @@ impl Server {
     }
 
     fn write(&mut self, token: Token) {
-        let panics = makes("panics-on-stale");
         let Some(connection) = self.connections.get_mut(&token) else {
-            assert!(!panics, "no connection for {token:?}");
+            assert!(!makes("panics-on-stale"), "no connection for {token:?}");
             return;
         };
         if let Err(e) = connection.flush(self.poll.registry(), token) {
@@ -341,8 +335,8 @@ impl Connection {
             match self.stream.read(&mut chunk) {
                 Ok(0) => return Ok(true),
                 Ok(n) => self.take_lines(&chunk[..n], lines),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) if e.kind() == WouldBlock => return Ok(false),
+                Err(e) if e.kind() == Interrupted => continue,
                 Err(e) => return Err(e),
             }
             if makes("reads-once") {
@@ -397,8 +391,7 @@ impl Connection {
         }
         if makes("wrong-order") {
             let waiting = mem::take(&mut self.write_buf);
-            self.write_buf.extend(lines);
-            self.write_buf.extend(waiting);
+            self.write_buf = lines.iter().copied().chain(waiting).collect();
         } else {
             self.write_buf.extend(lines);
         }
@@ -412,16 +405,16 @@ impl Connection {
                 front = &front[..front.len().min(4096)];
             }
             match self.stream.write(front) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(0) => return Err(WriteZero.into()),
                 Ok(n) => {
                     say(&format!("Wrote {n} bytes to {token:?}"));
                     self.write_buf.drain(..n);
                 }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock && !makes("would-block-closes") => {
+                Err(e) if e.kind() == WouldBlock && !makes("would-block-closes") => {
                     say(&format!("Write would block for {token:?}"));
                     return Ok(());
                 }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) if e.kind() == Interrupted => continue,
                 Err(e) => return Err(e),
             }
             if makes("drops-the-rest") {

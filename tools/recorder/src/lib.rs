@@ -14,7 +14,7 @@
 //!
 //! To make two recordings equal, scenes stop the server while clients act, so that one batch is the
 //! same batch each time; ports are `xxxxx`; and a long run of equal calls is one step. How many bytes
-//! fit into a socket is the kernel's choice: a trace names its kernel.
+//! fit into a socket is the kernel's choice.
 
 #![allow(
     clippy::expect_used,

@@ -17,8 +17,6 @@ pub struct Trace {
     pub title: String,
     /// A milestone, or `mistaken` and the name of a mistake.
     pub program: String,
-    /// The kernel that it was recorded with: how much fits into a socket is its choice.
-    pub kernel: String,
     /// The clients, in the order in which they are shown.
     pub clients: Vec<String>,
     /// What happened, in order.
