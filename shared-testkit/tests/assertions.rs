@@ -171,6 +171,12 @@ fn a_program_that_does_not_run() {
     }
 }
 
+/// A runtime opens pipes and files of its own.
+#[test]
+fn only_tcp_sockets_are_counted() {
+    assert_eq!(script(WAIT).tcp_sockets(), 0);
+}
+
 #[test]
 fn nothing_comes_until_the_deadline() {
     if env::var_os(ONCE_MORE).is_none() {

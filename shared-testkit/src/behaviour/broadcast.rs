@@ -76,12 +76,12 @@ pub fn removes_a_client_that_disconnects(program: Program) {
     let server = Server::start(program);
     let alice = server.client("alice");
     let bob = server.client("bob");
-    let before = server.descriptors();
+    let before = server.tcp_sockets();
 
     alice.leave();
     server.expect_line("Client Token(1) disconnected");
     server.wait_until_asleep();
-    assert_eq!(server.descriptors(), before - 1, "descriptors in use");
+    assert_eq!(server.tcp_sockets() + 1, before, "open TCP sockets");
     let interest = server.interest(&bob);
     let expected = Some(Interest::READABLE);
     assert_eq!(interest, expected, "the interest registered for bob");
@@ -176,12 +176,12 @@ pub fn row_8_an_error_closes_the_client_at_once(program: Program) {
     let server = Server::start(program);
     let alice = server.client("alice");
     let mut bob = server.client("bob");
-    let before = server.descriptors();
+    let before = server.tcp_sockets();
 
     alice.reset();
     server.expect_line("Client Token(1) disconnected");
     server.wait_until_asleep();
-    assert_eq!(server.descriptors(), before - 1, "descriptors in use");
+    assert_eq!(server.tcp_sockets() + 1, before, "open TCP sockets");
     server.expect_stderr(starts_with("Read error from Token(1): "));
     bob.send_line("still here");
     server.expect_line("Broadcast 11 bytes from Token(2)");

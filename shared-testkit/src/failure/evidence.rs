@@ -92,6 +92,13 @@ pub(crate) struct Peer {
     pub is_closed_first: bool,
 }
 
+impl Peer {
+    /// Its token, or what no line names.
+    pub fn token(&self) -> &str {
+        self.token.as_deref().unwrap_or("nobody")
+    }
+}
+
 /// Everything that a rule may look at.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Evidence {
@@ -243,42 +250,44 @@ impl Evidence {
         self.runtime = runtime::of(pid);
         self.has_epoll = descriptors.iter().any(epoll::is_epoll);
         self.is_at_limit = is_at_limit(pid, descriptors.len());
-        let look = |entry: &TcpNetEntry| {
+        self.dead_sockets = descriptors
+            .iter()
+            .filter(|descriptor| epoll.iter().any(|(fd, _)| *fd == descriptor.fd))
+            .filter(|descriptor| !table.iter().any(|entry| is_socket(descriptor, entry.inode)))
+            .filter(|descriptor| socket::is_tcp(pid, descriptor.fd))
+            .count();
+        self.add_sockets(&table, |entry| {
             let descriptor = descriptors.iter().find(|d| is_socket(d, entry.inode))?;
-            let interest = epoll.iter().find(|e| e.0 == descriptor.fd);
+            let interest = epoll.iter().find(|(fd, _)| *fd == descriptor.fd);
             Some(Socket {
                 descriptor: descriptor.fd,
-                interest: interest.map(|e| e.1),
+                interest: interest.map(|(_, events)| *events),
                 unread: entry.rx_queue as usize,
                 unsent: entry.tx_queue as usize,
                 has_ended: entry.state == TcpState::CloseWait,
             })
-        };
+        });
+    }
+
+    /// The server's listener, and its ends of the connections.
+    fn add_sockets(
+        &mut self,
+        table: &[TcpNetEntry],
+        look: impl Fn(&TcpNetEntry) -> Option<Socket>,
+    ) {
+        let printed = self.printed.map(|printed| printed.port());
         let listeners = table.iter().filter(|entry| entry.state == TcpState::Listen);
-        let listener = listeners
-            .filter(|l| descriptors.iter().any(|d| is_socket(d, l.inode)))
-            .max_by_key(|l| {
-                self.printed
-                    .is_some_and(|p| p.port() == l.local_address.port())
-            });
-        self.listens_at = listener.map(|listener| listener.local_address);
-        self.listener = listener.and_then(look);
+        let own = listeners.filter_map(|entry| Some((entry.local_address, look(entry)?)));
+        let listener = own.max_by_key(|(address, _)| Some(address.port()) == printed);
+        (self.listens_at, self.listener) = listener.unzip();
         for peer in &mut self.peers {
             let is_its = |address| Some(address) == peer.address;
             let ends = table.iter().filter(|entry| is_its(entry.remote_address));
-            peer.socket = ends.filter(|entry| entry.inode != 0).find_map(look);
+            peer.socket = ends.filter(|entry| entry.inode != 0).find_map(&look);
             let mut own = table.iter().filter(|entry| is_its(entry.local_address));
             let is_open = own.any(|entry| entry.state == TcpState::Established);
             peer.is_closed_first = peer.is_alive && !is_open && !peer.has_half_closed;
         }
-        let is_dead = |fd: i32| {
-            let descriptor = descriptors.iter().find(|d| d.fd == fd);
-            descriptor.is_some_and(|d| {
-                let is_open = table.iter().any(|entry| is_socket(d, entry.inode));
-                !is_open && socket::is_tcp(pid, fd)
-            })
-        };
-        self.dead_sockets = epoll.iter().filter(|(fd, _)| is_dead(*fd)).count();
     }
 
     // What follows from it.
@@ -297,14 +306,12 @@ impl Evidence {
 
     /// The socket call that the only thread waits in which works with sockets at all, and its descriptor.
     pub fn blocked_in(&self) -> Option<(&'static str, i32)> {
-        let is_of_network = |call: &&str| *call != "nanosleep";
-        let mut calls = self
-            .threads
-            .iter()
-            .filter_map(|t| Some((t.call.filter(|call| is_of_network(call))?, t.descriptor)));
+        let threads = self.threads.iter();
+        let calls = threads.filter_map(|thread| Some((thread.call?, thread.descriptor)));
+        let mut calls = calls.filter(|(call, _)| *call != "nanosleep");
         let call = calls.next()?;
-        let is_socket = ["accept", "read", "write"].contains(&call.0);
-        (calls.next().is_none() && is_socket).then_some(call)
+        let is_of_socket = ["accept", "read", "write"].contains(&call.0);
+        (calls.next().is_none() && is_of_socket).then_some(call)
     }
 
     /// Nothing more will happen by itself: the server waits for the clients, or is gone.
@@ -320,20 +327,32 @@ impl Evidence {
 
     /// The numbers of bytes that the server has reported as broadcast from a client.
     pub fn broadcasts_from(&self, peer: &Peer) -> Vec<usize> {
-        let token = peer.token.as_deref().unwrap_or("nobody");
-        self.counts("Broadcast ", &format!(" bytes from {token}"))
+        self.counts("Broadcast ", &format!(" bytes from {}", peer.token()))
+    }
+
+    pub fn broadcast_from(&self, peer: &Peer) -> usize {
+        self.broadcasts_from(peer).iter().sum()
     }
 
     /// The numbers of bytes that the server has reported as written to a client.
     pub fn writes_to(&self, peer: &Peer) -> Vec<usize> {
-        let token = peer.token.as_deref().unwrap_or("nobody");
-        self.counts("Wrote ", &format!(" bytes to {token}"))
+        self.counts("Wrote ", &format!(" bytes to {}", peer.token()))
     }
 
     fn counts(&self, start: &str, end: &str) -> Vec<usize> {
         let lines = self.stdout.iter();
         let counts = lines.filter_map(|line| line.strip_prefix(start)?.strip_suffix(end));
         counts.filter_map(|count| count.parse().ok()).collect()
+    }
+
+    /// Whether a line was expected that begins so.
+    pub fn expects(&self, start: &str) -> bool {
+        matches!(&self.expected, Expected::Line(_, line) if line.starts_with(start))
+    }
+
+    /// Whether a line on stdout begins so.
+    pub fn has_printed(&self, start: &str) -> bool {
+        self.stdout.iter().any(|line| line.starts_with(start))
     }
 
     /// The place of the last line with this beginning and end.
@@ -347,37 +366,39 @@ impl Evidence {
         if let Some(end) = self.end {
             return format!("has ended, {end}");
         }
-        let mut facts = Vec::new();
-        match self.threads.iter().find_map(|thread| thread.call) {
-            _ if self.spins => facts.push("runs without a pause".to_owned()),
-            Some(call) => facts.push(format!("asleep in {call}")),
-            None => facts.push("still runs".to_owned()),
-        }
-        if let Some(n) = self.listener.as_ref().map(|l| l.unread).filter(|&n| n > 0) {
-            facts.push(format!("connections pending: {n}"));
-        }
+        let state = match self.threads.iter().find_map(|thread| thread.call) {
+            _ if self.spins => "runs without a pause".to_owned(),
+            Some(call) => format!("asleep in {call}"),
+            None => "still runs".to_owned(),
+        };
+        let listener = self.listener.iter().filter(|listener| listener.unread > 0);
+        let pending = listener.map(|listener| format!("connections pending: {}", listener.unread));
         let is_worth_it = |s: &Socket| s.unread + s.unsent > 0 || s.wants_to_write();
-        let open = self.open().filter(|(_, socket)| is_worth_it(socket));
-        facts.extend(
-            open.take(3)
-                .map(|(peer, socket)| socket.describe(&peer.name)),
-        );
-        facts.join("; ")
+        let open = self
+            .open()
+            .filter(|(_, socket)| is_worth_it(socket))
+            .take(3);
+        let open = open.map(|(peer, socket)| socket.describe(&peer.name));
+        let facts = [state].into_iter().chain(pending).chain(open);
+        facts.collect::<Vec<_>>().join("; ")
     }
 }
 
 impl Socket {
     fn describe(&self, name: &str) -> String {
-        let trigger = match self.is_level_triggered() {
-            true => "level",
-            false => "edge",
+        let trigger = if self.is_level_triggered() {
+            "level"
+        } else {
+            "edge"
+        };
+        let events = if self.wants_to_write() {
+            ", with WRITABLE"
+        } else {
+            " for READABLE"
         };
         let interest = match self.interest {
             None => "is not registered with epoll".to_owned(),
-            Some(_) if self.wants_to_write() => {
-                format!("is registered {trigger}-triggered, with WRITABLE")
-            }
-            Some(_) => format!("is registered {trigger}-triggered for READABLE"),
+            Some(_) => format!("is registered {trigger}-triggered{events}"),
         };
         let (unread, unsent) = (self.unread, self.unsent);
         format!("{unread} bytes of {name}'s are unread, {unsent} unsent; {name} {interest}")

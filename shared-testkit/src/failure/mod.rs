@@ -1,6 +1,7 @@
 //! What a failing test teaches: what it checks, the cause that was seen, and where to read on.
 
 pub(crate) mod evidence;
+mod headings;
 mod lessons;
 mod rules;
 mod runtime;
@@ -68,16 +69,31 @@ pub(crate) enum Expected {
     Refusal(Vec<String>),
 }
 
-/// What a test asks the kernel.
+/// What a test asks the kernel, and the answer.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Look {
-    /// A client's interest, and what it is.
+    /// A client's interest.
     Interest(String, Option<Interest>),
-    Unread,
-    Descriptors,
+    /// How many bytes of a client are unread.
+    Unread(usize),
+    /// The exit status.
+    Exit(Option<i32>),
+}
+
+impl Look {
+    /// Whether this is what a plain assertion compares: it shows the answer on one of its sides.
+    fn is_shown_in(&self, said: &str) -> bool {
+        let answer = match self {
+            Look::Interest(_, interest) => format!(" {interest:?}"),
+            Look::Unread(count) => format!(" {count}"),
+            Look::Exit(status) => format!(" {status:?}"),
+        };
+        said.lines().any(|line| line.ends_with(&answer))
+    }
 }
 
 /// A failed test: made here once, shown as text and handed over as data.
+#[derive(Default)]
 pub(crate) struct Failure {
     pub lesson: Option<&'static Lesson>,
     /// What has failed, what was expected, and what came instead.
@@ -112,9 +128,14 @@ pub(crate) fn watch(log: &Arc<Log>) {
     LOG.set(Arc::downgrade(log));
 }
 
-/// Notes what the kernel was asked: if a plain assertion fails, this is what it is about.
+/// Notes what the kernel was asked: what fails next may be about it.
 pub(crate) fn looks(look: Look) {
     LOOK.set(Some(look));
+}
+
+/// Forgets what the kernel was asked: what is waited for now is something else.
+pub(crate) fn looks_away() {
+    LOOK.set(None);
 }
 
 /// From now on every failure in this process ends with a lesson: that of a plain `assert_eq!` as
@@ -184,8 +205,14 @@ impl Failure {
     }
 
     fn new(log: &Log, expected: Expected, title: &str, wanted: &str, received: &str) -> Failure {
-        let is_about_look = matches!(expected, Expected::Assertion | Expected::Fact);
-        let look = LOOK.take().filter(|_| is_about_look);
+        let look = LOOK.take().filter(|look| match expected {
+            Expected::Assertion => look.is_shown_in(title),
+            _ => expected == Expected::Fact,
+        });
+        let expected = match look {
+            Some(Look::Exit(_)) => Expected::Exit,
+            _ => expected,
+        };
         let evidence = Evidence::collect(log, IS_STARTING.get(), expected, look);
         Failure {
             lesson: log.test.as_deref().and_then(find),
@@ -211,18 +238,35 @@ impl Failure {
         Failure {
             lesson: thread::current().name().and_then(find),
             title: title.to_owned(),
-            expected: String::new(),
-            received: String::new(),
             is_starting: IS_STARTING.get(),
-            cause: None,
-            injected: None,
-            is_final: false,
-            server: String::new(),
-            log: String::new(),
+            ..Failure::default()
         }
     }
 }
 
 fn find(test: &str) -> Option<&'static Lesson> {
     LESSONS.iter().find(|lesson| lesson.test == test)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_assertion_is_about_the_answer_that_it_shows() {
+        let said =
+            |left: &str| format!("assertion `left == right` failed\n  left: {left}\n right: 9");
+        let readable = Look::Interest("alice".to_owned(), Some(Interest::READABLE));
+        for (look, answer) in [
+            (
+                &readable,
+                "Some(Interest { readable: true, writable: false })",
+            ),
+            (&Look::Unread(6), "6"),
+            (&Look::Exit(Some(1)), "Some(1)"),
+        ] {
+            assert!(look.is_shown_in(&said(answer)), "{look:?}");
+            assert!(!look.is_shown_in(&said("Some(0)")), "{look:?}");
+        }
+    }
 }

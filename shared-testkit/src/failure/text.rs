@@ -3,19 +3,16 @@
 use std::env;
 use std::fmt;
 
+use textwrap::{Options, WordSplitter};
+
 use crate::env::{SERVER_CMD, is_foreign};
 use crate::failure::Failure;
+use crate::failure::headings::{Heading, RUN_TESTS};
 use crate::report::hand_over;
 
-/// The likely cause if no rule says why the server of a test does not start, and where to read on.
-const START: (&str, (&str, &str)) = (
-    "The command cannot be started. Or the server takes no address, and listens on another one than \
-     SERVER_ADDR says.",
-    (
-        "docs/src/your-own-server.md",
-        "Run a chapter's tests against it",
-    ),
-);
+/// The likely cause if no rule says why the server of a test does not start.
+const START: &str = "The command cannot be started. Or the server takes no address, and listens on another one than \
+     SERVER_ADDR says.";
 
 impl Failure {
     /// What the test checks, the cause that was seen or what it often is, where to read on, and where
@@ -44,34 +41,33 @@ impl Failure {
     }
 
     /// What is often wrong, and where to read on.
-    fn often(&self) -> Option<(&'static str, (&'static str, &'static str))> {
+    fn often(&self) -> Option<(&'static str, Heading)> {
         let lesson = self.lesson?;
         match self.is_starting {
-            true => Some(START),
+            true => Some((START, RUN_TESTS)),
             false => Some((lesson.cause, (lesson.chapter, lesson.heading))),
         }
     }
 
-    fn read(&self) -> Option<(&'static str, &'static str)> {
+    fn read(&self) -> Option<Heading> {
         let cause = self.cause.as_ref().map(|cause| cause.read);
         cause.or(self.often().map(|(_, read)| read))
     }
 
     pub fn hand_over(&self) {
         let cause = self.cause.as_ref();
-        let read = self
-            .read()
-            .map(|(page, heading)| format!("{page}, '{heading}'"));
+        let (rule, certainty, text) = cause.map_or(("", "", ""), |cause| {
+            (cause.rule, cause.certainty.name(), &cause.text)
+        });
+        let read = self.read();
+        let read = read.map(|(page, heading)| format!("{page}, '{heading}'"));
         hand_over(&[
             ("title", &self.title),
             ("expected", &self.expected),
             ("received", &self.received),
-            ("rule", cause.map_or("", |cause| cause.rule)),
-            (
-                "certainty",
-                cause.map_or("", |cause| cause.certainty.name()),
-            ),
-            ("cause", cause.map_or("", |cause| &cause.text)),
+            ("rule", rule),
+            ("certainty", certainty),
+            ("cause", text),
             ("often", self.often().map_or("", |(often, _)| often)),
             ("read", read.as_deref().unwrap_or_default()),
             ("injected", self.injected.as_deref().unwrap_or_default()),
@@ -95,16 +91,8 @@ impl fmt::Display for Failure {
 
 /// A name and its text, in lines of at most 80 columns.
 fn paragraph(name: &str, text: &str) -> String {
-    let mut lines = String::new();
-    let mut line = format!("{name}:");
-    for word in text.split(' ') {
-        if line.chars().count() + 1 + word.chars().count() > 80 {
-            lines += &line;
-            lines += "\n";
-            line = " ".repeat(3);
-        }
-        line += " ";
-        line += word;
-    }
-    lines + &line + "\n"
+    let options = Options::new(80).break_words(false);
+    let options = options.word_splitter(WordSplitter::NoHyphenation);
+    let options = options.subsequent_indent("    ");
+    textwrap::fill(&format!("{name}: {text}"), options) + "\n"
 }

@@ -11,7 +11,7 @@ use predicates::ord::eq;
 use predicates::str::starts_with;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::failure::{self, Expected};
+use crate::failure::{self, Expected, Look};
 use crate::harness::client::Client;
 use crate::lines::{ACCEPTED, LISTENING, REGISTERED};
 use crate::log::{INDENT, Kind, Log, SERVER};
@@ -196,6 +196,7 @@ impl Server {
             self.fail(Expected::Exit, "the server did not exit", "its exit");
         };
         self.wait_for_readers();
+        failure::looks(Look::Exit(status.code()));
         status.code()
     }
 

@@ -1,12 +1,11 @@
 //! A server that waits where it must not wait.
 
+use super::crash::WOULD_BLOCK;
 #[cfg(test)]
 use super::tests::*;
 use super::{Certain, Rule, client, when};
 use crate::failure::evidence::{Evidence, Socket};
-use crate::failure::lessons::{WITHOUT_MIO, WRITE};
-
-const NON_BLOCKING: (&str, &str) = (WITHOUT_MIO, "Both sides must be non-blocking");
+use crate::failure::headings::{NON_BLOCKING, SHORT_WRITE};
 
 rules! { RULES:
     "blocking-listener" Certain, |e| when(e.listener.as_ref().is_some_and(|l| is_blocked(e, "accept", l))),
@@ -23,13 +22,13 @@ rules! { RULES:
         NON_BLOCKING, [|e| { waits(e, "nanosleep", 0); socket(e).unread = 7; }];
     "would-block-closes" Certain, |e| e.stderr.iter().find(|line| is_would_block(line)).map(|line| format!("{line:?}")),
         "The server reported {}, an error that is none: the call would block. Keep what is queued, and return to the event loop.",
-        (WRITE, "A write takes what fits"), [
+        SHORT_WRITE, [
             |e| fail(e, "Write error for Token(1): Resource temporarily unavailable"),
             |e| fail(e, "Read error from Token(1): [Errno 11] x"),
         ];
     "waits-for-reader" Certain, waits_for_reader,
         "The server does not read {} while another client's socket is full. Queue the bytes until that socket has room, and go on.",
-        (WRITE, "A write takes what fits"), [|e| *socket(e) = Socket { interest: Some(BOTH), unread: 7, unsent: 7, ..Socket::default() }];
+        SHORT_WRITE, [|e| *socket(e) = Socket { interest: Some(BOTH), unread: 7, unsent: 7, ..Socket::default() }];
 }
 
 fn is_blocked(e: &Evidence, call: &str, socket: &Socket) -> bool {
@@ -47,13 +46,7 @@ pub(super) fn has_pending(e: &Evidence) -> bool {
 fn is_would_block(line: &str) -> bool {
     let text = line.to_lowercase();
     let is_reported = text.starts_with("write error for ") || text.starts_with("read error from ");
-    let words = [
-        "os error 11)",
-        "errno 11]",
-        "temporarily unavailable",
-        "eagain",
-    ];
-    is_reported && words.iter().any(|word| text.contains(word))
+    is_reported && WOULD_BLOCK.iter().any(|word| text.contains(word))
 }
 
 /// A client that is not read although it is registered for everything, and another one's socket is full:

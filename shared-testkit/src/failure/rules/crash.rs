@@ -5,40 +5,50 @@ use super::tests::*;
 use super::{Certain, Crash, Rule, when};
 use crate::failure::Expected;
 use crate::failure::evidence::Evidence;
-use crate::failure::lessons::{ACCEPT, BROADCAST, START_PAGE, WITHOUT_MIO, WRITE};
+use crate::failure::headings::{
+    A_SIGNAL, ACCEPT_ALL, ONE_WAY_OUT, RUN_OUT, RUN_TESTS, SIGNALS, TWO_HALVES,
+};
+
+/// What a message contains that is about EAGAIN, in small letters.
+pub(super) const WOULD_BLOCK: &[&str] = &[
+    "os error 11)",
+    "errno 11]",
+    "temporarily unavailable",
+    "eagain",
+];
 
 rules! { RULES:
     "eintr" Crash, |e| ended_with(e, &["interrupted system call", "eintr", "os error 4)", "errno 4]"]),
         "The server ended ({}) because a signal interrupted a call (EINTR). Make the call again.",
-        (ACCEPT, "A signal is not an error"),
+        A_SIGNAL,
         [|e| end(e, "Error: Interrupted system call"), |e| end(e, "read error\n\nTraceback (most recent call last):\n  File\nInterruptedError: [Errno 4] Interrupted")];
     "emfile" Crash, |e| ended_with(e, &["too many open files", "emfile"]),
         "The server ended ({}) because it had no descriptor left (EMFILE). Report the error, keep the listener, and accept again when a client has disconnected.",
-        (BROADCAST, "When descriptors run out"), [|e| end(e, "Error: Too many open files")];
+        RUN_OUT, [|e| end(e, "Error: Too many open files")];
     "sigpipe" Crash, |e| when(has_crashed(e) && e.end.and_then(|end| end.signal) == Some(libc::SIGPIPE)),
         "The signal SIGPIPE ended the server: it wrote to a client that had disconnected. Ignore the signal and handle the error from write.",
-        (WITHOUT_MIO, "Signals"), [|e| e.end = Some(End { code: None, signal: Some(libc::SIGPIPE) })];
-    "would-block-is-fatal" Crash, |e| ended_with(e, &["os error 11)", "errno 11]", "temporarily unavailable", "eagain"]),
+        SIGNALS, [|e| e.end = Some(End { code: None, signal: Some(libc::SIGPIPE) })];
+    "would-block-is-fatal" Crash, |e| ended_with(e, WOULD_BLOCK),
         "The server ended ({}) because a call would block. That is no error: return to the event loop.",
-        (ACCEPT, "Accept until WouldBlock"), [|e| end(e, "Error: (os error 11)")];
+        ACCEPT_ALL, [|e| end(e, "Error: (os error 11)")];
     "client-error-is-fatal" Crash, |e| ended_with(e, &["connection reset", "broken pipe", "econnreset", "epipe"]),
         "An error on one client's connection ended the server for everybody ({}). Close that client and continue.",
-        (BROADCAST, "One way out"), [|e| end(e, "Error: Connection reset by peer"), |e| end(e, "node:events:497\n      throw er;\n      ^\n\nError: read ECONNRESET\n    at TCP.onStreamRead\n\nNode.js v20")];
+        ONE_WAY_OUT, [|e| end(e, "Error: Connection reset by peer"), |e| end(e, "node:events:497\n      throw er;\n      ^\n\nError: read ECONNRESET\n    at TCP.onStreamRead\n\nNode.js v20")];
     "stale-event" Crash, stale_event,
         "The server ended ({}), and that client had just been removed: the current event, or a later one of the same batch, still named it. Skip an event whose token is not in the map.",
-        (WRITE, "One event, two halves"), [|e| { say(e, &[GOODBYE]); end(e, "thread 'main' panicked at src/main.rs:9:\nno client Token(1)"); }];
+        TWO_HALVES, [|e| { say(e, &[GOODBYE]); end(e, "thread 'main' panicked at src/main.rs:9:\nno client Token(1)"); }];
     "does-not-start" Crash, |e| when(e.is_starting && has_crashed(e)).map(|_| how(e)),
         "The server ended before clients could connect ({}). Run the same command in a terminal.",
-        (START_PAGE, "Run a chapter's tests against it"), [|e| { e.is_starting = true; end(e, "Error: no luck"); }];
+        RUN_TESTS, [|e| { e.is_starting = true; end(e, "Error: no luck"); }];
     "crashed" Crash, |e| when(has_crashed(e)).map(|_| how(e)),
         "The server ended ({}). Nothing that a client does may end it.",
-        (BROADCAST, "One way out"), [
+        ONE_WAY_OUT, [
             |e| end(e, ""),
             |e| end(e, "Exception in thread \"main\" java.nio.channels.IllegalBlockingModeException\n\tat Chat.main(Chat.java:9)"),
         ];
     "thread-ended" Certain, |e| exception(&e.stderr).filter(|_| e.end.is_none() && e.stderr.iter().any(|line| is_uncaught(line))),
         "The server still runs, but a part of it ended with an exception: {}. What a client does may end that client, and nothing else.",
-        (BROADCAST, "One way out"), [|e| fail(e, "thread '<unnamed>' panicked at src/main.rs:9:\nno luck")];
+        ONE_WAY_OUT, [|e| fail(e, "thread '<unnamed>' panicked at src/main.rs:9:\nno luck")];
 }
 
 /// A line about an exception that has ended a thread or a task of a program that goes on.
@@ -85,45 +95,35 @@ fn stale_event(e: &Evidence) -> Option<String> {
 
 /// What a program said when it ended: its exception, or else its last line on stderr.
 fn message(stderr: &[String]) -> Option<String> {
-    let words = stderr.iter().rev().filter(|line| !line.trim().is_empty());
-    // The lines of a client that it has survived.
-    let mut words =
-        words.filter(|l| !l.contains(" error from Token") && !l.contains(" error for Token"));
-    let mut last = words.next();
-    if let Some(error) = stderr.iter().find(|line| line.starts_with("Error: ")) {
-        // The cause may follow: name both.
-        let cause = last
-            .filter(|last| *last != error)
-            .map(|line| format!(": {}", line.trim()));
-        return exception(stderr).or(Some(format!("{error}{}", cause.unwrap_or_default())));
-    }
+    // Not the lines of a client that it has survived.
+    let is_of_client = |l: &str| l.contains(" error from Token") || l.contains(" error for Token");
+    let is_empty = |line: &str| line.trim().is_empty() || line.starts_with(crate::lines::LISTENING);
+    let mut lines = stderr.iter().map(|line| line.trim());
+    let last = lines.rfind(|line| !is_of_client(line) && !is_empty(line))?;
+    let error = stderr
+        .iter()
+        .find(|line| line.starts_with("Error: ") && *line != last);
     exception(stderr).or_else(|| {
-        last = last.filter(|line| !line.starts_with(crate::lines::LISTENING));
-        last.map(|line| line.trim().to_owned())
+        Some(match error {
+            // The cause may follow: name both.
+            Some(error) => format!("{error}: {last}"),
+            None => last.to_owned(),
+        })
     })
 }
 
 /// The message of an exception, a panic or a sanitizer, wherever the language puts it.
 pub(super) fn exception(stderr: &[String]) -> Option<String> {
-    let starts = |beginning: &str| stderr.iter().position(|line| line.starts_with(beginning));
-    let at = |place: usize| stderr.get(place).map(|line| line.trim().to_owned());
-    // A sanitizer sums up at its end.
-    if let Some(place) = starts("SUMMARY: ") {
-        return at(place);
-    }
-    // Rust: in the line after the place in the source.
-    if let Some(place) = stderr.iter().position(|line| line.contains("panicked at ")) {
-        let text = at(place + 1).filter(|text| !text.starts_with("note: "));
-        return Some(format!("panicked: {}", text.unwrap_or(at(place)?)));
-    }
-    // Python: the first line after the traceback that is not indented, of the last one.
-    let traceback = "Traceback (most recent call last):";
-    if let Some(place) = stderr.iter().rposition(|line| line.contains(traceback)) {
-        let mut lines = stderr[place + 1..].iter();
-        return lines.find(|line| !line.starts_with(' ')).cloned();
-    }
-    // Go's and Java's, and C's and C++'s, are in one line.
-    const LINES: &[&str] = &[
+    let mut languages = [of_one_line, of_rust, of_python, of_ruby, of_node].into_iter();
+    let message = languages.find_map(|language| language(stderr))?;
+    Some(message.trim().to_owned())
+}
+
+/// C's and C++'s, Go's, Java's, PHP's and C#'s.
+fn of_one_line(stderr: &[String]) -> Option<String> {
+    const BEGINNINGS: &[&str] = &[
+        // A sanitizer sums up at its end.
+        "SUMMARY: ",
         "panic: ",
         "fatal error: ",
         "Exception in thread ",
@@ -137,28 +137,48 @@ pub(super) fn exception(stderr: &[String]) -> Option<String> {
         "PHP Fatal error: ",
         "Unhandled exception. ",
     ];
-    if let Some(place) = LINES.iter().find_map(|beginning| starts(beginning)) {
-        return at(place);
-    }
-    let is_assertion =
-        |line: &String| line.contains(": Assertion `") || line.contains("runtime error: ");
-    if let Some(line) = stderr.iter().find(|line| is_assertion(line)) {
-        return Some(line.clone());
-    }
-    // Ruby: before the places that called it, in the same line as the first of them.
-    if let Some(line) = stderr
+    let find = |start: &&str| stderr.iter().find(|line| line.starts_with(start));
+    let is_within =
+        |line: &&String| line.contains(": Assertion `") || line.contains("runtime error: ");
+    let line = BEGINNINGS.iter().find_map(find);
+    line.or_else(|| stderr.iter().find(is_within)).cloned()
+}
+
+/// In the line after the place in the source.
+fn of_rust(stderr: &[String]) -> Option<String> {
+    let mut lines = stderr
         .iter()
-        .find(|line| line.contains(".rb:") && line.contains(":in ") && !line.contains("warning: "))
-    {
-        let text = line.split_once("': ").or(line.split_once("`: "))?;
-        return Some(text.1.to_owned());
-    }
-    // Node: above the first place that called it, between the source and the stack.
-    let stack = starts("    at ")?;
-    let text = stderr[..stack]
+        .skip_while(|line| !line.contains("panicked at "));
+    let place = lines.next()?;
+    let text = lines.next().filter(|text| !text.starts_with("note: "));
+    Some(format!("panicked: {}", text.unwrap_or(place)))
+}
+
+/// The first line after the last traceback that is not indented.
+fn of_python(stderr: &[String]) -> Option<String> {
+    let traceback = "Traceback (most recent call last):";
+    let place = stderr.iter().rposition(|line| line.contains(traceback))?;
+    let mut lines = stderr[place + 1..].iter();
+    lines.find(|line| !line.starts_with(' ')).cloned()
+}
+
+/// Before the places that called it, in the same line as the first of them.
+fn of_ruby(stderr: &[String]) -> Option<String> {
+    let is_it = |line: &&String| {
+        line.contains(".rb:") && line.contains(":in ") && !line.contains("warning: ")
+    };
+    let line = stderr.iter().find(is_it)?;
+    let (_, text) = line.split_once("': ").or(line.split_once("`: "))?;
+    Some(text.to_owned())
+}
+
+/// Above the first place that called it, between the source and the stack.
+fn of_node(stderr: &[String]) -> Option<String> {
+    let stack = stderr.iter().position(|line| line.starts_with("    at "))?;
+    stderr[..stack]
         .iter()
-        .rfind(|line| !line.trim().is_empty())?;
-    Some(text.trim().to_owned())
+        .rfind(|line| !line.trim().is_empty())
+        .cloned()
 }
 
 #[cfg(test)]
@@ -166,56 +186,21 @@ mod tests {
     use super::message;
 
     #[test]
+    #[rustfmt::skip]
     fn the_message_is_found_in_every_language() {
         for (stderr, said) in [
-            (
-                "thread 'main' panicked at src/main.rs:7:\nno luck\nnote: more",
-                "panicked: no luck",
-            ),
-            (
-                "panic: no luck\n\ngoroutine 1 [running]:\nmain.main()",
-                "panic: no luck",
-            ),
-            (
-                "fatal error: all goroutines are asleep - deadlock!\n\ngoroutine 1",
-                "fatal error: all goroutines are asleep - deadlock!",
-            ),
-            (
-                "Traceback (most recent call last):\n  File \"x\"\n    a\nKeyError: 7",
-                "KeyError: 7",
-            ),
-            (
-                "Traceback (most recent call last):\n  a\nA: 1\n\nDuring handling\n\nTraceback (most recent call last):\n  b\nB: 2",
-                "B: 2",
-            ),
-            (
-                "Exception in thread \"main\" X: no luck\n\tat A.b(A.java)\nCaused by: Y",
-                "Exception in thread \"main\" X: no luck",
-            ),
-            (
-                "/x/a.js:3\n    foo();\n    ^\n\nTypeError: no luck\n    at a.js:3\n    at b\n\nNode.js v20",
-                "TypeError: no luck",
-            ),
-            (
-                "a.rb:3:in `gets': no luck (Errno::X)\n\tfrom a.rb:9:in `<main>'",
-                "no luck (Errno::X)",
-            ),
-            (
-                "a.rb:3:in 'IO#gets': no luck (Errno::X)\n\tfrom a.rb:9:in '<main>'",
-                "no luck (Errno::X)",
-            ),
-            (
-                "==1==ERROR: AddressSanitizer: x\n    #0 0x1\nSUMMARY: AddressSanitizer: x a.c:1\nShadow",
-                "SUMMARY: AddressSanitizer: x a.c:1",
-            ),
-            (
-                "chat: chat.c:9: main: Assertion `x' failed.",
-                "chat: chat.c:9: main: Assertion `x' failed.",
-            ),
-            (
-                "Listening on 127.0.0.1:9\nError: cannot listen\n\nCaused by:\n    no luck\n",
-                "Error: cannot listen: no luck",
-            ),
+            ("thread 'main' panicked at src/main.rs:7:\nno luck\nnote: more", "panicked: no luck"),
+            ("panic: no luck\n\ngoroutine 1 [running]:\nmain.main()", "panic: no luck"),
+            ("fatal error: no luck!\n\ngoroutine 1", "fatal error: no luck!"),
+            ("Traceback (most recent call last):\n  File \"x\"\n    a\nKeyError: 7", "KeyError: 7"),
+            ("Traceback (most recent call last):\n  a\nA: 1\n\nDuring handling\n\nTraceback (most recent call last):\n  b\nB: 2", "B: 2"),
+            ("Exception in thread \"main\" X: no luck\n\tat A.b(A.java)\nCaused by: Y", "Exception in thread \"main\" X: no luck"),
+            ("/x/a.js:3\n    foo();\n    ^\n\nTypeError: no luck\n    at a.js:3\n    at b\n\nNode.js v20", "TypeError: no luck"),
+            ("a.rb:3:in `gets': no luck (Errno::X)\n\tfrom a.rb:9:in `<main>'", "no luck (Errno::X)"),
+            ("a.rb:3:in 'IO#gets': no luck (Errno::X)\n\tfrom a.rb:9:in '<main>'", "no luck (Errno::X)"),
+            ("==1==ERROR: AddressSanitizer: x\n    #0 0x1\nSUMMARY: AddressSanitizer: x a.c:1\nShadow", "SUMMARY: AddressSanitizer: x a.c:1"),
+            ("chat: chat.c:9: main: Assertion `x' failed.", "chat: chat.c:9: main: Assertion `x' failed."),
+            ("Listening on 127.0.0.1:9\nError: cannot listen\n\nCaused by:\n    no luck\n", "Error: cannot listen: no luck"),
             ("epoll_wait: no luck", "epoll_wait: no luck"),
         ] {
             let lines: Vec<_> = stderr.lines().map(str::to_owned).collect();

@@ -6,74 +6,83 @@ use super::blocking::has_pending;
 use super::interest::{is_emfile, is_stuck};
 #[cfg(test)]
 use super::tests::*;
-use super::{Certain, Rule, client, due, due_until, has_everything, says_goodbye, sender, when};
+use super::{
+    Certain, Rule, client, due_until, has_everything, of_others, says_goodbye, sender, when,
+};
 use crate::failure::evidence::{Evidence, Peer, Socket};
-use crate::failure::lessons::{ACCEPT, BROADCAST, REGISTER, WRITE};
+use crate::failure::headings::{
+    ACCEPT_ALL, DESCRIPTOR, INTEREST, ONE_WAY_OUT, OTHERS, READ_ALL, RUN_OUT, SHORT_WRITE, STREAM,
+    TWO_HALVES,
+};
 use crate::failure::streams::{Change, complete};
 use crate::failure::{Expected, Look};
 use crate::lines::REGISTERED;
-
-const READ: (&str, &str) = (BROADCAST, "Read until WouldBlock");
-const STREAM: (&str, &str) = (BROADCAST, "A stream has no messages");
-const ONE_WAY_OUT: (&str, &str) = (BROADCAST, "One way out");
+use crate::log::Kind;
 
 rules! { RULES:
-    "no-accept-after-emfile" Certain, |e| when(is_waited_for(e) && (e.is_at_limit || e.stderr.iter().any(|line| is_emfile(line)))),
+    "no-accept-after-emfile" Certain, |e| when(is_waited_for(e) && (e.stderr.iter().any(|line| is_emfile(line)) || e.expected == Expected::Line(Kind::Stderr, "Failed to accept: ".to_owned()))),
         "Connections are pending and the server sleeps, after accept had failed with EMFILE: that event is spent. Print `Failed to accept: ` and the error, and call accept again when a client disconnects.",
-        (BROADCAST, "When descriptors run out"), [|e| { e.listener.as_mut().unwrap().unread = 1; fail(e, "Failed to accept: Too many open files"); }];
+        RUN_OUT, [|e| { e.listener.as_mut().unwrap().unread = 1; fail(e, "Failed to accept: Too many open files"); }];
     "accept-until-would-block" Certain, |e| when(is_waited_for(e)),
         "Connections are pending, and the server sleeps in its wait for events: one event covers all of them. Accept until WouldBlock.",
-        (ACCEPT, "Accept until WouldBlock"), [|e| e.listener.as_mut().unwrap().unread = 1];
+        ACCEPT_ALL, [|e| e.listener.as_mut().unwrap().unread = 1];
     "not-kept" Certain, |e| closed(e).filter(|peer| is_silent(e, peer)).map(|peer| peer.name.clone()),
         "The server has registered {} and closed the connection, though {} is still connected, and reported nothing in between. Is the stream in the map? One that nothing owns is dropped, and a stream that is dropped is closed.",
-        (REGISTER, "The kernel knows the descriptor"), [|e| { is_sent(e, b""); e.peers[0].is_closed_first = true; }];
+        DESCRIPTOR, [|e| { is_sent(e, b""); e.peers[0].is_closed_first = true; }];
     "closed-too-early" Certain, |e| closed(e).map(closed_how),
         "The server closed {}. Only a read of 0 bytes into a buffer that has room is end of file; -1 with EAGAIN (WouldBlock) is not. And a stream that is dropped is closed.",
-        READ, [|e| { e.peers[0].is_closed_first = true; say(e, &[BROADCAST_6]); }];
+        READ_ALL, [|e| { e.peers[0].is_closed_first = true; say(e, &[BROADCAST_6]); }];
     "not-closed" Certain, |e| if e.is_asleep() { client(e, |p, s| s.has_ended && says_goodbye(e, p)) } else { None },
         "The server has reported {} as disconnected and sleeps, but the socket is still open. Remove the client from the map and from epoll, and close it.",
         ONE_WAY_OUT, [|e| { socket(e).has_ended = true; say(e, &[GOODBYE]); }];
     "not-readable" Certain, |e| if e.is_asleep() && e.has_epoll { client(e, |p, s| s.unread > 0 && !s.is_readable() && reads(e, p)) } else { None },
         "Bytes of {} are unread, and epoll was not asked to report them: that client is registered without READABLE, or not at all.",
-        (BROADCAST, "Interest in WRITABLE"), [|e| { socket(e).unread = 7; socket(e).interest = None; say(e, &[BROADCAST_6]); }];
-    "read-until-would-block" Certain, |e| if e.is_asleep() { client(e, |p, s| s.unread > 0 && reads(e, p) && !e.is_at_limit) } else { None },
+        INTEREST, [|e| { socket(e).unread = 7; socket(e).interest = None; say(e, &[BROADCAST_6]); }];
+    "read-until-would-block" Certain, |e| if e.is_asleep() { client(e, |p, s| s.unread > 0 && reads(e, p) && !e.is_at_limit && !is_held_back(e)) } else { None },
         "Bytes or the end of file of {} are unread, and the server sleeps in its wait for events: one event covers all of them. Read until WouldBlock.",
-        READ, [|e| { socket(e).unread = 7; say(e, &[BROADCAST_6]); }];
-    "end-of-file-ignored" Certain, |e| if e.is_asleep() && is_chapter_3(e) { client(e, |p, s| s.has_ended && p.token.is_some()) } else { None },
+        READ_ALL, [|e| { socket(e).unread = 7; say(e, &[BROADCAST_6]); }];
+    "end-of-file-ignored" Certain, |e| if e.is_asleep() && is_chapter_3(e) { client(e, |p, s| s.has_ended && s.unsent == 0 && p.token.is_some()) } else { None },
         "{} has sent end of file, and the server sleeps without having reported it as disconnected: either it stopped reading before end of file, or it ignored a read of 0 bytes. Read until WouldBlock or 0 bytes.",
-        READ, [|e| { socket(e).has_ended = true; say(e, &[BROADCAST_6]); }];
+        READ_ALL, [|e| { socket(e).has_ended = true; say(e, &[BROADCAST_6]); }];
     "not-closed" Certain, |e| when(e.dead_sockets > 0 && e.is_asleep()),
         "The server sleeps, and a connection that is over is still open and registered. Remove the client from the map and from epoll, and close it.",
         ONE_WAY_OUT, [|e| e.dead_sockets = 1];
     "write-half-skipped" Certain, |e| if e.is_asleep() { client(e, |p, s| is_stuck(s) && is_owed(e, p) && has_half_line(e, p)) } else { None },
         "Bytes are queued for {}, WRITABLE is on and the socket has room, but the server sleeps: after half a line of that client, the write half of the event was skipped.",
-        (WRITE, "One event, two halves"), [|e| { socket(e).interest = Some(BOTH); cut(e, 0); say(e, &["Buffering partial message from Token(1)"]); }];
+        TWO_HALVES, [|e| { socket(e).interest = Some(BOTH); differ(e, 0, Change::Cut); say(e, &["Buffering partial message from Token(1)"]); }];
     "write-until-would-block" Certain, |e| if e.is_asleep() && !is_level(e) { client(e, |p, s| is_stuck(s) && is_owed(e, p) && (wrote_since(e, p) || stopped_early(e, p))) } else { None },
         "WRITABLE is on for {} and the socket has room, but the server sleeps: a write stopped before WouldBlock, or the bytes that a short write did not take are gone. Write until the queue is empty or a write would block.",
-        (WRITE, "A write takes what fits"), [|e| { socket(e).interest = Some(BOTH); cut(e, 4); say(e, &["Broadcast 9 bytes from Token(2)", "Wrote 4 bytes to Token(1)"]); }];
+        SHORT_WRITE, [|e| { socket(e).interest = Some(BOTH); differ(e, 4, Change::Cut); say(e, &["Broadcast 9 bytes from Token(2)", "Wrote 4 bytes to Token(1)"]); }];
     "short-write" Certain, |e| if e.is_asleep() { client(e, |p, s| is_owed(e, p) && !s.wants_to_write() && is_cut_short(e, p)) } else { None },
         "Fewer bytes were written to {} than were broadcast, and WRITABLE is off: the bytes that a short write did not take were dropped. Keep them in the queue.",
-        (WRITE, "A write takes what fits"), [|e| { cut(e, 4); say(e, &["Broadcast 9 bytes from Token(2)", "Wrote 4 bytes to Token(1)"]); }];
+        SHORT_WRITE, [|e| { differ(e, 4, Change::Cut); say(e, &["Broadcast 9 bytes from Token(2)", "Wrote 4 bytes to Token(1)"]); }];
     "writable-not-turned-on" Certain, |e| if e.is_asleep() { client(e, |p, s| is_given_up(e, p, s) && is_broadcast(e, p) && p.received > 0) } else { None },
         "A line was broadcast, nothing of it was written to {}, and WRITABLE is off: either the line was not queued for that client, or WRITABLE was not turned on again for it. Turn it on whenever bytes are queued.",
-        (BROADCAST, "Interest in WRITABLE"), [|e| { cut(e, 6); say(e, &["Wrote 6 bytes to Token(1)", "Broadcast 9 bytes from Token(2)"]); }];
+        INTEREST, [|e| { differ(e, 6, Change::Cut); say(e, &["Wrote 6 bytes to Token(1)", "Broadcast 9 bytes from Token(2)"]); }];
     "left-out" Certain, |e| if e.is_asleep() { client(e, |p, s| is_given_up(e, p, s) && is_broadcast(e, p)) } else { None },
         "A line was broadcast, but nothing was ever written to {}, and WRITABLE is off: either that client was left out, or WRITABLE is never turned on. Queue the line for everyone but the sender, and turn WRITABLE on.",
-        (BROADCAST, "To everyone but the sender"), [|e| { cut(e, 0); say(e, &["Broadcast 9 bytes from Token(2)"]); }];
+        OTHERS, [|e| { differ(e, 0, Change::Cut); say(e, &["Broadcast 9 bytes from Token(2)"]); }];
     "lines-left" Certain, |e| if e.is_asleep() && is_of_broadcast(e) { sender(e, has_lines_left) } else { None },
         "All bytes of {} were read, and the server sleeps although complete lines of them are not broadcast: it did not take every line from its buffer. Look for newlines until none is left.",
         STREAM, [|e| { expects(e, "Broadcast 12 bytes from Token(1)"); is_sent(e, b"Hello\nagain\n"); say(e, &[BROADCAST_6]); }];
     "fragment-lost" Certain, |e| if e.is_asleep() && is_of_broadcast(e) { sender(e, fragment_lost) } else { None },
         "All bytes of {} were read, and fewer were broadcast than the complete lines have: the others are lost between the two. Often that is what follows the last newline of a read: keep it for the next read.",
         STREAM, [|e| { expects(e, "Broadcast 12 bytes from Token(1)"); is_sent(e, b"half a line\n"); say(e, &[BROADCAST_6]); }];
-    "half-line-not-kept" Certain, |e| if e.is_asleep() && is_of_half_line(e) { sender(e, has_silent_half) } else { None },
+    "half-line-not-kept" Certain, |e| if e.is_asleep() && e.expects("Buffering ") { sender(e, has_silent_half) } else { None },
         "The server has read half a line from {}, and did not print `Buffering partial message from` and the token. Keep the bytes until their newline arrives, and print that line.",
         STREAM, [|e| { is_sent(e, b"hel"); expects(e, "Buffering partial message from Token(1)"); }];
 }
 
-/// Connections are pending, the server sleeps, and the test is about clients that should be served.
+/// Connections are pending, the server sleeps, and nothing keeps it from accepting. At the descriptor
+/// limit it cannot, but is to say so.
 fn is_waited_for(e: &Evidence) -> bool {
-    e.is_asleep() && has_pending(e)
+    let is_to_say_so = e.expected == Expected::Line(Kind::Stderr, "Failed to accept: ".to_owned());
+    e.is_asleep() && has_pending(e) && (!e.is_at_limit || is_to_say_so)
+}
+
+/// Whether some reader is slow: then what a sender has sent may stay unread.
+fn is_held_back(e: &Evidence) -> bool {
+    e.open().any(|(_, socket)| socket.unsent > 0)
 }
 
 /// A registered client whose connection the server has closed without a reported error.
@@ -88,7 +97,7 @@ fn closed(e: &Evidence) -> Option<&Peer> {
 
 /// Whether nothing but its registration was reported of a client.
 fn is_silent(e: &Evidence, peer: &Peer) -> bool {
-    let token = peer.token.as_deref().unwrap_or("nobody");
+    let token = peer.token();
     let lines = e.stdout.iter().chain(&e.stderr);
     lines.filter(|line| line.contains(token)).count() == 1 && peer.received == 0
 }
@@ -103,24 +112,14 @@ fn closed_how(peer: &Peer) -> String {
 
 /// Whether the server reads at all: it has said something of this client, or of another.
 fn reads(e: &Evidence, peer: &Peer) -> bool {
-    let token = peer.token.as_deref().unwrap_or("nobody");
-    let is_of_read =
-        |line: &&String| !line.starts_with(REGISTERED) && !line.starts_with("Client event");
-    e.stdout
-        .iter()
-        .filter(is_of_read)
-        .any(|line| line.ends_with(token))
+    let mut lines = e.stdout.iter().filter(|line| line.ends_with(peer.token()));
+    lines.any(|line| !line.starts_with(REGISTERED) && !line.starts_with("Client event"))
 }
 
 /// From here on, the end of a client is to be noticed.
 fn is_chapter_3(e: &Evidence) -> bool {
-    let is_of_later = |line: &str| {
-        ["Broadcast ", "Buffering ", "Client Token"]
-            .iter()
-            .any(|b| line.starts_with(b))
-    };
-    let is_expected = matches!(&e.expected, Expected::Line(_, line) if is_of_later(line));
-    is_expected || e.stdout.iter().any(|line| is_of_later(line))
+    let mut lines = ["Broadcast ", "Buffering ", "Client Token"].into_iter();
+    lines.any(|start| e.expects(start) || e.has_printed(start))
 }
 
 fn is_level(e: &Evidence) -> bool {
@@ -129,18 +128,17 @@ fn is_level(e: &Evidence) -> bool {
 
 /// Whether lines of others have not reached this client, and the test waits for them.
 fn is_owed(e: &Evidence, peer: &Peer) -> bool {
-    let is_cut = peer
-        .difference
-        .as_ref()
-        .is_some_and(|d| matches!(d.change, Change::Cut(..)));
-    let is_missing = peer.difference.is_none() && due(e, peer) > e.writes_to(peer).iter().sum();
-    is_cut && is_sending(e) || is_missing && is_sending(e)
+    let is_owed = match &peer.difference {
+        Some(difference) => difference.change == Change::Cut,
+        None => peer.token.is_some() && !has_everything(e, peer),
+    };
+    is_owed && is_sending(e)
 }
 
 /// From chapter 4 on, lines are sent.
 fn is_sending(e: &Evidence) -> bool {
     match &e.expected {
-        Expected::Line(_, line) => line.starts_with("Wr") || line.starts_with("Client "),
+        Expected::Line(..) => e.expects("Wr") || e.expects("Client "),
         Expected::Bytes(_) | Expected::Closed(_) => true,
         _ => matches!(e.look, Some(Look::Interest(..))) && e.expected == Expected::Fact,
     }
@@ -161,45 +159,37 @@ fn last_broadcast(e: &Evidence, peer: &Peer) -> Option<usize> {
 
 /// Whether another client's line was broadcast since this one was registered.
 fn is_broadcast(e: &Evidence, peer: &Peer) -> bool {
-    let token = peer.token.as_deref().unwrap_or("nobody");
-    let registered = e.last(REGISTERED, token);
+    let registered = e.last(REGISTERED, peer.token());
     registered.is_some() && last_broadcast(e, peer) > registered
 }
 
 fn wrote_since(e: &Evidence, peer: &Peer) -> bool {
-    let token = peer.token.as_deref().unwrap_or("nobody");
-    let wrote = e.last("Wrote ", &format!("to {token}"));
+    let wrote = e.last("Wrote ", &format!("to {}", peer.token()));
     last_broadcast(e, peer).is_some() && wrote > last_broadcast(e, peer)
 }
 
 /// Whether the last write took a part of what was broadcast, and no write has found the socket full: then
 /// nothing keeps the rest.
 fn is_cut_short(e: &Evidence, peer: &Peer) -> bool {
-    let token = peer.token.as_deref().unwrap_or("nobody");
-    let has_blocked = e
-        .last(&format!("Write would block for {token}"), "")
-        .is_some();
+    let has_blocked = e.has_printed(&format!("Write would block for {}", peer.token()));
     wrote_since(e, peer) && !has_blocked && !has_everything(e, peer) && !is_whole(e, peer)
 }
 
 /// Whether the last write took one or several broadcasts in a row: then it was not short.
 fn is_whole(e: &Evidence, peer: &Peer) -> bool {
-    let own = format!("from {}", peer.token.as_deref().unwrap_or("nobody"));
-    let lines = e.stdout.iter().filter(|line| !line.ends_with(&own));
-    let counts = lines.filter_map(|line| line.strip_prefix("Broadcast ")?.split(' ').next());
     let mut sum = 0;
-    let mut ends = HashSet::from([0]);
-    for count in counts.filter_map(|count| count.parse::<usize>().ok()) {
+    let ends = of_others(&e.stdout, peer).map(|count| {
         sum += count;
-        ends.insert(sum);
-    }
-    let last = e.writes_to(peer).into_iter().next_back();
+        sum
+    });
+    let ends: HashSet<_> = ends.chain([0]).collect();
+    let last = e.writes_to(peer).pop();
     last.is_some_and(|n| ends.iter().any(|end| ends.contains(&(end + n))))
 }
 
 /// Whether bytes were left after the last write to a client, and that write did not block.
 fn stopped_early(e: &Evidence, peer: &Peer) -> bool {
-    let token = peer.token.as_deref().unwrap_or("nobody");
+    let token = peer.token();
     let wrote = e.last("Wrote ", &format!(" to {token}"));
     let blocked = e.last(&format!("Write would block for {token}"), "");
     let written = e.writes_to(peer).iter().sum::<usize>();
@@ -208,27 +198,18 @@ fn stopped_early(e: &Evidence, peer: &Peer) -> bool {
 
 /// Whether the last line about a client is the one about half a line.
 fn has_half_line(e: &Evidence, peer: &Peer) -> bool {
-    let token = peer.token.as_deref().unwrap_or("nobody");
+    let token = peer.token();
     let last = e.last("Buffering partial", token);
     last.is_some() && last == e.last("", token)
 }
 
 fn is_of_broadcast(e: &Evidence) -> bool {
-    match &e.expected {
-        Expected::Line(_, line) => line.starts_with("Broadcast "),
-        Expected::Bytes(_) => true,
-        _ => false,
-    }
-}
-
-fn is_of_half_line(e: &Evidence) -> bool {
-    matches!(&e.expected, Expected::Line(_, line) if line.starts_with("Buffering "))
+    e.expects("Broadcast ") || matches!(e.expected, Expected::Bytes(_))
 }
 
 fn is_read(peer: &Peer) -> bool {
-    peer.socket
-        .as_ref()
-        .is_some_and(|socket| socket.unread == 0)
+    let socket = peer.socket.as_ref();
+    socket.is_some_and(|socket| socket.unread == 0)
 }
 
 /// Every broadcast ends where a line ends, and complete lines come after the last one.
@@ -246,24 +227,9 @@ fn has_lines_left(e: &Evidence, peer: &Peer) -> bool {
 
 /// The bytes after the last newline were read, and no line says so.
 fn has_silent_half(e: &Evidence, peer: &Peer) -> bool {
-    let is_said = e.stdout.iter().any(|line| line.starts_with("Buffering"));
-    is_read(peer) && !is_said && complete(&peer.sent).len() < peer.sent.len()
+    is_read(peer) && !e.has_printed("Buffering") && complete(&peer.sent).len() < peer.sent.len()
 }
 
 fn fragment_lost(e: &Evidence, peer: &Peer) -> bool {
-    let sum = e.broadcasts_from(peer).iter().sum::<usize>();
-    is_read(peer) && reads(e, peer) && sum < complete(&peer.sent).len()
-}
-
-/// So many bytes of bob's have reached alice, and nine are due.
-#[cfg(test)]
-fn cut(e: &mut Evidence, came: usize) {
-    is_sent(e, b"");
-    e.expected = Expected::Bytes("alice".to_owned());
-    e.peers[0].received = came;
-    e.peers[0].difference = Some(Difference {
-        sender: "bob".to_owned(),
-        at: came,
-        change: Change::Cut(came, 9),
-    });
+    is_read(peer) && reads(e, peer) && e.broadcast_from(peer) < complete(&peer.sent).len()
 }

@@ -2,43 +2,44 @@
 
 use std::collections::HashSet;
 
+use strsim::levenshtein;
+
 #[cfg(test)]
 use super::tests::*;
 use super::{Certain, Rule, Seen, when};
 use crate::failure::Expected;
 use crate::failure::evidence::Evidence;
-use crate::failure::lessons::{BROADCAST, REGISTER, START_PAGE};
+use crate::failure::headings::{
+    NO_DELAY, ONE_WAY_OUT, RUN_TESTS, SHORT_WRITE, STALE, STREAM, TOKENS,
+};
 use crate::lines::{ACCEPTED, REGISTERED};
 use crate::log::Kind;
-
-const PRINT: (&str, &str) = (START_PAGE, "Run a chapter's tests against it");
-const ONE_WAY_OUT: (&str, &str) = (BROADCAST, "One way out");
 
 rules! { RULES:
     "other-stream" Certain, |e| other_stream(e, Kind::Stdout),
         "The line {} came on stderr. Print what happens on stdout; only errors belong on stderr.",
-        PRINT, [|e| { expects(e, "Broadcast 6 bytes from Token(1)"); e.unexpected = vec![(Kind::Stderr, "Broadcast 6 bytes from Token(1)".to_owned())]; }];
+        RUN_TESTS, [|e| { expects(e, "Broadcast 6 bytes from Token(1)"); e.unexpected = vec![(Kind::Stderr, "Broadcast 6 bytes from Token(1)".to_owned())]; }];
     "other-stream" Certain, |e| other_stream(e, Kind::Stderr),
         "The error {} came on stdout. Print errors on stderr.",
-        PRINT, [|e| { e.expected = Expected::Line(Kind::Stderr, "Failed to accept: ".to_owned()); e.unexpected = vec![(Kind::Stdout, "Failed to accept: x".to_owned())]; }];
-    "stdout-not-flushed" Certain, |e| if e.stdout.is_empty() && e.is_asleep() && is_about_line(e) { accepted(e) } else { None },
+        RUN_TESTS, [|e| { e.expected = Expected::Line(Kind::Stderr, "Failed to accept: ".to_owned()); e.unexpected = vec![(Kind::Stdout, "Failed to accept: x".to_owned())]; }];
+    "stdout-not-flushed" Certain, |e| if e.stdout.is_empty() && e.is_asleep() && is_about_stdout(e) { accepted(e) } else { None },
         "The server has accepted {} and sleeps, and nothing has come through its stdout: either it prints nothing, or the lines are still in a buffer. Flush stdout after each line.",
-        PRINT, [|e| { e.stdout.clear(); expects(e, "Accepted connection from 127.0.0.1:9"); }];
+        RUN_TESTS, [|e| { e.stdout.clear(); expects(e, "Accepted connection from 127.0.0.1:9"); }];
     "reused-token" Certain, |e| again(e, |line| line.strip_prefix(REGISTERED)),
         "{} was given to two clients. Count up for each client, and never use a token again.",
-        (BROADCAST, "Stale events"), [|e| say(e, &[FIRST])];
+        STALE, [|e| say(e, &[FIRST])];
     "token" Certain, wrong_token,
         "{}. The listener has Token(0), the first client gets Token(1), and each client the next.",
-        (REGISTER, "A token for each client"), [|e| e.stdout = vec!["Registered client with Token(2)".to_owned()]];
+        TOKENS, [|e| e.stdout = vec!["Registered client with Token(2)".to_owned()]];
     "goodbye-twice" Certain, |e| again(e, |line| line.strip_prefix("Client ")?.strip_suffix(" disconnected")),
         "The server reported {} as disconnected more than once: it is still registered. Remove the client from the map and from epoll, and close it.",
         ONE_WAY_OUT, [|e| say(e, &[GOODBYE, GOODBYE])];
     "error-counted" Certain, |e| e.stdout.iter().find(|line| line.starts_with("Wrote -1 bytes")).map(|line| format!("`{line}`")),
         "The server printed {}: a write failed, and its result was taken for a count. At EAGAIN, keep the bytes in a queue until the socket has room.",
-        (crate::failure::lessons::WRITE, "A write takes what fits"), [|e| say(e, &["Wrote -1 bytes to Token(1)"])];
+        SHORT_WRITE, [|e| say(e, &["Wrote -1 bytes to Token(1)"])];
     "other-words" Certain, |e| near(e, false),
         "{}.",
-        PRINT, [
+        RUN_TESTS, [
             |e| { expects(e, "Client Token(1) disconnected"); e.unexpected = vec![(Kind::Stdout, "Client Token(1) has disconnected".to_owned())]; },
             |e| { expects(e, "Broadcast 6 bytes from Token(1)"); e.unexpected = vec![(Kind::Stdout, "broadcast 6 bytes from Token(1).".to_owned())]; },
         ];
@@ -48,31 +49,28 @@ rules! { LAST:
     "error-not-reported" Certain, |e| unreported(e).filter(|_| e.is_final()),
         "No line on stderr begins with {}. Report the error there.",
         ONE_WAY_OUT, [|e| e.expected = Expected::Line(Kind::Stderr, "Read error from Token(1): ".to_owned())];
-    "nodelay" Certain, |e| when(e.end.is_none() && matches!(&e.expected, Expected::Line(_, line) if line.starts_with("TCP_NODELAY"))),
+    "nodelay" Certain, |e| when(e.end.is_none() && e.expects("TCP_NODELAY")),
         "The server did not set TCP_NODELAY on the accepted socket. Set it before you register the socket.",
-        (REGISTER, "Small writes without delay"), [|e| expects(e, "TCP_NODELAY, [1]")];
+        NO_DELAY, [|e| expects(e, "TCP_NODELAY, [1]")];
     "other-count" Certain, |e| near(e, true),
         "{}.",
-        (BROADCAST, "A stream has no messages"), [|e| { expects(e, "Broadcast 6 bytes from Token(1)"); e.unexpected = vec![(Kind::Stdout, "Broadcast 7 bytes from Token(1)".to_owned())]; }];
-    "not-printed" Seen, |e| expected_line(e).filter(|line| e.is_final() && e.end.is_none() && !line.is_empty()).map(|line| format!("`{line}`")),
+        STREAM, [|e| { expects(e, "Broadcast 6 bytes from Token(1)"); e.unexpected = vec![(Kind::Stdout, "Broadcast 7 bytes from Token(1)".to_owned())]; }];
+    "not-printed" Seen, |e| expected_line(e).filter(|_| e.is_final() && e.end.is_none()).map(|line| format!("`{line}`")),
         "The server waits for something to happen, and has not printed {}.",
-        PRINT, [|e| expects(e, "Broadcast 9 bytes from Token(2)")];
+        RUN_TESTS, [|e| expects(e, "Broadcast 9 bytes from Token(2)")];
 }
 
-fn expected_line(e: &Evidence) -> Option<String> {
+/// The line that was expected, as far as it is known.
+pub(super) fn expected_line(e: &Evidence) -> Option<String> {
     match &e.expected {
-        Expected::Line(_, line) => Some(line.clone()),
+        Expected::Line(_, line) => Some(line.clone()).filter(|line| !line.is_empty()),
         Expected::Registered(name) => {
             let peer = e.peers.iter().find(|peer| peer.name == *name)?;
             let accepted = format!("{ACCEPTED}{}", peer.address?);
-            let is_accepted = e.stdout.contains(&accepted);
-            let number = 1 + e
-                .stdout
-                .iter()
-                .filter(|line| line.starts_with(REGISTERED))
-                .count();
-            Some(if is_accepted {
-                format!("{REGISTERED}Token({number})")
+            let registered = e.stdout.iter().filter(|line| line.starts_with(REGISTERED));
+            let next = format!("{REGISTERED}Token({})", registered.count() + 1);
+            Some(if e.stdout.contains(&accepted) {
+                next
             } else {
                 accepted
             })
@@ -81,20 +79,21 @@ fn expected_line(e: &Evidence) -> Option<String> {
     }
 }
 
-fn is_about_line(e: &Evidence) -> bool {
-    expected_line(e).is_some()
+fn is_about_stdout(e: &Evidence) -> bool {
+    matches!(
+        e.expected,
+        Expected::Line(Kind::Stdout, _) | Expected::Registered(_)
+    )
 }
 
 /// The expected line, if it came on the other stream.
 fn other_stream(e: &Evidence, stream: Kind) -> Option<String> {
     let line = expected_line(e)?;
-    let wanted = match e.expected {
-        Expected::Line(wanted, _) => wanted,
-        _ => Kind::Stdout,
-    };
+    let is_expected =
+        matches!(e.expected, Expected::Line(Kind::Stderr, _)) == (stream == Kind::Stderr);
     let mut lines = e.unexpected.iter();
-    let found = lines.find(|(kind, other)| *kind != wanted && other.starts_with(&line))?;
-    (wanted == stream).then(|| format!("`{}`", found.1))
+    let found = lines.find(|(kind, other)| *kind != stream && other.starts_with(&line))?;
+    is_expected.then(|| format!("`{}`", found.1))
 }
 
 /// A client that the server has accepted.
@@ -113,11 +112,8 @@ fn again(e: &Evidence, part: fn(&str) -> Option<&str>) -> Option<String> {
 
 /// The first client that did not get the next token.
 fn wrong_token(e: &Evidence) -> Option<String> {
-    let tokens = e
-        .stdout
-        .iter()
-        .filter_map(|line| line.strip_prefix(REGISTERED));
-    let mut tokens = (1..).zip(tokens);
+    let lines = e.stdout.iter();
+    let mut tokens = (1..).zip(lines.filter_map(|line| line.strip_prefix(REGISTERED)));
     let (n, token) = tokens.find(|(n, token)| *token != format!("Token({n})"))?;
     Some(format!("Client number {n} got {token}"))
 }
@@ -134,7 +130,7 @@ fn near(e: &Evidence, differs_in_numbers: bool) -> Option<String> {
 /// The one of these lines that is meant to be the expected one, by its looks.
 pub(crate) fn near_line<'a>(line: &str, others: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let is_same_client = |other: &&str| line.starts_with(REGISTERED) || token(other) == token(line);
-    let distance = |other: &&str| distance(&other.to_lowercase(), &line.to_lowercase());
+    let distance = |other: &&str| levenshtein(&other.to_lowercase(), &line.to_lowercase());
     let near = others.filter(is_same_client).min_by_key(distance)?;
     (distance(&near) <= 2 + line.len() / 5 && near != line).then_some(near)
 }
@@ -149,28 +145,9 @@ fn token(line: &str) -> Option<&str> {
     rest.split_once(')').map(|(number, _)| number)
 }
 
-/// How many letters have to change (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<_> = b.chars().collect();
-    let mut row: Vec<_> = (0..=b.len()).collect();
-    for (i, a) in a.chars().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, b) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
 /// The beginning of a line about a client's error that was expected.
 fn unreported(e: &Evidence) -> Option<String> {
-    let Expected::Line(Kind::Stderr, line) = &e.expected else {
-        return None;
-    };
-    let errors = ["Read error from ", "Write error for "];
-    let is_about_client = errors.iter().any(|error| line.starts_with(error));
-    is_about_client.then(|| format!("`{line}`"))
+    let line = expected_line(e)?;
+    let is_of_client = line.starts_with("Read error from ") || line.starts_with("Write error for ");
+    is_of_client.then(|| format!("`{line}`"))
 }

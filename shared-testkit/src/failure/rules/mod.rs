@@ -3,6 +3,7 @@
 //! A rule claims only what was seen, and a cause only if nothing else leaves the same evidence. One that
 //! might be wrong is worse than none.
 
+use crate::failure::Expected;
 use crate::failure::evidence::{Evidence, Peer, Socket};
 
 /// Makes a table of rules. Each row: the name; how certain it is; what it sees, which returns what its
@@ -99,6 +100,10 @@ const TABLES: &[&[Rule]] = &[
 
 /// The cause, if a rule fits.
 pub(crate) fn first(evidence: &Evidence) -> Option<Cause> {
+    if evidence.expected == Expected::Exit && evidence.end.is_some() {
+        // What it has done before says nothing about its exit status.
+        return None;
+    }
     let mut rules = TABLES.iter().copied().flatten();
     rules.find_map(|rule| {
         let text = rule.says.replace("{}", &(rule.sees)(evidence)?);
@@ -136,29 +141,33 @@ fn sender(e: &Evidence, holds: fn(&Evidence, &Peer) -> bool) -> Option<String> {
 }
 
 fn says_goodbye(e: &Evidence, peer: &Peer) -> bool {
-    let token = peer.token.as_deref().unwrap_or("nobody");
-    e.last(&format!("Client {token} disconnected"), "")
-        .is_some()
+    let goodbye = format!("Client {} disconnected", peer.token());
+    e.stdout.contains(&goodbye)
 }
 
-/// How many bytes others have broadcast since a client was registered.
-fn due(e: &Evidence, peer: &Peer) -> usize {
-    due_until(e, peer, e.stdout.len())
+/// The numbers of bytes that other clients have broadcast, by these lines.
+fn of_others(lines: &[String], peer: &Peer) -> impl Iterator<Item = usize> {
+    let own = format!("from {}", peer.token());
+    let lines = lines.iter().filter(move |line| !line.ends_with(&own));
+    lines.filter_map(|line| {
+        line.strip_prefix("Broadcast ")?
+            .split(' ')
+            .next()?
+            .parse()
+            .ok()
+    })
 }
 
+/// How many bytes others had broadcast since a client was registered, when so many lines were printed.
 fn due_until(e: &Evidence, peer: &Peer, end: usize) -> usize {
-    let Some(token) = &peer.token else { return 0 };
-    let start = e.last(crate::lines::REGISTERED, token).unwrap_or(0);
-    let own = format!("from {token}");
-    let lines = e.stdout[start.min(end)..end].iter();
-    let lines = lines.filter(|line| !line.ends_with(&own));
-    let counts = lines.filter_map(|line| line.strip_prefix("Broadcast ")?.split(' ').next());
-    counts.filter_map(|count| count.parse::<usize>().ok()).sum()
+    let start = e.last(crate::lines::REGISTERED, peer.token()).unwrap_or(0);
+    of_others(&e.stdout[start.min(end)..end], peer).sum()
 }
 
 /// Whether as many bytes were written to a client as others have broadcast since it was registered.
 fn has_everything(e: &Evidence, peer: &Peer) -> bool {
-    peer.token.is_some() && due(e, peer) <= e.writes_to(peer).iter().sum()
+    let due = due_until(e, peer, e.stdout.len());
+    peer.token.is_some() && due <= e.writes_to(peer).iter().sum()
 }
 
 #[cfg(test)]
@@ -167,10 +176,10 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    pub(super) use crate::failure::Expected;
     pub(super) use crate::failure::runtime::Runtime;
-    pub(super) use crate::failure::streams::{Difference, Place};
-    pub(super) use crate::log::{End, Kind};
+    pub(super) use crate::failure::streams::{Change, Difference};
+    pub(super) use crate::log::End;
+    pub(super) use crate::log::Kind;
     use crate::proc::epoll::{EPOLLET, EPOLLIN, EPOLLOUT};
     use crate::proc::process::Thread;
     pub(super) use std::time::Duration;
@@ -246,22 +255,49 @@ mod tests {
         e.expected = Expected::Line(Kind::Stdout, line.to_owned());
     }
 
+    /// So many of nine bytes of bob's have reached alice as they should.
+    pub(super) fn differ(e: &mut Evidence, at: usize, change: Change) {
+        is_sent(e, b"");
+        e.expected = Expected::Bytes("alice".to_owned());
+        e.peers[0].received = at;
+        e.peers[0].difference = Some(Difference {
+            sender: "bob".to_owned(),
+            at,
+            change,
+            text: String::new(),
+        });
+    }
+
+    /// A second client, bob.
+    pub(super) fn second(e: &mut Evidence) -> &mut Peer {
+        e.peers.push(Peer {
+            name: "bob".to_owned(),
+            token: Some("Token(2)".to_owned()),
+            ..Peer::default()
+        });
+        &mut e.peers[1]
+    }
+
+    /// What is said of a sound server whose evidence was made to fit a case.
+    fn said(case: fn(&mut Evidence)) -> Option<Cause> {
+        let mut evidence = evidence();
+        case(&mut evidence);
+        first(&evidence)
+    }
+
     #[test]
     fn every_rule_fits_its_cases() {
         for rule in TABLES.iter().copied().flatten() {
             for (n, case) in rule.cases.iter().enumerate() {
-                let mut evidence = evidence();
-                case(&mut evidence);
-                let cause =
-                    first(&evidence).unwrap_or_else(|| panic!("none for {} {n}", rule.name));
+                let cause = said(*case);
                 // Two rows may have one name.
-                let end = rule.says.rsplit("{}").next().unwrap();
-                assert_eq!(cause.rule, rule.name, "case {n}: {}", cause.text);
+                let end = rule.says.rsplit("{}").next();
+                let is_it = |cause: &Cause| end.is_some_and(|end| cause.text.ends_with(end));
+                let text = cause.as_ref().map(|cause| &cause.text);
                 assert!(
-                    cause.text.ends_with(end),
-                    "{} {n}: {}",
-                    rule.name,
-                    cause.text
+                    cause.as_ref().is_some_and(is_it),
+                    "{} {n}: {text:?}",
+                    rule.name
                 );
             }
         }
@@ -279,11 +315,25 @@ mod tests {
         }
     }
 
+    /// What is to be seen, and does not explain what was expected, is no cause.
     #[test]
-    fn a_sound_server_has_no_cause() {
-        let mut evidence = evidence();
-        say(&mut evidence, &[BROADCAST_6]);
-        assert!(first(&evidence).is_none());
+    #[rustfmt::skip]
+    fn what_the_test_is_not_about_is_no_cause() {
+        let cases: &[fn(&mut Evidence)] = &[
+            |e| say(e, &[BROADCAST_6]),
+            // A line on stderr, of which no beginning is known.
+            |e| { e.expected = Expected::Line(Kind::Stderr, String::new()); e.unexpected = vec![(Kind::Stdout, FIRST.to_owned())]; },
+            |e| { e.expected = Expected::Line(Kind::Stderr, String::new()); e.stdout.clear(); },
+            // An exit status.
+            |e| { e.expected = Expected::Exit; end(e, "Error: no luck"); say(e, &[FIRST, FIRST]); },
+            // A server at its limit cannot accept, and one whose reader is slow may hold back a sender.
+            |e| { e.is_at_limit = true; e.listener.as_mut().unwrap().unread = 1; },
+            |e| { socket(e).unread = 7; second(e).socket = Some(Socket { unsent: 7, ..Socket::default() }); say(e, &[BROADCAST_6]); },
+        ];
+        for (n, case) in cases.iter().enumerate() {
+            let text = said(*case).map(|cause| cause.text);
+            assert_eq!(text, None, "case {n}");
+        }
     }
 
     #[test]

@@ -1,55 +1,54 @@
 //! Starting, and connecting.
 
+use super::lines::expected_line;
 #[cfg(test)]
 use super::tests::*;
 use super::{Certain, Crash, Rule, when};
 use crate::failure::Expected;
 use crate::failure::evidence::Evidence;
-use crate::failure::lessons::{ACCEPT, START_PAGE, WITHOUT_MIO};
+use crate::failure::headings::{ACCEPT_ALL, ADDRESS_IN_USE, EVENT_LOOP, RUN_TESTS, START};
 use crate::lines::ACCEPTED;
-
-const RUN: (&str, &str) = (START_PAGE, "Run a chapter's tests against it");
 
 rules! { RULES:
     "address-ignored" Crash, |e| when(e.is_starting && wants_free_port(e) && e.end.is_some() && e.stderr.iter().any(|line| line.to_lowercase().contains("in use"))),
         "The server was to listen on port 0, a free port, and ended because its port is in use: it has tried another one. Is its argument ignored?",
-        RUN, [|e| { e.is_starting = true; e.wanted = "127.0.0.1:0".parse().ok(); end(e, "Error: address in use"); }];
+        RUN_TESTS, [|e| { e.is_starting = true; e.wanted = "127.0.0.1:0".parse().ok(); end(e, "Error: address in use"); }];
     "no-restart" Crash, |e| e.wanted.filter(|at| e.is_starting && at.port() != 0 && !e.is_taken && e.stderr.iter().any(|line| line.to_lowercase().contains("in use"))).map(|at| at.to_string()),
         "The server could not listen on {}, where nobody listens: connections of the server before it still have that address. Set SO_REUSEADDR before bind.",
-        (WITHOUT_MIO, "An address that was in use"), [|e| { e.is_starting = true; e.wanted = "127.0.0.1:9".parse().ok(); end(e, "Error: Address already in use"); }];
+        ADDRESS_IN_USE, [|e| { e.is_starting = true; e.wanted = "127.0.0.1:9".parse().ok(); end(e, "Error: Address already in use"); }];
     "address-ignored" Certain, |e| e.wanted.filter(|_| wants_free_port(e) && e.listens_at.is_some_and(|at| at.port() == 8080)).map(|wanted| wanted.to_string()),
         "The server was to listen on {}, where 0 is a free port, and listens on port 8080: its argument is ignored.",
-        RUN, [|e| { e.wanted = "127.0.0.1:0".parse().ok(); e.listens_at = "127.0.0.1:8080".parse().ok(); }];
+        RUN_TESTS, [|e| { e.wanted = "127.0.0.1:0".parse().ok(); e.listens_at = "127.0.0.1:8080".parse().ok(); }];
     "listens-elsewhere" Certain, elsewhere,
         "The server was to listen on {}. Take the address from the argument: the host is what precedes the last colon.",
-        (ACCEPT, "Start, or say why not"), [
+        START, [
             |e| { e.wanted = "[::1]:0".parse().ok(); e.listens_at = "127.0.0.1:9".parse().ok(); e.is_starting = true; },
             |e| { e.wanted = "[::1]:0".parse().ok(); e.listens_at = "0.0.0.0:9".parse().ok(); expects(e, "Accepted connection from [::1]:"); },
         ];
     "no-address" Certain, |e| printed(e).filter(|line| line.starts_with("\"/")),
         "{} is no address such as 127.0.0.1:8080: the slash is how Java shows an address. Print the host and the port.",
-        RUN, [|e| e.expected = Expected::Listening(Some("/127.0.0.1:9".to_owned()))];
+        RUN_TESTS, [|e| e.expected = Expected::Listening(Some("/127.0.0.1:9".to_owned()))];
     "no-address" Certain, printed,
         "After `Listening on`, the server printed {}, which is no address such as 127.0.0.1:8080.",
-        RUN, [|e| e.expected = Expected::Listening(Some("port 9".to_owned()))];
+        RUN_TESTS, [|e| e.expected = Expected::Listening(Some("port 9".to_owned()))];
     "not-announced" Certain, |e| when(e.is_starting && e.end.is_none() && e.listener.is_some() && e.is_final()),
         "The server listens, but no line with `Listening on` and its address has come through its stdout or stderr. Print it, and flush.",
-        RUN, [|e| e.is_starting = true];
+        RUN_TESTS, [|e| e.is_starting = true];
     "does-not-listen" Certain, |e| when(e.is_starting && e.end.is_none() && e.listener.is_none() && !e.threads.is_empty() && !e.threads.iter().any(|thread| thread.runs)),
         "The command runs, but it listens on no port, and has not printed `Listening on` and an address.",
-        RUN, [|e| { e.is_starting = true; e.listener = None; }];
+        RUN_TESTS, [|e| { e.is_starting = true; e.listener = None; }];
     "wrong-port" Certain, |e| wrong_port(e).filter(|_| is_swapped(e)),
         "{}. The two bytes of that port are in the wrong order: ntohs puts them right.",
-        RUN, [|e| { connects(e); e.printed = "127.0.0.1:1".parse().ok(); e.listens_at = "127.0.0.1:256".parse().ok(); }];
+        RUN_TESTS, [|e| { connects(e); e.printed = "127.0.0.1:1".parse().ok(); e.listens_at = "127.0.0.1:256".parse().ok(); }];
     "wrong-port" Certain, wrong_port,
         "{}. Print the port that the kernel has chosen (getsockname).",
-        RUN, [|e| { connects(e); e.printed = "127.0.0.1:1".parse().ok(); e.listens_at = "127.0.0.1:2".parse().ok(); }];
+        RUN_TESTS, [|e| { connects(e); e.printed = "127.0.0.1:1".parse().ok(); e.listens_at = "127.0.0.1:2".parse().ok(); }];
     "backlog-full" Certain, |e| e.listener.as_ref().filter(|l| e.expected == Expected::Connection && l.unread > 0).map(|l| l.unread.to_string()),
         "A client cannot connect: {} connections are pending, and the kernel admits no more. The backlog is full: give listen a larger number, and accept until WouldBlock.",
-        (ACCEPT, "Accept until WouldBlock"), [|e| { connects(e); e.listener.as_mut().unwrap().unread = 6; }];
+        ACCEPT_ALL, [|e| { connects(e); e.listener.as_mut().unwrap().unread = 6; }];
     "accepted-line" Certain, |e| near_address(e),
         "The server printed {}. Write the address as the client's own is written: 127.0.0.1:40123, or [::1]:40123.",
-        (ACCEPT, "The event loop"), [
+        EVENT_LOOP, [
             |e| { expects(e, "Accepted connection from 127.0.0.1:40123"); e.unexpected = vec![(Kind::Stdout, "Accepted connection from ('127.0.0.1', 40123)".to_owned())]; },
         ];
 }
@@ -61,11 +60,8 @@ fn wants_free_port(e: &Evidence) -> bool {
 /// Where it was to listen, and where it does, if a client of the other family cannot reach it.
 fn elsewhere(e: &Evidence) -> Option<String> {
     let (wanted, at) = (e.wanted?, e.listens_at?);
-    let is_about_it = match &e.expected {
-        Expected::Line(_, line) => line.starts_with(ACCEPTED),
-        Expected::Registered(_) | Expected::Connection => true,
-        _ => e.is_starting,
-    };
+    let is_of_client = matches!(e.expected, Expected::Registered(_) | Expected::Connection);
+    let is_about_it = is_of_client || e.is_starting || e.expects(ACCEPTED);
     let differs = wanted.ip() != at.ip();
     (is_about_it && differs).then(|| format!("{wanted}, and listens on {at}"))
 }
@@ -93,21 +89,11 @@ fn is_swapped(e: &Evidence) -> bool {
 
 /// A line about an accepted client whose port is right, and the rest is not.
 fn near_address(e: &Evidence) -> Option<String> {
-    let line = match &e.expected {
-        Expected::Line(_, line) => line.clone(),
-        Expected::Registered(name) => {
-            let peer = e.peers.iter().find(|peer| peer.name == *name)?;
-            format!("{ACCEPTED}{}", peer.address?)
-        }
-        _ => return None,
-    };
-    let port = line
-        .strip_prefix(ACCEPTED)?
-        .rsplit(':')
-        .next()
-        .filter(|port| !port.is_empty())?;
+    let line = expected_line(e)?;
+    let (_, port) = line.strip_prefix(ACCEPTED)?.rsplit_once(':')?;
     let mut lines = e.unexpected.iter().map(|(_, line)| line);
-    let near = lines.find(|other| other.starts_with(ACCEPTED) && other.contains(port))?;
+    let near = lines
+        .find(|other| other.starts_with(ACCEPTED) && other.contains(port) && !port.is_empty())?;
     (*near != line).then(|| format!("{near:?}, and {line:?} was expected"))
 }
 
