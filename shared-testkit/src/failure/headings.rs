@@ -1,4 +1,4 @@
-//! Where to read on: the headings of the book that lessons and causes name, in its order.
+//! Where to read on: the pages of the book, and those of their headings that several lessons and causes name.
 
 /// A page, and a heading on it without the number signs.
 pub(super) type Heading = (&'static str, &'static str);
@@ -7,15 +7,15 @@ const ACCEPT: &str = "docs/src/1-accept.md";
 const REGISTER: &str = "docs/src/2-register.md";
 const BROADCAST: &str = "docs/src/3-broadcast.md";
 const WRITE: &str = "docs/src/4-write.md";
-const LIMITS: &str = "docs/src/5-1-limits.md";
-const FAIR_TURNS: &str = "docs/src/5-2-fair-turns.md";
-const WRITE_FIRST: &str = "docs/src/5-3-write-first.md";
-const ONE_FEED: &str = "docs/src/5-4-one-feed.md";
+pub(super) const LIMITS: &str = "docs/src/5-1-limits.md";
+pub(super) const FAIR_TURNS: &str = "docs/src/5-2-fair-turns.md";
+pub(super) const WRITE_FIRST: &str = "docs/src/5-3-write-first.md";
+pub(super) const ONE_FEED: &str = "docs/src/5-4-one-feed.md";
 const BACKPRESSURE: &str = "docs/src/5-5-backpressure.md";
-const SLOW: &str = "docs/src/5-6-slow-stalled-half-closed.md";
-const SHUTDOWN: &str = "docs/src/5-7-graceful-shutdown.md";
-const LOG: &str = "docs/src/5-8-a-log-that-never-blocks.md";
-const STRANGERS: &str = "docs/src/5-9-strangers.md";
+pub(super) const SLOW: &str = "docs/src/5-6-slow-stalled-half-closed.md";
+pub(super) const SHUTDOWN: &str = "docs/src/5-7-graceful-shutdown.md";
+pub(super) const LOG: &str = "docs/src/5-8-a-log-that-never-blocks.md";
+pub(super) const STRANGERS: &str = "docs/src/5-9-strangers.md";
 const OWN_SERVER: &str = "docs/src/your-own-server.md";
 const WITHOUT_MIO: &str = "docs/src/without-mio.md";
 
@@ -38,35 +38,17 @@ pub(super) const SHORT_WRITE: Heading = (WRITE, "A write takes what fits");
 pub(super) const TWO_HALVES: Heading = (WRITE, "One event, two halves");
 pub(super) const LAST_WRITE: Heading = (WRITE, "The last write");
 pub(super) const WRITABLE_OFF: Heading = (WRITE, "WRITABLE only while bytes are queued");
-pub(super) const ACCEPT_BUDGET: Heading = (LIMITS, "A budget for accept");
 pub(super) const LONG_LINE: Heading = (LIMITS, "A line without end");
-pub(super) const BACKLOG: Heading = (LIMITS, "A longer backlog");
 pub(super) const NO_DESCRIPTOR: Heading = (LIMITS, "No descriptor left");
-pub(super) const CLIENT_BUDGET: Heading = (FAIR_TURNS, "A budget per client");
-pub(super) const TURN: Heading = (FAIR_TURNS, "A turn that ends");
-pub(super) const TALKERS_FIRST: Heading = (FAIR_TURNS, "Talkers first");
-pub(super) const ASK_LATER: Heading = (WRITE_FIRST, "Ask when the socket is full");
-pub(super) const IN_ORDER: Heading = (WRITE_FIRST, "In the order in which they came");
 pub(super) const POSITION: Heading = (ONE_FEED, "A queue is a position");
-pub(super) const FEED: Heading = (ONE_FEED, "Lines go into the feed");
 pub(super) const MARK: Heading = (BACKPRESSURE, "The mark");
 pub(super) const TALK: Heading = (BACKPRESSURE, "Talk goes on");
-pub(super) const RESET: Heading = (SLOW, "Closed by a reset");
 pub(super) const HALF_CLOSED: Heading = (SLOW, "Half-closed");
-pub(super) const PATIENCE: Heading = (SLOW, "Pace and patience");
 pub(super) const STALLED: Heading = (SLOW, "Slow or stalled");
-pub(super) const SIGNAL_EVENT: Heading = (SHUTDOWN, "A signal becomes an event");
-pub(super) const NO_RESET: Heading = (SHUTDOWN, "Close without a reset");
 pub(super) const DELIVER: Heading = (SHUTDOWN, "Deliver, then end");
 pub(super) const SECOND_SIGNAL: Heading = (SHUTDOWN, "The second signal");
 pub(super) const LOG_THREAD: Heading = (LOG, "A thread that may block");
 pub(super) const NO_READER: Heading = (LOG, "Nobody reads the log");
-pub(super) const QUIET: Heading = (LOG, "Quiet");
-pub(super) const LAST_LINES: Heading = (LOG, "The last lines");
-pub(super) const VANISHED: Heading = (STRANGERS, "Clients that vanish");
-pub(super) const ONE_ADDRESS: Heading = (STRANGERS, "One address, every descriptor");
-pub(super) const UNFINISHED: Heading = (STRANGERS, "Unfinished lines");
-pub(super) const COST: Heading = (STRANGERS, "What it costs in all");
 pub(super) const RUN_TESTS: Heading = (OWN_SERVER, "Run a chapter's tests against it");
 pub(super) const OWN_SERVER_IS: Heading = (OWN_SERVER, "What your server must be");
 pub(super) const ADDRESS_IN_USE: Heading = (WITHOUT_MIO, "An address that was in use");

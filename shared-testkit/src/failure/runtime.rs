@@ -13,28 +13,21 @@ pub(crate) struct Runtime {
     pub reads: bool,
 }
 
-/// Those whose selectors are level-triggered: a program's name, a word in a Python script or a library.
-const RUNTIMES: &[(&str, Runtime)] = &[
-    ("java", level("Java")),
-    ("node", busy("Node")),
-    ("ruby", level("Ruby")),
-    ("php", level("PHP")),
-    ("perl", level("Perl")),
-    ("asyncio", busy("asyncio")),
-    ("selectors", level("selectors")),
-    ("select.select", level("select")),
-    ("select.poll", level("select.poll")),
-    ("libuv", busy("libuv")),
-    ("libevent", level("libevent")),
+/// Those whose selectors are level-triggered: a program's name, a word in a Python script or a library; the
+/// name of the runtime; and whether it reads by itself.
+const RUNTIMES: &[(&str, &str, bool)] = &[
+    ("java", "Java", false),
+    ("node", "Node", true),
+    ("ruby", "Ruby", false),
+    ("php", "PHP", false),
+    ("perl", "Perl", false),
+    ("asyncio", "asyncio", true),
+    ("selectors", "selectors", false),
+    ("select.select", "select", false),
+    ("select.poll", "select.poll", false),
+    ("libuv", "libuv", true),
+    ("libevent", "libevent", false),
 ];
-
-const fn level(name: &'static str) -> Runtime {
-    Runtime { name, reads: false }
-}
-
-const fn busy(name: &'static str) -> Runtime {
-    Runtime { name, reads: true }
-}
 
 /// The runtime of a process, if its events cannot be edge-triggered.
 pub(crate) fn of(pid: Pid) -> Option<Runtime> {
@@ -50,8 +43,8 @@ pub(crate) fn of(pid: Pid) -> Option<Runtime> {
         "python" => !text.contains("EPOLLET") && text.contains(word),
         _ => program == word || word.starts_with("lib") && text.contains(word),
     };
-    let runtime = RUNTIMES.iter().find(|(word, _)| is_it(word));
-    runtime.map(|(_, runtime)| *runtime)
+    let runtime = RUNTIMES.iter().find(|(word, ..)| is_it(word));
+    runtime.map(|&(_, name, reads)| Runtime { name, reads })
 }
 
 /// The text of the first word of the command line that is a file.

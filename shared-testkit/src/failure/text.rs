@@ -8,6 +8,7 @@ use textwrap::{Options, WordSplitter};
 use crate::env::{SERVER_CMD, is_foreign};
 use crate::failure::Failure;
 use crate::failure::headings::{Heading, RUN_TESTS};
+use crate::failure::rules::Certainty;
 use crate::report::hand_over;
 
 /// The likely cause if no rule says why the server of a test does not start.
@@ -23,7 +24,8 @@ impl Failure {
             text += &paragraph("the test", lesson.checks);
         }
         if let Some(cause) = &self.cause {
-            let name = if cause.is_limit() { "limit" } else { "cause" };
+            let is_limit = cause.certainty == Certainty::Limit;
+            let name = if is_limit { "limit" } else { "cause" };
             text += &paragraph(name, &format!("{} [{}]", cause.text, cause.rule));
         } else if let Some((often, _)) = self.often() {
             text += &paragraph("often", often);

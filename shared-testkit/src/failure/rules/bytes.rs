@@ -6,7 +6,7 @@ use bstr::ByteSlice;
 use super::tests::*;
 use super::{Certain, Rule, Seen, has_everything, says_goodbye, sender};
 use crate::failure::Expected;
-use crate::failure::evidence::{Evidence, Peer, Socket};
+use crate::failure::evidence::{Evidence, Peer};
 use crate::failure::headings::{INTEREST, ONE_WAY_OUT, OTHERS, SHORT_WRITE, STREAM};
 use crate::failure::streams::{Change, Difference, complete, trimmed};
 use crate::log::Kind;
@@ -78,9 +78,6 @@ rules! { RULES:
     "lines-apart" Certain, |e| sender(e, lines_apart),
         "The lines of {} that arrived together were broadcast one by one. Broadcast everything up to the last newline at once.",
         STREAM, [|e| { is_sent(e, b"Hello\nHello\n"); say(e, &[BROADCAST_6, BROADCAST_6]); expects(e, "Broadcast 12 bytes from Token(1)"); }];
-    "write-count" Certain, write_count,
-        "{}. Print what write has returned, once for each write.",
-        SHORT_WRITE, [|e| { e.peers[0].received = 4; e.peers[0].is_alive = true; say(e, &["Wrote 9 bytes to Token(1)"]); e.expected = Expected::NoLine; }];
 }
 
 rules! { LAST:
@@ -222,24 +219,4 @@ fn lines_apart(e: &Evidence, peer: &Peer) -> bool {
         peer.token()
     );
     e.broadcasts_from(peer).len() > 1 && e.expected == Expected::Line(Kind::Stdout, line)
-}
-
-/// The server prints that it has written more, or less, than a client has received by now.
-fn write_count(e: &Evidence) -> Option<String> {
-    let is_of_lines = matches!(
-        e.expected,
-        Expected::Line(Kind::Stdout, _) | Expected::NoLine
-    );
-    let differs = |(peer, socket): &(&Peer, &Socket)| {
-        let written: usize = e.writes_to(peer).iter().sum();
-        let is_less = written > 0 && written < peer.received && e.is_asleep() && is_of_lines;
-        let is_more = written > peer.received + socket.unsent;
-        peer.is_alive && is_once(e, peer) && (is_less || is_more)
-    };
-    let (peer, _) = e.open().find(differs)?;
-    let (name, received) = (&peer.name, peer.received);
-    let sum: usize = e.writes_to(peer).iter().sum();
-    Some(format!(
-        "By the server's lines, {sum} bytes were written to {name}, who has received {received}"
-    ))
 }

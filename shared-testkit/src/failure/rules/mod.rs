@@ -68,12 +68,6 @@ pub(crate) struct Cause {
     pub read: (&'static str, &'static str),
 }
 
-impl Cause {
-    pub fn is_limit(&self) -> bool {
-        self.certainty == Limit
-    }
-}
-
 struct Rule {
     name: &'static str,
     certainty: Certainty,
@@ -141,8 +135,7 @@ fn sender(e: &Evidence, holds: fn(&Evidence, &Peer) -> bool) -> Option<String> {
 }
 
 fn says_goodbye(e: &Evidence, peer: &Peer) -> bool {
-    let goodbye = format!("Client {} disconnected", peer.token());
-    e.stdout.contains(&goodbye)
+    e.has_printed(&format!("Client {} disconnected", peer.token()))
 }
 
 /// The numbers of bytes that other clients have broadcast, by these lines.
