@@ -233,22 +233,18 @@ impl Log {
     /// Receives what has arrived at the clients.
     pub(crate) fn receive_all(&self) {
         let mut chunk = vec![0; 64 << 10];
-        for conversation in self.lock().conversations.clone() {
-            let mut conversation = lock(&conversation);
-            if let Some(stream) = conversation.stream.upgrade() {
-                while conversation
-                    .receive(&stream, &mut chunk)
-                    .is_ok_and(|n| n > 0)
-                {}
+        for client in &self.lock().conversations {
+            let mut client = lock(client);
+            if let Some(stream) = client.stream.upgrade() {
+                while client.receive(&stream, &mut chunk).is_ok_and(|n| n > 0) {}
             }
         }
     }
 
     pub(crate) fn conversations(&self) -> Vec<Conversation> {
-        let all = self.lock().conversations.clone();
-        all.iter()
-            .map(|conversation| lock(conversation).clone())
-            .collect()
+        let state = self.lock();
+        let clients = state.conversations.iter();
+        clients.map(|client| lock(client).clone()).collect()
     }
 
     /// Whether some client's bytes are not logged.

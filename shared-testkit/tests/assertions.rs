@@ -18,7 +18,7 @@ use std::time::Duration;
 use shared_testkit::assert_cmd::assert::Assert;
 use shared_testkit::behaviour::start;
 use shared_testkit::predicates::constant::always;
-use shared_testkit::predicates::str::{contains, starts_with};
+use shared_testkit::predicates::str::starts_with;
 use shared_testkit::{Builder, Client, Program, Server, assert_cmd, run_to_exit};
 
 const DEADLINE_SCALE: &str = "TESTKIT_DEADLINE_SCALE";
@@ -203,11 +203,20 @@ fn nothing_comes_until_the_deadline() {
     });
 }
 
-/// All that a learner has to read: what came, the log, whether the server lives, and the lesson.
+/// All that a learner has to read: what came, the log, whether the server lives, and the lesson. So does
+/// what fails without a server, or by an `assert` of the standard library.
 #[test]
 fn a_failure_fits_a_terminal_and_teaches() {
     if env::var_os(ONCE_MORE).is_some() {
-        return fail_in("keeps_half_lines", fail_at_length);
+        fail_in("keeps_half_lines", fail_at_length);
+        fail_in("tokens_count_up_from_1", || {
+            let server = script(&format!("echo what the server said; {WAIT}"));
+            server.expect_line("what the server said");
+            assert_eq!(1, 2);
+        });
+        return fail_in("refuses_a_second_argument", || {
+            run_to_exit("true", ["argument"]).failure();
+        });
     }
     let output = once_more("a_failure_fits_a_terminal_and_teaches", "1").success();
     let output = String::from_utf8(output.get_output().stderr.clone()).unwrap();
@@ -218,13 +227,21 @@ fn a_failure_fits_a_terminal_and_teaches() {
         "the test: half a line stays in the buffer until its newline arrives",
         "cause: The server ended (exit status 3: \"cannot go on\").",
         "read: docs/src/3-broadcast.md, 'One way out'",
+        "server |  what the server said",
+        "read: docs/src/2-register.md, 'A token for each client'",
+        "read: docs/src/1-accept.md, 'Start, or say why not'",
     ] {
         assert!(output.contains(part), "no {part:?} in:\n{output}");
     }
-    assert!(output.lines().count() <= 32, "too long:\n{output}");
-    // The line that names the place in the source is Rust's own.
-    let is_narrow = |line: &str| line.chars().count() <= 80 || line.starts_with("thread '");
-    assert!(output.lines().all(is_narrow), "too wide:\n{output}");
+    for failure in output.split("\nthread '") {
+        let is_narrow = |line: &str| line.chars().count() <= 80;
+        // The first line names the place in the source, and is Rust's own.
+        assert!(
+            failure.lines().skip(1).all(is_narrow),
+            "too wide:\n{failure}"
+        );
+        assert!(failure.lines().count() <= 32, "too long:\n{failure}");
+    }
 }
 
 /// libtest gives a test's thread its name, by which its lesson is found.
@@ -243,28 +260,6 @@ fn fail_at_length() {
     server.expect_line("40");
     message[100] = b'y';
     alice.expect_bytes(message);
-}
-
-/// What fails without a server, or by an `assert` of the standard library, teaches as well.
-#[test]
-fn a_plain_assertion_teaches_too() {
-    if env::var_os(ONCE_MORE).is_none() {
-        once_more("a_plain_assertion_teaches_too", "1")
-            .success()
-            .stderr(contains("server |  what the server said"))
-            .stderr(contains("server: "))
-            .stderr(contains("2-register.md, 'A token for each client'"))
-            .stderr(contains("1-accept.md, 'Start, or say why not'"));
-        return;
-    }
-    fail_in("tokens_count_up_from_1", || {
-        let server = script(&format!("echo what the server said; {WAIT}"));
-        server.expect_line("what the server said");
-        assert_eq!(1, 2);
-    });
-    fail_in("refuses_a_second_argument", || {
-        run_to_exit("true", ["argument"]).failure();
-    });
 }
 
 /// What a server prints without end does not fill the memory, whatever it is.

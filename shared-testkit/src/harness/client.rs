@@ -52,18 +52,10 @@ impl Client {
         log: Arc<Log>,
     ) -> Client {
         let stream = open(server, receive_buffer).unwrap_or_else(|e| {
-            let title = format!("{name} cannot connect");
-            failure::fail(
-                &log,
-                Expected::Connection,
-                &title,
-                "a connection",
-                &e.to_string(),
-            )
+            let (title, wanted) = (format!("{name} cannot connect"), "a connection");
+            failure::fail(&log, Expected::Connection, &title, wanted, &e.to_string())
         });
-        let address = stream
-            .local_addr()
-            .expect("a connected socket has an address");
+        let address = stream.local_addr().expect("a socket has an address");
         log.add(name, Kind::Done, format!("connects from {address}"));
         let stream = Arc::new(stream);
         let conversation = log.add_client(name, address, &stream);
@@ -100,9 +92,8 @@ impl Client {
     /// for it.
     #[must_use]
     pub fn token(&self) -> &str {
-        self.token
-            .as_deref()
-            .expect("the server has registered this client")
+        let token = self.token.as_deref();
+        token.expect("the server has registered this client")
     }
 
     /// The inode of the server's end of the connection, if the server has accepted it.
@@ -162,10 +153,8 @@ impl Client {
     /// The bare connection, for a test that sends and receives in its own way.
     #[must_use]
     pub fn into_stream(self) -> TcpStream {
-        self.log(
-            Kind::Done,
-            "is a bare connection from now on, and not logged",
-        );
+        let bare = "is a bare connection from now on, and not logged";
+        self.log(Kind::Done, bare);
         self.log.forget_client(&self.conversation);
         // Nothing else keeps it: the log has forgotten it.
         Arc::into_inner(self.stream).expect("the client has its own connection")
