@@ -551,8 +551,8 @@ fn keep(kept: &mut Vec<u8>, bytes: &[u8], is_cut: &mut bool) {
 /// The end of a wait: twenty seconds after its beginning, unless it is put off, by five seconds each time.
 ///
 /// Bytes and lines that still come put it off until [`LONG`]: beside a flood they never stop. A busy machine
-/// is slow, and that is not wrong: while the server has work to do and waits for a CPU half of the time,
-/// the end is put off until [`LONGEST`].
+/// is slow, and that is not wrong: while the server has work to do and waits for a CPU three quarters of the
+/// time, the end is put off until [`LONGEST`].
 pub(crate) struct Deadline {
     start: Instant,
     end: Instant,
@@ -586,7 +586,7 @@ impl Deadline {
             return Some(left);
         }
         let now = log.seen();
-        let is_starved = now.delay.saturating_sub(before.delay) > (now.at - before.at) / 2;
+        let is_starved = now.delay.saturating_sub(before.delay) > (now.at - before.at) * 3 / 4;
         let most = if is_starved { LONGEST } else { LONG };
         let goes_on = is_starved || now.progress != before.progress;
         let more = patience() / 4;
