@@ -122,7 +122,7 @@ impl Builder {
     pub fn descriptor_limit(mut self, descriptors: u32) -> Builder {
         // The shell lowers its own limit and then becomes the server.
         let script = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
-        self.program = self.program.started_by(&["sh", "-c", &script]);
+        self.program = self.program.started_by(["sh", "-c", &script]);
         self
     }
 
@@ -151,9 +151,8 @@ impl Builder {
     /// As [`skip`].
     #[must_use]
     pub fn under_strace(mut self, options: &[&str]) -> Option<Builder> {
-        let attempt = Command::new("strace")
-            .args(["--daemonize", "--output", "/dev/null", "true"])
-            .output();
+        let attempt = "--daemonize --output /dev/null true".split(' ');
+        let attempt = Command::new("strace").args(attempt).output();
         if !attempt.is_ok_and(|output| output.status.success()) {
             skip("strace is not installed, or not allowed");
             return None;
@@ -162,18 +161,12 @@ impl Builder {
         self.injection = options.iter().find_map(|option| injection(option));
         // `--daemonize` makes strace a child of the server, which stays the process we started.
         // `--seccomp-bpf` stops the server only at the calls that are traced. `-q`: no word about itself.
-        let strace = [
-            "bash",
-            "-c",
-            WITHOUT_INHERITED,
-            "bash",
-            "strace",
-            "-q",
-            "--daemonize",
-            "--follow-forks",
-            "--seccomp-bpf",
-        ];
-        self.program = self.program.started_by(strace.iter().chain(options));
+        let strace = "strace -q --daemonize --follow-forks --seccomp-bpf".split(' ');
+        let without_inherited = ["bash", "-c", WITHOUT_INHERITED, "bash"].into_iter();
+        let words = without_inherited
+            .chain(strace)
+            .chain(options.iter().copied());
+        self.program = self.program.started_by(words);
         Some(self)
     }
 

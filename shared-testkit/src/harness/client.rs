@@ -99,9 +99,9 @@ impl Client {
     /// The inode of the server's end of the connection, if the server has accepted it.
     pub(crate) fn server_socket(&self) -> Option<u64> {
         let look_up = || Some(socket::connection(self.server, self.address)?.inode);
-        self.server_socket
-            .set(self.server_socket.get().or_else(look_up));
-        self.server_socket.get()
+        let inode = self.server_socket.get().or_else(look_up);
+        self.server_socket.set(inode);
+        inode
     }
 
     // Sending.

@@ -78,7 +78,7 @@ impl Program {
 
     /// The same program, started by another one: the words of a command line to which its own are
     /// appended.
-    pub(crate) fn started_by<'a>(self, words: impl IntoIterator<Item = &'a &'a str>) -> Program {
+    pub(crate) fn started_by<'a>(self, words: impl IntoIterator<Item = &'a str>) -> Program {
         let mut words: Vec<OsString> = words.into_iter().map(OsString::from).collect();
         words.push(self.path);
         words.extend(self.arguments);

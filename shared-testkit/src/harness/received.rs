@@ -29,21 +29,18 @@ impl Received {
         let pairs = expected.iter().zip(&self.bytes);
         let equal = pairs.take_while(|(e, r)| e == r).count();
         // Deep inside a long message its beginning says nothing.
-        let from = match equal {
-            0..CONTEXT => 0,
-            _ => equal - CONTEXT,
+        let from = equal.saturating_sub(CONTEXT);
+        let shown_from = match from {
+            0 => String::new(),
+            _ => format!("; shown from {from} on"),
         };
-        let place = match from {
-            0 => format!("they differ at byte {equal}"),
-            _ => format!("they differ at byte {equal}; shown from {from} on"),
-        };
+        let column = width(&expected[from..equal]);
         // Nothing came at all: there is no place to point at.
         let mark = match self.bytes.is_empty() {
             true => String::new(),
             false => format!(
-                "\n{INDENT} {:1$}^ {place}",
-                "",
-                width(&expected[from..equal])
+                "\n{INDENT} {:column$}^ they differ at byte {equal}{shown_from}",
+                ""
             ),
         };
         self.bytes.drain(..from);

@@ -190,7 +190,7 @@ impl Server {
     #[track_caller]
     pub fn expect_exit(&mut self) -> Option<i32> {
         // It stays a zombie: its status is asked for when it has ended.
-        self.wait_until_ended();
+        self.holds_in_time(|| self.log.has_ended());
         let status = self.child.try_wait().expect("the server is our child");
         let Some(status) = status else {
             self.fail(Expected::Exit, "the server did not exit", "its exit");

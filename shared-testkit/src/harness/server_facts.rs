@@ -31,12 +31,9 @@ impl Server {
     /// If the server is busy until the deadline.
     #[track_caller]
     pub fn wait_until_asleep(&self) {
-        if !self.holds_in_time(|| {
-            self.log.is_flooding()
-                || !self.log.is_open()
-                || self.log.is_at_rest(|| process::is_asleep(self.pid))
-        }) || self.log.is_flooding()
-        {
+        let is_at_rest = || self.log.is_at_rest(|| process::is_asleep(self.pid));
+        let is_done = || self.log.is_flooding() || !self.log.is_open() || is_at_rest();
+        if !self.holds_in_time(is_done) || self.log.is_flooding() {
             let received = format!("it was busy for {} s", patience().as_secs_f32());
             let title = "the server does not come to rest";
             let wanted = "that it sleeps until something comes";
@@ -87,10 +84,8 @@ impl Server {
     #[track_caller]
     pub fn was_injected(&self) -> bool {
         self.wait_until_asleep();
-        let was_injected = self
-            .stderr_lines()
-            .iter()
-            .any(|call| call.contains("(INJECTED)"));
+        let calls = self.stderr_lines();
+        let was_injected = calls.iter().any(|call| call.contains("(INJECTED)"));
         if !was_injected {
             skip("this server uses another system call for that");
         }
@@ -110,11 +105,7 @@ impl Server {
         }
     }
 
-    pub(super) fn wait_until_ended(&self) {
-        self.holds_in_time(|| self.log.has_ended());
-    }
-
-    fn holds_in_time(&self, mut condition: impl FnMut() -> bool) -> bool {
+    pub(super) fn holds_in_time(&self, mut condition: impl FnMut() -> bool) -> bool {
         let mut deadline = Deadline::new();
         while !condition() {
             if deadline.left(&self.log).is_none() {

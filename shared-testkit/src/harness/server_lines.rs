@@ -6,9 +6,18 @@ use predicates::ord::eq;
 
 use crate::failure::{self, Expected};
 use crate::harness::server::Server;
-use crate::lines::REGISTERED;
 use crate::log::{INDENT, Kind, shorten};
 use crate::wait::patience;
+
+/// How the lines begin that predicates are for: what a server has printed instead is compared with them.
+const BEGINNINGS: &[&str] = &[
+    "Failed to accept: ",
+    "Read error from Token(1): ",
+    "Write error for Token(2): ",
+    "TCP_NODELAY, [1]",
+    "Accepted connection from [::1]:",
+    "Accepted connection from 127.0.0.1:",
+];
 
 impl Server {
     /// The first line, on either stream. Empty if none comes until the deadline.
@@ -64,26 +73,8 @@ impl Server {
         // A predicate shows itself as a condition on `var`.
         let condition = wanted.to_string().replace("var", "line");
         let shown = format!("a line, where {condition}");
-        let lines = self.stdout_lines();
-        let tokens = lines
-            .iter()
-            .filter_map(|line| line.strip_prefix(REGISTERED));
-        let errors = tokens
-            .flat_map(|t| ["Read error from", "Write error for"].map(|e| format!("{e} {t}: ")));
-        let known = [
-            "Failed to accept: ",
-            "TCP_NODELAY, [1]",
-            "Accepted connection from [::1]:",
-            "Accepted connection from 127.0.0.1:",
-        ];
-        let mut beginnings = errors.chain(known.map(str::to_owned));
-        let beginning = beginnings.find(|line| wanted.eval(line));
-        self.take(
-            kind,
-            wanted,
-            &shown,
-            beginning.as_deref().unwrap_or_default(),
-        )
+        let beginning = BEGINNINGS.iter().find(|line| wanted.eval(line));
+        self.take(kind, wanted, &shown, beginning.unwrap_or(&""))
     }
 
     #[track_caller]
