@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use course::milestones;
 use course::test_runner::{self, Suite};
 use course::typed_crate::{manifest, write_crate};
-use course::typing::Checkpoint;
+use course::typing::{Checkpoint, type_book};
+use course::{Book, milestones};
 
 /// The number of the next crate: each has a name of its own, because tests run at the same time.
 static NEXT: AtomicUsize = AtomicUsize::new(0);
@@ -26,7 +26,15 @@ struct Job<'a> {
     is_red: bool,
 }
 
-pub(crate) fn check(checkpoints: &[Checkpoint<'_>]) -> Vec<String> {
+/// Builds the program at each checkpoint, where a warning is an error, and runs the tests that
+/// the checkpoint names: `red` ones must fail with the program of the checkpoint before (or the
+/// end of the chapter before), `green` ones must pass with this one.
+///
+/// The end of a chapter needs no checkpoint: the program is the milestone's, and that is built
+/// and tested anyway.
+#[must_use]
+pub fn check_checkpoints(book: &Book) -> Vec<String> {
+    let checkpoints = type_book(&book.pages).checkpoints;
     let mut problems = Vec::new();
     let mut jobs = Vec::new();
     for chapter in checkpoints.chunk_by(|a, b| a.chapter == b.chapter) {

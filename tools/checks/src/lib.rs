@@ -11,6 +11,10 @@ mod checkpoint;
 mod links;
 mod names;
 
+pub use crate::checkpoint::check_checkpoints;
+pub use crate::links::check_links;
+pub use crate::names::check_names;
+
 use course::quote::{Program, check_quote, lines};
 use course::workspace::{EXAMPLES, source_files};
 use course::{Block, Book, Page, transcript, typing};
@@ -67,37 +71,6 @@ fn example(block: &Block) -> Option<&'static str> {
     let mut servers = EXAMPLES_BY_LANGUAGE.iter();
     let server = servers.find(|(language, _)| *language == block.language)?;
     Some(server.1)
-}
-
-/// Builds the program at each checkpoint, where a warning is an error, and runs the tests that
-/// the checkpoint names: `red` ones must fail with the program of the checkpoint before (or the
-/// end of the chapter before), `green` ones must pass with this one.
-///
-/// The end of a chapter needs no checkpoint: the program is the milestone's, and that is built
-/// and tested anyway.
-#[must_use]
-pub fn check_checkpoints(book: &Book) -> Vec<String> {
-    checkpoint::check(&typing::type_book(&book.pages).checkpoints)
-}
-
-/// Checks that links lead somewhere, that their anchors exist, and that the table of contents
-/// has every page.
-#[must_use]
-pub fn check_links(book: &Book) -> Vec<String> {
-    links::check(&book.pages)
-}
-
-/// Checks that what the text names exists: packages and targets (`-p`, `--test`, `--bench`,
-/// `--bin`), files, and tests and functions. A snake-case name is checked if it begins with
-/// `row_` or has three words.
-///
-/// # Panics
-///
-/// If `cargo metadata` fails.
-#[must_use]
-pub fn check_names(book: &Book) -> Vec<String> {
-    let names = names::Names::read();
-    book.pages.iter().flat_map(|p| names.check(p)).collect()
 }
 
 /// Replays every `transcript` block against the real servers.

@@ -3,10 +3,14 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use course::Page;
 use course::workspace::{PAGES, SUMMARY, root};
+use course::{Book, Page};
 
-pub(crate) fn check(pages: &[Page]) -> Vec<String> {
+/// Checks that links lead somewhere, that their anchors exist, and that the table of contents
+/// has every page.
+#[must_use]
+pub fn check_links(book: &Book) -> Vec<String> {
+    let pages = &book.pages;
     let summary = pages.iter().find(|page| page.name() == SUMMARY);
     let mut problems = Vec::new();
     for page in pages {
@@ -76,13 +80,10 @@ fn check_link(pages: &[Page], page: &Page, target: &str) -> Result<(), String> {
 
 /// Follows a relative path. `None` if it leads out of the workspace.
 fn resolve(folder: &Path, relative: &str) -> Option<PathBuf> {
-    let mut path = folder.to_owned();
-    for part in relative.split('/') {
-        if part != ".." {
-            path.push(part);
-        } else if !path.pop() {
-            return None;
-        }
-    }
-    Some(path)
+    relative
+        .split('/')
+        .try_fold(folder.to_owned(), |path, part| match part {
+            ".." => Some(path.parent()?.to_owned()),
+            part => Some(path.join(part)),
+        })
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use course::Page;
 use course::test_runner::cargo;
 use course::workspace::{read, root, source_files};
+use course::{Book, Page};
 use serde_json::Value;
 
 /// The options of cargo that name a package or a target.
@@ -13,16 +13,29 @@ const OPTIONS: [&str; 4] = ["-p", "--bin", "--test", "--bench"];
 /// The workspace's folders with files that the text may name, besides the milestones.
 const SOURCES: [&str; 5] = ["docs", "shared-testkit", "tools", ".ci", ".github"];
 
+/// Checks that what the text names exists: packages and targets (`-p`, `--test`, `--bench`,
+/// `--bin`), files, and tests and functions. A snake-case name is checked if it begins with
+/// `row_` or has three words.
+///
+/// # Panics
+///
+/// If `cargo metadata` fails.
+#[must_use]
+pub fn check_names(book: &Book) -> Vec<String> {
+    let names = Names::read();
+    book.pages.iter().flat_map(|p| names.check(p)).collect()
+}
+
 /// Everything that has a name.
 #[derive(Default)]
-pub(crate) struct Names {
+struct Names {
     /// `PACKAGE OPTION NAME`
     options: BTreeSet<String>,
     functions: BTreeSet<String>,
 }
 
 impl Names {
-    pub fn read() -> Names {
+    fn read() -> Names {
         let mut names = Names::default();
         let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -42,7 +55,7 @@ impl Names {
         names
     }
 
-    pub fn check(&self, page: &Page) -> Vec<String> {
+    fn check(&self, page: &Page) -> Vec<String> {
         let mut problems = Vec::new();
         let mut note = |line, result: Result<(), String>| {
             problems.extend(result.err().map(|what| page.problem(line, &what)));

@@ -167,7 +167,7 @@ impl<'a> Cast<'a> {
         match &words[..] {
             ["cargo", "run", "-p", package] => self.run_server(name, package, DEFAULT_ADDRESS),
             ["cargo", "run", "-p", package, "--", address] => {
-                self.run_server(name, package, *address);
+                self.run_server(name, package, address);
             }
             ["cargo", "run", "-p", package, "--", arguments @ ..] => {
                 self.run_tool(name, Server::builder(program(package)), arguments);

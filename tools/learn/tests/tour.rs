@@ -5,13 +5,13 @@
 mod common;
 
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{self, Child, ChildStdin, Stdio};
+use std::process::{self, Child, Stdio};
 
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
-use course::test_runner;
+use course::test_runner::{self, is_installed};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use shared_testkit::env::{DEADLINE_SCALE, SERVER_ADDR};
@@ -63,35 +63,31 @@ fn each_step_shows_who_has_done_what() {
 #[test]
 fn what_the_own_server_does_not_do_is_marked() {
     let mistaken = test_runner::program("mistaken");
-    let played = tour(
-        "0.05",
-        ["4", "--", mistaken.to_str().unwrap(), "forgets-the-last"],
-    )
-    .code(1);
+    let words = ["4", "--", mistaken.to_str().unwrap(), "forgets-the-last"];
     let missing = contains("  expected, but it did not come: carol< pizza or curry?\n")
         .and(contains("  bob           < pizza or curry?\n"));
-    played.stdout(missing);
+    tour("0.05", words).code(1).stdout(missing);
 }
 
 #[test]
 fn a_terminal_is_left_as_it_was() {
     let Some(mut terminal) = Terminal::start("left") else {
-        return;
+        return skip("there is no `script`");
     };
     let first = terminal.shows("step 1 of 3");
     terminal.press("\r");
     // Only what differs is drawn, so a space may be left out.
     let second = terminal.shows("Accepted");
     terminal.press("bq");
-    assert!(terminal.script.wait().unwrap().success());
     // It has left the alternate screen.
     assert!(first && second && terminal.shows("\u{1b}[?1049l"));
+    assert!(terminal.script.wait().unwrap().success());
 }
 
 #[test]
 fn the_end_of_the_terminal_leaves_no_process_behind() {
     let Some(mut terminal) = Terminal::start("ended") else {
-        return;
+        return skip("there is no `script`");
     };
     let first = terminal.shows("step 1 of 3");
     terminal.script.kill().unwrap();
@@ -104,45 +100,31 @@ fn the_end_of_the_terminal_leaves_no_process_behind() {
 /// A tour of chapter 1 on a pseudo-terminal, made by script(1).
 struct Terminal {
     script: Child,
-    keys: ChildStdin,
     /// The file with everything that was drawn.
     screen: PathBuf,
 }
 
 impl Terminal {
-    /// `None` where there is no `script`: the calling test is reported as skipped.
+    /// `None` where there is no `script`.
     fn start(name: &str) -> Option<Terminal> {
         let screen = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let _ = fs::remove_file(&screen);
         // A new pseudo-terminal has no size.
         let command = format!("stty cols 80 rows 24; exec {LEARN} tour 1");
-        let result = process::Command::new("script")
-            .args(["--quiet", "--return", "--flush", "--command", &command])
-            .arg(&screen)
-            .env("TERM", "xterm")
-            .env(MARK, &screen)
-            .env_remove(SERVER_ADDR)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn();
-        if result
-            .as_ref()
-            .is_err_and(|e| e.kind() == ErrorKind::NotFound)
-        {
-            skip("there is no `script`");
-            return None;
-        }
-        let mut script = result.unwrap();
-        let keys = script.stdin.take().unwrap();
-        Some(Terminal {
-            script,
-            keys,
+        let mut script = process::Command::new("script");
+        script.args(["--quiet", "--return", "--flush", "--command", &command]);
+        script.arg(&screen).env("TERM", "xterm").env(MARK, &screen);
+        script.env_remove(SERVER_ADDR).stdin(Stdio::piped());
+        let script = script.stdout(Stdio::null());
+        is_installed("script").then(|| Terminal {
+            script: script.spawn().unwrap(),
             screen,
         })
     }
 
     fn press(&mut self, keys: &str) {
-        self.keys.write_all(keys.as_bytes()).unwrap();
+        let stdin = self.script.stdin.as_mut().unwrap();
+        stdin.write_all(keys.as_bytes()).unwrap();
     }
 
     fn shows(&self, text: &str) -> bool {
