@@ -1,11 +1,12 @@
 //! Runs a server under strace(1) and reads the calls that it makes.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read;
-use std::path::PathBuf;
-use std::{env, process, thread};
+use std::os::fd::AsRawFd;
+use std::process;
 
+use rustix::fs::{MemfdFlags, memfd_create};
 use shared_testkit::{Builder, Server};
 
 use crate::call::Call;
@@ -34,24 +35,21 @@ impl Strace {
     ///
     /// # Panics
     ///
-    /// As [`Builder::start`], or if no temporary file can be created.
+    /// As [`Builder::start`].
     #[must_use]
     pub fn start(builder: Builder) -> Option<(Server, Strace)> {
-        let name = format!("strace-{}-{:?}", process::id(), thread::current().id());
-        let path = Removed(env::temp_dir().join(name));
-        let file = File::create_new(&path.0).and_then(|_| File::open(&path.0));
-        let file = file.unwrap_or_else(|e| panic!("cannot create {}: {e}", path.0.display()));
-        let output = format!("--output={}", path.0.display());
+        // It has no name, but strace finds it among the files that this process has open.
+        let file = memfd_create("strace", MemfdFlags::CLOEXEC).expect("there is memory for a file");
+        let output = format!("--output=/proc/{}/fd/{}", process::id(), file.as_raw_fd());
         let builder = builder.under_strace(&[TRACED, "--string-limit=60", &output])?;
         let strace = Strace {
-            file,
+            file: file.into(),
             pid: String::new(),
             is_stopped: false,
             partial: Vec::new(),
             unfinished: BTreeMap::new(),
             has_begun: false,
         };
-        // From here on, both have the file open, and nothing is left behind.
         Some((builder.start(), strace))
     }
 
@@ -92,15 +90,5 @@ impl Strace {
         let call = Call::parse(thread, &text)?;
         self.has_begun |= ["epoll_create1", "socket"].contains(&call.name.as_str());
         Some(call).filter(|_| self.has_begun)
-    }
-}
-
-/// A file that is removed.
-struct Removed(PathBuf);
-
-impl Drop for Removed {
-    fn drop(&mut self) {
-        // Nothing depends on it: it is in the folder for temporary files.
-        let _ = fs::remove_file(&self.0);
     }
 }

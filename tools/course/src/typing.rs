@@ -12,6 +12,9 @@ const MAIN: &str = "src/main.rs";
 /// What comes before the name of an item.
 const KEYWORDS: [&str; 5] = ["fn", "const", "struct", "enum", "impl"];
 
+/// The line of a page, and what is wrong there.
+type Problem = (usize, String);
+
 /// The program at one place in a chapter, and the tests that are about it.
 pub struct Checkpoint<'a> {
     /// Where it is.
@@ -61,9 +64,8 @@ fn type_chapter<'a>(
     };
     let source = milestone(chapter);
     for page in pages {
-        typed
-            .starts
-            .extend(page.place().map(|place| (place, program.clone())));
+        let start = page.place().map(|place| (place, program.clone()));
+        typed.starts.extend(start);
         for block in &page.blocks {
             type_block(&mut program, &source, page, block)?;
             if block.has_flag("checkpoint") {
@@ -85,63 +87,66 @@ fn type_block(
     page: &Page,
     block: &Block,
 ) -> Result<(), String> {
-    for file in block.values("copy") {
-        let what = format!("the milestone has no {file}");
-        let lines = source
-            .get(file)
-            .ok_or_else(|| page.problem(block.line, &what))?;
-        program.insert(file.to_owned(), lines.clone());
-    }
-    match block.language.as_str() {
-        "diff" => patch(program, page, block),
+    let typed = match block.language.as_str() {
+        "diff" => patch(program, block),
+        "sh" => copy(program, source, block),
         "rust" if block.has_flag("sketch") || block.has_flag("example") => Ok(()),
-        "rust" if block.has_flag("wrong") => check_quote(page, block, source),
-        "rust" if block.has_flag("shown") => check_quote(page, block, program),
-        "rust" => add(program, page, block),
+        "rust" if block.has_flag("wrong") => return check_quote(page, block, source),
+        "rust" if block.has_flag("shown") => return check_quote(page, block, program),
+        "rust" => add(program, block),
         _ => Ok(()),
-    }
+    };
+    typed.map_err(|(line, what)| page.problem(line, &what))
 }
 
 fn milestone(number: usize) -> Program {
     let folder = &milestones()[number - 1];
     let files = ["rs", "txt"].map(|extension| files(&format!("{folder}/src"), extension));
-    let files = files.into_iter().flatten();
     let relative = |path: &str| path[folder.len() + 1..].to_owned();
-    files.map(|path| (relative(&path), lines(&path))).collect()
+    let files = files.iter().flatten();
+    files.map(|path| (relative(path), lines(path))).collect()
+}
+
+/// Makes a file the milestone's.
+fn copy(program: &mut Program, source: &Program, block: &Block) -> Result<(), Problem> {
+    for file in block.values("copy") {
+        let lines = source.get(file);
+        let lines = lines.ok_or_else(|| (block.line, format!("the milestone has no {file}")))?;
+        program.insert(file.to_owned(), lines.clone());
+    }
+    Ok(())
 }
 
 /// Types a whole block: after an item, at the end of a file, or as a new file.
-fn add(program: &mut Program, page: &Page, block: &Block) -> Result<(), String> {
+fn add(program: &mut Program, block: &Block) -> Result<(), Problem> {
     if let Some(new) = block.values("new").next() {
         program.entry(new.to_owned()).or_default();
     }
-    let file = file_of(program, page, block)?;
+    let file = file_of(program, block)?;
     let mut place = file.len();
     if let Some(item) = block.values("after").next() {
         let what = format!("as typed so far, there is no {item}, or more than one");
-        place = end_of(item, file).ok_or_else(|| page.problem(block.line, &what))?;
+        place = end_of(item, file).ok_or((block.line, what))?;
     }
-    let mut lines: Vec<_> = block.lines.iter().map(|line| line.text.clone()).collect();
-    if place > 0 {
-        lines.insert(0, String::new());
-    }
-    file.splice(place..place, lines);
+    let gap = (place > 0).then(String::new);
+    let lines = block.lines.iter().map(|line| line.text.clone());
+    file.splice(place..place, gap.into_iter().chain(lines));
     Ok(())
 }
 
 /// Applies the hunks of a `diff` block.
-fn patch(program: &mut Program, page: &Page, block: &Block) -> Result<(), String> {
-    let file = file_of(program, page, block)?;
+fn patch(program: &mut Program, block: &Block) -> Result<(), Problem> {
+    let file = file_of(program, block)?;
     for hunk in pieces(block) {
         let old = without(hunk, '+');
         if old.is_empty() {
-            return Err(page.problem(hunk[0].line, "nothing says where these lines go"));
+            return Err((hunk[0].line, "nothing says where these lines go".to_owned()));
         }
         let places = places(&old, file);
         let [place] = places[..] else {
             let (Text { line, text }, times) = (lost(&old, file), places.len());
             let what = format!("this hunk is there {times} times so far, not once:\n{text}");
-            return Err(page.problem(*line, &what));
+            return Err((*line, what));
         };
         let new = without(hunk, '-').into_iter().map(|line| line.text);
         file.splice(place..place + old.len(), new);
@@ -156,17 +161,12 @@ fn without(hunk: &[Text], mark: char) -> Vec<Text> {
     unmarked.collect()
 }
 
-fn file_of<'a>(
-    program: &'a mut Program,
-    page: &Page,
-    block: &Block,
-) -> Result<&'a mut Vec<String>, String> {
+fn file_of<'a>(program: &'a mut Program, block: &Block) -> Result<&'a mut Vec<String>, Problem> {
     let mut keys = ["new", "append", "file"].into_iter();
     let name = keys.find_map(|key| block.values(key).next());
     let name = name.unwrap_or(MAIN);
     let what = format!("as typed so far, there is no file {name}");
-    let file = program.get_mut(name);
-    file.ok_or_else(|| page.problem(block.line, &what))
+    program.get_mut(name).ok_or((block.line, what))
 }
 
 /// The index of the line after an item. As `rustfmt` formats it, the item ends with the first line

@@ -40,18 +40,19 @@ pub(crate) enum Action {
 }
 
 pub(crate) fn parse(arguments: &[String]) -> Result<Action, String> {
-    let mut parts = arguments.splitn(2, |word| word == "--");
+    let words: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let mut parts = words.splitn(2, |word| *word == "--");
     let words = parts.next().unwrap_or_default();
     let command = parts.next();
-    if command.is_some_and(|command| command.first().is_none_or(String::is_empty)) {
+    if command.is_some_and(|command| matches!(command, [] | ["", ..])) {
         return Err("no COMMAND follows --".to_owned());
     }
-    let Some((action, words)) = words.split_first() else {
-        return Err("what is to be done?".to_owned());
-    };
-    let command = command.unwrap_or_default().to_vec();
-    match action.as_str() {
-        "check" => {
+    let command = command.unwrap_or_default();
+    let command = command.iter().map(|word| (*word).to_owned()).collect();
+    match words {
+        [] => Err("what is to be done?".to_owned()),
+        ["help" | "--help" | "-h", ..] => Ok(Action::Help),
+        ["check", words @ ..] => {
             let (place, options) = parse_words(words, &["--watch", "--all"])?;
             let (chapter, stop) = parse_place(place.ok_or("which CHAPTER?")?)?;
             Ok(Action::Check(Check {
@@ -62,41 +63,31 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Action, String> {
                 all: options.contains(&"--all"),
             }))
         }
-        "tour" => {
+        ["tour", words @ ..] => {
             let (chapter, _) = parse_words(words, &[])?;
             let chapter = chapter.map_or(Ok(CHAT), parse_chapter)?;
             Ok(Action::Tour(Tour { chapter, command }))
         }
-        "start" => {
-            let [place, folder] = words else {
-                return Err("start needs CHAPTER[.STOP] and DIR".to_owned());
-            };
-            let place = parse_place(place)?;
-            let folder = folder.into();
-            Ok(Action::Start(Start { place, folder }))
-        }
-        "help" | "--help" | "-h" => Ok(Action::Help),
-        _ => Err(format!("there is no {action:?}")),
+        ["start", place, folder] => Ok(Action::Start(Start {
+            place: parse_place(place)?,
+            folder: folder.into(),
+        })),
+        ["start", ..] => Err("start needs CHAPTER[.STOP] and DIR".to_owned()),
+        [action, ..] => Err(format!("there is no {action:?}")),
     }
 }
 
 /// One word, the chapter, and these options, in any order.
 fn parse_words<'a>(
-    words: &'a [String],
+    words: &[&'a str],
     options: &[&str],
 ) -> Result<(Option<&'a str>, Vec<&'a str>), String> {
-    let mut chapter = None;
-    let mut given = Vec::new();
-    for word in words {
-        if options.contains(&word.as_str()) {
-            given.push(word.as_str());
-        } else if chapter.is_none() && !word.starts_with('-') {
-            chapter = Some(word.as_str());
-        } else {
-            return Err(format!("{word:?} is unexpected; COMMAND comes after --"));
-        }
+    let (given, others): (Vec<_>, Vec<_>) = words.iter().partition(|word| options.contains(word));
+    match others[..] {
+        [] => Ok((None, given)),
+        [chapter] if !chapter.starts_with('-') => Ok((Some(chapter), given)),
+        [word] | [_, word, ..] => Err(format!("{word:?} is unexpected; COMMAND comes after --")),
     }
-    Ok((chapter, given))
 }
 
 /// `CHAPTER[.STOP]`. The stop is 0 if none is given.
