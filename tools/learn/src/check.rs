@@ -18,7 +18,7 @@ use shared_testkit::{LESSONS, Lesson};
 use crate::pace::{self, Pace};
 use crate::paper::{BOLD, DIM, GREEN, RED, paint, wrap};
 use crate::verdict::{self, Failure, First};
-use crate::watch::Watch;
+use crate::watch::{last_change, wait_for_change};
 
 /// The test that is run alone, to see how long a start takes.
 const LONE: &str = "reports_the_port_that_the_kernel_chose";
@@ -50,17 +50,15 @@ impl Check {
             return self.run_once(&book);
         }
         let path = self.watched_path()?;
-        let shown = path.display();
-        let watch = Watch::new(&path).with_context(|| format!("cannot watch {shown}"))?;
         loop {
+            let last = last_change(&path);
             if let Err(e) = self.run_once(&book) {
                 eprintln!("Error: {e:#}");
             }
-            writeln!(
-                io::stdout(),
-                "\nWaiting for a change of {shown} (Ctrl-C ends)"
-            )?;
-            watch.wait()?;
+            let mut out = io::stdout();
+            let shown = path.display();
+            writeln!(out, "\nWaiting for a change of {shown} (Ctrl-C ends)")?;
+            wait_for_change(&path, last);
         }
     }
 
