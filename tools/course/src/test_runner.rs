@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::fs;
+use std::fs::File;
+use std::io::BufReader;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +13,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use rustix::fs::{MemfdFlags, memfd_create};
 use serde_json::Value;
 use shared_testkit::assert_cmd;
 use shared_testkit::env::{DEADLINE_SCALE, REPORT, SERVER_ADDR, SERVER_CMD};
@@ -164,7 +167,7 @@ impl Suite {
     }
 
     /// Runs the wanted tests against a command line (`SERVER_CMD`), each in its own process and
-    /// several at once. Returns their results, sorted by name.
+    /// several at once.
     ///
     /// # Panics
     ///
@@ -188,26 +191,28 @@ impl Suite {
     ) -> Vec<Outcome> {
         let tests = self.tests.iter().filter(|test| wanted(&test.name));
         let ended = AtomicUsize::new(0);
-        let run_one = |test| {
+        let run_one = &|test| {
             let outcome = self.run_one(test, server_command);
             report(ended.fetch_add(1, Ordering::Relaxed) + 1);
             outcome
         };
-        let mut outcomes: Vec<_> = thread::scope(|scope| {
-            let run_one = |test| scope.spawn(move || run_one(test));
-            let running: Vec<_> = tests.map(run_one).collect();
+        thread::scope(|scope| {
+            let running: Vec<_> = tests
+                .map(|test| scope.spawn(move || run_one(test)))
+                .collect();
             let outcomes = running.into_iter().map(|thread| thread.join());
             outcomes
                 .map(|outcome| outcome.expect("the test can be run"))
                 .collect()
-        });
-        outcomes.sort_by(|a, b| a.test.cmp(&b.test));
-        outcomes
+        })
     }
 
     fn run_one(&self, test: &Test, server_command: &str) -> Outcome {
         let _place = Place::take(self.at_once);
-        let report = report_file();
+        // A file without a name, which the test finds among those that this process has open.
+        let report =
+            memfd_create("report", MemfdFlags::CLOEXEC).expect("there is memory for a file");
+        let report_path = format!("/proc/{}/fd/{}", process::id(), report.as_raw_fd());
         let address = self.server_address.map(|address| address.to_string());
         let mut command = Command::new(&test.binary);
         command
@@ -217,7 +222,7 @@ impl Suite {
             .env_remove(SERVER_ADDR)
             .envs(address.map(|address| (SERVER_ADDR, address)))
             .env(DEADLINE_SCALE, self.deadline_scale.to_string())
-            .env(REPORT, &report)
+            .env(REPORT, report_path)
             // It would show where the test is, and nobody looks for the fault there.
             .env("RUST_BACKTRACE", "0")
             .stdin(Stdio::null());
@@ -229,27 +234,16 @@ impl Suite {
             .output()
             .unwrap_or_else(|e| panic!("cannot run {}: {e}", test.binary.display()));
         let text = [output.stdout, output.stderr].concat();
-        let reports = fs::read_to_string(&report).unwrap_or_default();
-        // It is not there if there is nothing to report.
-        let _ = fs::remove_file(&report);
-        let reports = reports
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok());
+        let report = BufReader::new(File::from(report));
+        let reports = serde_json::Deserializer::from_reader(report).into_iter();
         Outcome {
             test: test.name.clone(),
             passed: output.status.success(),
             was_killed: output.status.code().is_none(),
             output: String::from_utf8_lossy(&text).into_owned(),
-            reports: reports.collect(),
+            reports: reports.map_while(Result::ok).collect(),
         }
     }
-}
-
-/// A file of its own for each test that runs.
-fn report_file() -> PathBuf {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let (process, count) = (process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    env::temp_dir().join(format!("learn-epoll-report-{process}-{count}"))
 }
 
 /// One of the places for a test that runs.
@@ -284,12 +278,9 @@ impl Drop for Place {
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
     let arguments = ["build", "--package", name];
-    let programs = built_by_cargo(&arguments, &root());
-    let mut programs = programs.unwrap_or_else(|e| panic!("{e}"));
-    programs
-        .pop()
-        .expect("cargo reports what it has built")
-        .path
+    let built = built_by_cargo(&arguments, &root()).unwrap_or_else(|e| panic!("{e}"));
+    let mut paths = built.into_iter().map(|built| built.path);
+    paths.next().expect("cargo reports what it has built")
 }
 
 /// A program as a command line for [`Suite::run`].
@@ -300,9 +291,8 @@ pub fn program(name: &str) -> PathBuf {
 #[must_use]
 pub fn command(program: &Path) -> String {
     let path = program.to_str().expect("the path is Unicode");
-    shlex::try_quote(path)
-        .expect("a path has no NUL")
-        .into_owned()
+    let quoted = shlex::try_quote(path).expect("a path has no NUL");
+    quoted.into_owned()
 }
 
 /// An address for a server that cannot be told port 0 ([`Suite::server_address`]).
@@ -322,19 +312,16 @@ pub fn free_address() -> SocketAddr {
 }
 
 fn tests_in(binary: PathBuf) -> Vec<Test> {
-    let listing = Command::new(&binary)
-        .args(["--list", "--format", "terse"])
-        .output()
-        .unwrap_or_else(|e| panic!("cannot run {}: {e}", binary.display()));
-    let listing = String::from_utf8_lossy(&listing.stdout).into_owned();
-    let names = listing
-        .lines()
-        .filter_map(|line| line.strip_suffix(": test"));
-    let tests = names.map(|name| Test {
+    let mut list = Command::new(&binary);
+    let list = list.args(["--list", "--format", "terse"]).output();
+    let list = list.expect("a test that was built can be run").stdout;
+    let list = String::from_utf8_lossy(&list);
+    let names = list.lines().filter_map(|line| line.strip_suffix(": test"));
+    let test = |name: &str| Test {
         binary: binary.clone(),
         name: name.to_owned(),
-    });
-    tests.collect()
+    };
+    names.map(test).collect()
 }
 
 /// An executable that cargo has built.

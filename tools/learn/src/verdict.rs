@@ -15,8 +15,8 @@ pub(crate) struct Failure<'a> {
 }
 
 /// The failure to start with.
-pub(crate) struct First<'a> {
-    pub failure: &'a Failure<'a>,
+pub(crate) struct First<'f, 'o> {
+    pub failure: &'f Failure<'o>,
     /// How many failures have its cause, this one included.
     pub explains: usize,
 }
@@ -68,7 +68,7 @@ pub(crate) fn is_unsure(outcome: &Outcome) -> bool {
 
 /// The earliest failure whose verdict is the most certain, what the chapter promises before the departures.
 /// `failures` are in the order of the text.
-pub(crate) fn first<'a>(failures: &'a [Failure<'a>]) -> Option<First<'a>> {
+pub(crate) fn first<'f, 'o>(failures: &'f [Failure<'o>]) -> Option<First<'f, 'o>> {
     let explains = |failure: &Failure| {
         let key = failure.key();
         let same = failures.iter().filter(|other| other.key() == key);
@@ -114,19 +114,21 @@ mod tests {
         }
     }
 
-    /// The rule of the first failure, and how many it explains. The rule `departure` is one's.
-    fn first_of(outcomes: &[Outcome]) -> Option<(&str, usize)> {
+    /// The rule `departure` is that of one.
+    fn failures(outcomes: &[Outcome]) -> Vec<Failure<'_>> {
         let failures = outcomes.iter().map(|outcome| Failure {
             lesson: &shared_testkit::LESSONS[0],
             is_of_chapter: outcome.test != "departure",
             outcome,
         });
-        let failures: Vec<_> = failures.collect();
-        let first = first(&failures)?;
-        let place = failures
-            .iter()
-            .position(|f| std::ptr::eq(f, first.failure))?;
-        Some((&outcomes[place].test, first.explains))
+        failures.collect()
+    }
+
+    /// The rule of the first failure, and how many it explains.
+    fn first_of(outcomes: &[Outcome]) -> Option<(&str, usize)> {
+        let failures = failures(outcomes);
+        let First { failure, explains } = first(&failures)?;
+        Some((&failure.outcome.test, explains))
     }
 
     #[test]
@@ -159,16 +161,11 @@ mod tests {
 
     #[test]
     fn what_is_often_wrong_is_not_said_to_be_seen() {
-        let lesson = Lesson {
-            checks: "half a line waits",
-            ..shared_testkit::LESSONS[0]
-        };
-        let failure = Failure {
-            lesson: &lesson,
-            is_of_chapter: true,
-            outcome: &outcome("", ""),
-        };
-        let advice = "\"half a line waits\" does not hold. Often: It is full.";
-        assert_eq!(failure.advice(), advice);
+        let promise = shared_testkit::LESSONS[0].checks;
+        let advice = failures(&[outcome("", "")])[0].advice();
+        assert_eq!(
+            advice,
+            format!("\"{promise}\" does not hold. Often: It is full.")
+        );
     }
 }
