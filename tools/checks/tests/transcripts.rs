@@ -46,11 +46,6 @@ fn the_transcripts_come_true() {
     assert_none(&check_transcripts(&Book::read()));
 }
 
-#[test]
-fn a_true_transcript_has_no_problem() {
-    assert_found(check_transcripts, &[("docs/src/chat.md", CHAT)]);
-}
-
 /// A tool: a server that ends at once.
 #[test]
 fn what_a_tool_prints_is_waited_for_and_compared() {

@@ -195,21 +195,20 @@ fn declares(line: &str, item: &str) -> bool {
 }
 
 /// The program typed from a chapter's pages must be the milestone's.
-fn compare(program: &Program, source: &Program, pages: &[Page]) -> Result<(), String> {
-    let nothing = Vec::new();
+fn compare<'a>(program: &'a Program, source: &'a Program, pages: &[Page]) -> Result<(), String> {
     for name in source.keys().chain(program.keys()) {
-        let typed = program.get(name).unwrap_or(&nothing);
-        let wanted = source.get(name).unwrap_or(&nothing);
+        let lines_in = |files: &'a Program| files.get(name).map_or(&[][..], Vec::as_slice);
+        let (typed, wanted) = (lines_in(program), lines_in(source));
         let pairs = typed.iter().zip(wanted);
         let same = pairs.take_while(|(typed, wanted)| typed == wanted).count();
-        if same == typed.len().max(wanted.len()) {
+        let (typed, wanted) = (typed.get(same), wanted.get(same));
+        if typed == wanted {
             continue;
         }
-        let line_of = |lines: &[String]| lines.get(same).cloned().unwrap_or_default();
-        let (typed, wanted) = (line_of(typed), line_of(wanted));
+        let [typed, wanted] = [typed, wanted].map(|line| line.map_or("", String::as_str));
         let index = same + 1;
         let what = format!("typed: {typed}\nin line {index} of the milestone's {name}: {wanted}");
-        let (page, line) = origin(&typed, pages);
+        let (page, line) = origin(typed, pages);
         return Err(page.problem(line, &what));
     }
     Ok(())

@@ -68,11 +68,7 @@ pub fn milestones() -> Vec<String> {
 
 /// All Rust source files.
 pub fn source_files() -> Vec<String> {
-    let others = [
-        "docs".to_owned(),
-        "shared-testkit".to_owned(),
-        "tools".to_owned(),
-    ];
+    let others = ["docs", "shared-testkit", "tools"].map(str::to_owned);
     let folders = milestones().into_iter().chain(others);
     folders.flat_map(|folder| files(&folder, "rs")).collect()
 }
