@@ -80,16 +80,9 @@ impl<'a> Lanes<'a> {
 
     /// An arrow with a label above it, in its owner's colour. If the call has failed, it does not arrive.
     /// Within one lane, only the label.
-    pub(crate) fn step(
-        &mut self,
-        from: Lane,
-        to: Lane,
-        owner: Lane,
-        label: &str,
-        has_failed: bool,
-    ) {
+    pub(crate) fn step(&mut self, way: [Lane; 2], owner: Lane, label: &str, has_failed: bool) {
         self.last = (self.y - LINE, self.body.len());
-        let (from, to) = (self.x(from), self.x(to));
+        let [from, to] = way.map(|lane| self.x(lane));
         let middle = (from + to) / 2;
         // Next to the server's lane, a long label needs all the room up to the edge.
         let is_at_the_edge = middle > self.x(Lane::Kernel) && from != to;

@@ -40,7 +40,7 @@ pub use crate::trace::{Ask, Kernel, Program, Socket, Step, Trace};
 const FORGETFUL: &str = "mistaken forgets-to-insert";
 
 /// Who does what, and what the reader is told about it.
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 pub struct Scene {
     /// The name of the trace's file.
     pub name: String,
@@ -97,25 +97,5 @@ impl Scene {
     #[must_use]
     pub fn trace(&self) -> Trace {
         serde_json::from_str(&read(&self.path())).expect("the trace can be read")
-    }
-
-    /// Two clients, one of which sends a line.
-    fn of_kernel_page(milestone: &str) -> Scene {
-        let actions = [
-            "alice connects",
-            "bob connects",
-            "alice sends Hello from A\\n",
-            "alice leaves",
-            "bob leaves",
-        ];
-        let line = |action: &str| Line {
-            action: Some(action.to_owned()),
-            ..Line::default()
-        };
-        Scene {
-            program: milestone.to_owned(),
-            script: actions.map(line).into(),
-            ..Scene::default()
-        }
     }
 }

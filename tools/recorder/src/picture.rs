@@ -11,22 +11,15 @@ use crate::{Step, Trace};
 /// A trace of more steps is long.
 const LONG: usize = 40;
 
-/// What is in one buffer.
-#[derive(PartialEq)]
-struct Buffer<'a> {
-    holder: Lane<'a>,
-    /// Whose bytes they are. What the server has written is of several clients.
-    owner: Lane<'a>,
-    bytes: usize,
-    /// Which buffer it is, and what is in it.
-    fact: String,
-}
+/// A buffer: in whose lane it is, whose bytes they are (what the server has written is of several clients),
+/// how many, and which buffer it is with what is in it.
+type Buffer<'a> = (Lane<'a>, Lane<'a>, usize, String);
 
 /// The trace as an SVG.
 #[must_use]
 pub fn picture(trace: &Trace) -> String {
     let steps = drawn(&trace.steps);
-    let most = steps.iter().flat_map(buffers).map(|buffer| buffer.bytes);
+    let most = steps.iter().flat_map(buffers).map(|(.., bytes, _)| bytes);
     let most = most.max().unwrap_or_default();
     let mut lanes = Lanes::new(&trace.clients);
     let (mut pending, mut before) = (&Vec::new(), Vec::new());
@@ -40,8 +33,8 @@ pub fn picture(trace: &Trace) -> String {
         pending = &step.kernel.pending;
         let now = buffers(step);
         for buffer in now.iter().filter(|buffer| !before.contains(*buffer)) {
-            let full = 100 * buffer.bytes / most;
-            lanes.level(buffer.holder, buffer.owner, &buffer.fact, full);
+            let (holder, owner, bytes, fact) = buffer;
+            lanes.level(*holder, *owner, fact, 100 * bytes / most);
         }
         before = now;
         if let Some(mark) = &step.mark {
@@ -66,30 +59,22 @@ fn drawn(steps: &[Step]) -> &[Step] {
 }
 
 fn draw(lanes: &mut Lanes, step: &Step) {
-    let (from, to, label) = match step.call {
+    let (way, label) = match step.call {
         Some(_) => call(step),
         None => action(step),
     };
-    let owner = match (&step.on, from, to) {
-        (Some(client), ..) if step.call.as_deref() == Some("read") => Lane::Client(client),
-        (_, _, Lane::Client(_)) => to,
-        _ => from,
+    let owner = match (&step.on, way) {
+        (Some(client), _) if step.call.as_deref() == Some("read") => Lane::Client(client),
+        (_, [_, Lane::Client(name)]) => Lane::Client(name),
+        (_, [from, _]) => from,
     };
     let has_failed = step.result == Some("EAGAIN".into());
-    lanes.step(from, to, owner, &label, has_failed);
+    lanes.step(way, owner, &label, has_failed);
 }
 
 /// What the kernel and the server hold, as far as it is anything.
 fn buffers(step: &Step) -> Vec<Buffer<'_>> {
     let mut buffers = Vec::new();
-    let mut add = |holder, owner, bytes, fact| {
-        buffers.push(Buffer {
-            holder,
-            owner,
-            bytes,
-            fact,
-        });
-    };
     for (client, socket) in &step.kernel.sockets {
         for (owner, bytes, what) in [
             (Lane::Client(client), socket.unread, "unread from"),
@@ -97,7 +82,7 @@ fn buffers(step: &Step) -> Vec<Buffer<'_>> {
             (Lane::Server, socket.at_client, "at"),
         ] {
             let fact = format!("{} {what} {client}", grouped(bytes));
-            add(Lane::Kernel, owner, bytes, fact);
+            buffers.push((Lane::Kernel, owner, bytes, fact));
         }
     }
     for entry in step.server.map.values() {
@@ -107,19 +92,19 @@ fn buffers(step: &Step) -> Vec<Buffer<'_>> {
             _ => grouped(bytes),
         };
         let fact = format!("{client}'s read_buf {text}");
-        add(Lane::Server, Lane::Client(client), bytes, fact);
+        buffers.push((Lane::Server, Lane::Client(client), bytes, fact));
         let fact = format!("{client}'s write_buf {}", grouped(entry.write_buf));
-        add(Lane::Server, Lane::Server, entry.write_buf, fact);
+        buffers.push((Lane::Server, Lane::Server, entry.write_buf, fact));
     }
-    buffers.retain(|buffer| buffer.bytes > 0);
+    buffers.retain(|(.., bytes, _)| *bytes > 0);
     buffers
 }
 
 /// From where to where a client's action goes, and what it is.
-fn action(step: &Step) -> (Lane<'_>, Lane<'_>, String) {
+fn action(step: &Step) -> ([Lane<'_>; 2], String) {
     let does = step.does.as_deref().unwrap_or_default();
     if step.actor == "server" {
-        return (Lane::Server, Lane::Server, does.to_owned());
+        return ([Lane::Server; 2], does.to_owned());
     }
     let client = Lane::Client(&step.actor);
     let what = match &step.text {
@@ -127,15 +112,15 @@ fn action(step: &Step) -> (Lane<'_>, Lane<'_>, String) {
         _ => format!("{} bytes", grouped(step.bytes.unwrap_or_default())),
     };
     match does {
-        "sends" => (client, Lane::Kernel, what),
-        "receives" => (Lane::Kernel, client, what),
-        "stops reading" => (client, client, does.to_owned()),
-        _ => (client, Lane::Kernel, does.to_owned()),
+        "sends" => ([client, Lane::Kernel], what),
+        "receives" => ([Lane::Kernel, client], what),
+        "stops reading" => ([client; 2], does.to_owned()),
+        _ => ([client, Lane::Kernel], does.to_owned()),
     }
 }
 
 /// From where to where a system call goes, and what it is.
-fn call(step: &Step) -> (Lane<'_>, Lane<'_>, String) {
+fn call(step: &Step) -> ([Lane<'_>; 2], String) {
     let call = step.call.as_deref().unwrap_or_default();
     let on = step.on.as_deref().unwrap_or_default();
     let result = match &step.result {
@@ -161,10 +146,10 @@ fn call(step: &Step) -> (Lane<'_>, Lane<'_>, String) {
         call => format!("{call} {on}: {result}{}", times.unwrap_or_default()),
     };
     match call {
-        "epoll_wait" | "accept4" | "read" => (Lane::Kernel, Lane::Server, label),
-        "write" => (Lane::Server, Lane::Kernel, label),
+        "epoll_wait" | "accept4" | "read" => ([Lane::Kernel, Lane::Server], label),
+        "write" => ([Lane::Server, Lane::Kernel], label),
         // Nothing moves.
-        _ => (Lane::Server, Lane::Server, label),
+        _ => ([Lane::Server; 2], label),
     }
 }
 

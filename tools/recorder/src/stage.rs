@@ -39,19 +39,30 @@ pub fn record(scene: &Scene) -> Option<Trace> {
         title: scene.title.clone(),
         program: scene.program.clone(),
         clients: scene.clients.clone(),
-        steps: Stage::play(scene)?.steps,
+        steps: Stage::play(&scene.program, &scene.script)?.steps,
     })
 }
 
-/// The system calls that a milestone's first thread makes in the scene of the page on the kernel, as
-/// [`Call`] shows them. Its lines on stderr are left out. `None` as for [`record`].
+/// The system calls that a milestone's first thread makes while two clients connect, one sends a line, and
+/// both disconnect, as [`Call`] shows them. Its lines on stderr are left out. `None` as for [`record`].
 ///
 /// # Panics
 ///
 /// As [`record`].
 #[must_use]
 pub fn calls(milestone: &str) -> Option<Vec<String>> {
-    let Stage { strace, calls, .. } = Stage::play(&Scene::of_kernel_page(milestone))?;
+    let actions = [
+        "alice connects",
+        "bob connects",
+        "alice sends Hello from A\\n",
+        "alice leaves",
+        "bob leaves",
+    ];
+    let script = actions.map(|action| Line {
+        action: Some(action.to_owned()),
+        ..Line::default()
+    });
+    let Stage { strace, calls, .. } = Stage::play(milestone, &script)?;
     let is_on_stderr = |call: &Call| call.name == "write" && call.descriptor() == Some(STDERR);
     let calls = calls.iter().filter(|call| call.thread == strace.pid);
     let calls = calls.filter(|call| !is_on_stderr(call));
@@ -75,20 +86,20 @@ struct Stage {
 }
 
 impl Stage {
-    fn play(scene: &Scene) -> Option<Stage> {
+    fn play(program: &str, script: &[Line]) -> Option<Stage> {
         let mut error = String::new();
         for _ in 0..PLAYED {
-            let mut stage = Stage::start(&scene.program)?;
-            match stage.follow(scene) {
+            let mut stage = Stage::start(program)?;
+            match stage.follow(script) {
                 Ok(()) => return Some(stage),
                 Err(e) => error = e,
             }
         }
-        panic!("{}, {error}", scene.name);
+        panic!("{program}, {error}");
     }
 
-    fn follow(&mut self, scene: &Scene) -> Result<(), String> {
-        for (index, line) in scene.script.iter().enumerate() {
+    fn follow(&mut self, script: &[Line]) -> Result<(), String> {
+        for (index, line) in script.iter().enumerate() {
             if let Some(action) = &line.action {
                 self.cursor = self.steps.len();
                 self.act(action);
@@ -287,9 +298,9 @@ impl Stage {
         };
         let step = &mut self.steps[self.cursor + offset];
         self.cursor += offset + 1;
-        step.caption = line.say.clone().or(step.caption.take());
-        step.mark = line.mark.clone().or(step.mark.take());
-        step.ask = line.ask.clone().or(step.ask.take());
+        step.caption.clone_from(&line.say);
+        step.mark.clone_from(&line.mark);
+        step.ask.clone_from(&line.ask);
         Ok(())
     }
 }
