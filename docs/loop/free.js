@@ -27,8 +27,8 @@ class LoopFreePlay {
   }
 
   restart(figure) {
-    const [trigger, mistake] = [this.trigger, this.mistake].map((label) => label.querySelector("select").value);
-    this.state = LoopModel.start({ trigger, mistake });
+    const mistake = this.mistake.control.value;
+    this.state = LoopModel.start({ trigger: this.trigger.control.value, mistake });
     this.trace = {
       scene: "model",
       isModel: true,

@@ -23,10 +23,9 @@ const LoopModel = (() => {
    * level-triggered loop can spin: it is left after that many `turns`.
    */
   function start(options) {
-    const program = { milestone: 4, mistake: "", trigger: "edge" };
-    const surroundings = { turns: 6, send: 65536, receive: 65536, readsAlone: true };
+    const buffers = { send: 65536, receive: 65536 };
     return {
-      options: { ...program, ...surroundings, ...options },
+      options: { milestone: 4, mistake: "", trigger: "edge", turns: 6, ...buffers, readsAlone: true, ...options },
       clients: {},
       pending: [],
       sockets: { [LISTENER]: { interest: ["READABLE"], backlog: true } },
@@ -254,16 +253,14 @@ const LoopModel = (() => {
     }
 
     dispatch(name, readiness) {
-      if (name === LISTENER) return this.accept();
+      if (name === LISTENER) return void this.accept();
       const token = this.tokenOf(name);
       const { milestone } = this.state.options;
-      if (!token) return undefined;
-      if (milestone === 2) return this.print(`Client event for ${token}`);
-      let hadLine = true;
-      if (readiness.includes("READABLE")) hadLine = this.read(token);
-      if (this.makes("skips-the-write-half") && !hadLine) return undefined;
+      if (!token) return;
+      if (milestone === 2) return void this.print(`Client event for ${token}`);
+      const hadLine = !readiness.includes("READABLE") || this.read(token);
+      if (this.makes("skips-the-write-half") && !hadLine) return;
       if (milestone === 4 && readiness.includes("WRITABLE")) this.write(token);
-      return undefined;
     }
 
     tokenOf(name) {
@@ -381,9 +378,8 @@ const LoopModel = (() => {
   function fold(steps) {
     const runs = [];
     const moves = ({ call, on, result }) => typeof result === "number" && `${call} ${on}`;
-    for (const step of steps) {
-      const run = runs.at(-1);
-      if (run && moves(step) && moves(step) === moves(run[0])) run.push(step);
+    for (const [i, step] of steps.entries()) {
+      if (i > 0 && moves(step) && moves(step) === moves(steps[i - 1])) runs.at(-1).push(step);
       else runs.push([step]);
     }
     return runs.flatMap((run) => {

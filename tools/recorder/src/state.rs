@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
 use course::call::{Call, Flags};
+use serde_json::Value;
 use shared_testkit::lines::REGISTERED;
 
 use crate::FORGETFUL;
@@ -361,19 +362,15 @@ impl State {
 /// A step with the call's own result.
 fn step_of(call: &Call, on: &str) -> Step {
     let (name, moves_bytes) = match call.name.as_str() {
-        "recvfrom" => ("read", true),
-        "sendto" => ("write", true),
+        "recvfrom" => ("read", call.result.is_ok()),
+        "sendto" => ("write", call.result.is_ok()),
         name => (name, false),
     };
-    let text = || cut(call.text().as_bytes());
     Step {
         call: Some(name.to_owned()),
         on: Some(on.to_owned()),
-        result: Some(match &call.result {
-            Ok(count) => (*count).into(),
-            Err(error) => error.as_str().into(),
-        }),
-        text: (moves_bytes && call.result.is_ok()).then(text),
+        result: Some(call.result.clone().map_or_else(Value::from, Value::from)),
+        text: moves_bytes.then(|| cut(call.text().as_bytes())),
         ..Step::default()
     }
 }

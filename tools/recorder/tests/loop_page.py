@@ -615,6 +615,8 @@ class Check:
         for page in pages:
             self.look(page, PHONE)
         self.play_all(PAGE, DESK)
+        players = {scene for scenes in self.figures() for scene in scenes}
+        self.expect(players == {*self.traces, "model"}, f"{PAGE} has only {sorted(players)}")
         self.keys_and_play()
         self.by_keyboard_alone()
         self.free_play()

@@ -10,22 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use course::root;
-use course::workspace::read;
-use recorder::Scene;
 use shared_testkit::{env::is_strict, skip};
-
-#[test]
-fn each_scene_has_a_player() {
-    let page = read("docs/src/loop.md");
-    let players = page.split("data-scene=\"").skip(1);
-    let scenes: Vec<_> = players
-        .filter_map(|player| player.split('"').next())
-        .flat_map(|scenes| scenes.split(' '))
-        .collect();
-    for Scene { name, .. } in Scene::all() {
-        assert!(scenes.contains(&&*name), "there is no player for {name}");
-    }
-}
 
 /// In two browsers at once, with `TESTKIT_STRICT` set, as in CI. `loop_page.py` describes what it does.
 #[test]
