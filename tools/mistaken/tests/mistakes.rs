@@ -100,17 +100,6 @@ fn without_a_mistake_all_pass() {
     }
 }
 
-/// The tests on the page exist: a name without a test would never run, and never fail.
-#[test]
-fn the_page_names_tests() {
-    let names = chapter().names();
-    for entry in page() {
-        let mut listed = entry.found_by.iter().chain(&entry.by_chance);
-        let missing = listed.find(|test| !names.contains(test));
-        assert_eq!(missing, None, "{} lists it", entry.mistake);
-    }
-}
-
 fn is_found(mistake: &str) {
     let entry = page().into_iter().find(|entry| entry.mistake == mistake);
     let entry = entry.expect("the page has this mistake");
