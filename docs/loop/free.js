@@ -70,27 +70,24 @@ class LoopFreePlay {
   row(name, typed = "hello") {
     const { h } = LoopView;
     const client = this.state.clients[name];
-    const button = (label, action) => h("button", {
+    const button = (label, does = label, text = () => undefined) => h("button", {
       type: "button",
       "data-key": `${name} ${label}`,
-      click: () => this.act({ actor: name, ...action() }),
+      click: () => this.act({ actor: name, does, text: text() }),
     }, label);
-    const does = (what) => () => ({ does: what });
-    if (!client) return h("div", { class: name }, h("strong", {}, name), button("connects", does("connects")));
+    if (!client) return h("div", { class: name }, h("strong", {}, name), button("connects"));
     if (client.gone) return h("div", { class: name }, h("strong", {}, name), " is disconnected");
 
     const label = `${name} types`;
     const input = h("input", { name, value: typed, maxlength: 40, "aria-label": label, "data-key": label });
-    const sends = (text) => () => ({ does: "sends", text: text() });
-    const bulk = () => `${"x".repeat(LoopFreePlay.BULK - 1)}\n`;
     const sending = [
       input,
-      button("sends the line", sends(() => `${input.value}\n`)),
-      button("sends it without a newline", sends(() => input.value)),
-      button("sends 60,000 bytes", sends(bulk)),
+      button("sends the line", "sends", () => `${input.value}\n`),
+      button("sends it without a newline", "sends", () => input.value),
+      button("sends 60,000 bytes", "sends", () => `${"x".repeat(LoopFreePlay.BULK - 1)}\n`),
     ];
     return h("div", { class: name }, h("strong", {}, name), client.halfClosed ? [] : sending,
-      client.reads ? button("stops reading", does("stops reading")) : button("reads", does("reads")),
-      client.halfClosed ? [] : button("half-closes", does("half-closes")), button("leaves", does("leaves")));
+      button(client.reads ? "stops reading" : "reads"),
+      client.halfClosed ? [] : button("half-closes"), button("leaves"));
   }
 }

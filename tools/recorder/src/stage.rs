@@ -114,17 +114,15 @@ impl Stage {
     fn start(program: &str) -> Option<Stage> {
         // The kernel remembers how well earlier connections to an address did (ip-tcp_metrics(8)), and sizes
         // buffers by that. Without the right to flush it, a recording after much traffic may differ.
-        let _ = Command::new("ip")
-            .args(["tcp_metrics", "flush", "127.0.0.1"])
-            .output();
+        let flush = ["tcp_metrics", "flush", "127.0.0.1"];
+        let _ = Command::new("ip").args(flush).output();
         let mut words = program.split(' ');
         let path = match words.next().unwrap_or_default() {
             "chat.c" => compiled("chat.c"),
             program => test_runner::program(program),
         };
-        let builder = words.fold(Server::builder(&path), |builder, word| {
-            builder.argument(word)
-        });
+        let builder = Server::builder(&path);
+        let builder = words.fold(builder, |builder, word| builder.argument(word));
         let (server, mut strace) = Strace::start(builder)?;
         server.wait_until_asleep();
         Some(Stage {

@@ -82,11 +82,11 @@ fn the_system_calls_in_the_book_are_made() {
 fn write_the_traces() {
     for scene in Scene::all() {
         let trace = record(&scene).expect("strace is installed");
-        write(&scene.path(), &trace.to_json());
-        write(&scene.picture_path(), &picture(&trace));
+        for (path, text) in [
+            (scene.path(), trace.to_json()),
+            (scene.picture_path(), picture(&trace)),
+        ] {
+            fs::write(root().join(path), text).expect("it can be written");
+        }
     }
-}
-
-fn write(path: &str, text: &str) {
-    fs::write(root().join(path), text).expect("it can be written");
 }
