@@ -79,6 +79,30 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
+async fn connect(urls: &str) -> Result<Client> {
+    let options = ConnectOptions::new()
+        // A line does not come back to its sender.
+        .no_echo()
+        .client_capacity(MAX_MESSAGES)
+        // More than can come before our turn, so that NATS's client drops none: we do, and count.
+        .subscription_capacity(1 << 18)
+        .ping_interval(Duration::from_secs(10))
+        .request_timeout(Some(Duration::from_secs(2)))
+        .event_callback(async |event| match event {
+            // One for each attempt to connect again.
+            async_nats::Event::ClientError(_) => {}
+            event => report(&format!("NATS: {event}")),
+        });
+    let addresses: Vec<_> = urls.split(',').map(str::to_owned).collect();
+    // NATS's client is built without TLS, and panics if a server demands it.
+    panic::set_hook(Box::new(|_| {}));
+    let nats = tokio::spawn(options.connect(addresses)).await;
+    drop(panic::take_hook());
+    let nats =
+        nats.map_err(|_| anyhow!("a NATS server at {urls} demands TLS, which is not supported"))?;
+    nats.map_err(|e| anyhow!("cannot connect to NATS at {urls}: {e}"))
+}
+
 async fn open(address: &str) -> io::Result<TcpStream> {
     let server = TcpStream::connect(address).await?;
     server.set_nodelay(true)?;
@@ -111,27 +135,7 @@ struct Relay<'a> {
 
 impl<'a> Relay<'a> {
     async fn connect(urls: &str, subject: &'a str) -> Result<Relay<'a>> {
-        let options = ConnectOptions::new()
-            // A line does not come back to its sender.
-            .no_echo()
-            .client_capacity(MAX_MESSAGES)
-            // More than can come before our turn, so that NATS's client drops none: we do, and count.
-            .subscription_capacity(1 << 18)
-            .ping_interval(Duration::from_secs(10))
-            .request_timeout(Some(Duration::from_secs(2)))
-            .event_callback(async |event| match event {
-                // One for each attempt to connect again.
-                async_nats::Event::ClientError(_) => {}
-                event => report(&format!("NATS: {event}")),
-            });
-        let addresses: Vec<_> = urls.split(',').map(str::to_owned).collect();
-        // NATS's client is built without TLS, and panics if a server demands it.
-        panic::set_hook(Box::new(|_| {}));
-        let nats = tokio::spawn(options.connect(addresses)).await;
-        drop(panic::take_hook());
-        let no_tls = || format!("a NATS server at {urls} demands TLS, which is not supported");
-        let nats = nats.with_context(no_tls)?;
-        let nats = nats.map_err(|e| anyhow!("cannot connect to NATS at {urls}: {e}"))?;
+        let nats = connect(urls).await?;
         let messages = nats.subscribe(subject.to_owned()).await;
         let relay = Relay {
             messages: messages.with_context(|| format!("{subject:?} is not a subject"))?,
