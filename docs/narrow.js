@@ -10,9 +10,9 @@ function wrap(word) {
     const parts = word.length > LONG_NAME ? word.split(SEAM) : [word];
     return parts.flatMap((part, i) => i ? [document.createElement('wbr'), whole(part)] : [whole(part)]);
 }
-for (const code of document.querySelectorAll('main code:not(pre code)')) {
-    code.classList.toggle('long', code.textContent.length > LONG_LINE);
-    for (const text of [...code.childNodes].filter(node => node.nodeType === Node.TEXT_NODE)) {
+for (const place of document.querySelectorAll('main code:not(pre code), main th')) {
+    place.classList.toggle('long', place.textContent.length > LONG_LINE);
+    for (const text of [...place.childNodes].filter(node => node.nodeType === Node.TEXT_NODE)) {
         text.replaceWith(...text.data.split(/(?= )|(?<= )/).flatMap(wrap));
     }
 }
