@@ -218,6 +218,7 @@ fn survives_the_end_of_its_server_and_counts_what_came_meanwhile() {
     let mut sites = [Site::with(start(), &nats.url()), Site::new(&nats.url())];
     exchange(&mut sites, "before", 10);
     sites[0].server.terminate();
+    sites[0].server.expect_exit();
     sites[0].relay.expect("Lost the server");
     exchange(&mut sites[1..], "meanwhile", 10);
 
