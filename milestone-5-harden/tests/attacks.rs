@@ -289,21 +289,6 @@ fn one_slow_reader_does_not_slow_the_others_for_long() {
     assert!(server.memory() < 64 * MIB, "{} bytes", server.memory());
 }
 
-/// Milestone 4 closes nobody. The pause is the attack: there is nothing else to wait for.
-#[test]
-fn a_pause_of_the_server_closes_nobody() {
-    let server = Server::start(program!());
-    let (_stalled, _flooder) = stalled_reader(&server);
-    server.stop();
-    let before = tries(&server);
-    thread::sleep(Duration::from_secs(11));
-    server.resume();
-    server.wait_until("it has tried all of them twice", || {
-        tries(&server) > before + 10
-    });
-    assert_only_listening(&server);
-}
-
 /// Milestone 4 closes nobody, and keeps what waits for the slow reader in memory.
 #[test]
 fn a_slow_reader_is_not_taken_for_a_stalled_one() {
@@ -311,13 +296,12 @@ fn a_slow_reader_is_not_taken_for_a_stalled_one() {
     let flooder = server.client("flooder");
     let mut slow = server.client_with_receive_buffer("slow", 8192);
     let _flooder = flood::start(flooder);
-    server.expect_line("Write would block for Token(2)");
     wait_until_slow(&server, "Token(2)");
 
-    // More than waits for it above the mark, and less than a third of the kernel's buffer: there is
-    // room, and no event reports it. Only the server itself can find out, before it judges.
+    // Less than a third of what the kernel holds for it: there is room, and no event reports it. Only the
+    // server itself can find out, before it judges.
     let written = server.bytes_written_to("Token(2)");
-    slow.expect_bytes(flood_lines(0..20_000));
+    slow.expect_bytes(flood_lines(0..512));
     server.wait_until("the server tries once more", || {
         server.bytes_written_to("Token(2)") > written
     });
@@ -917,7 +901,9 @@ fn a_write_to_stdout_or_stderr_that_fails_once_is_repeated() {
 /// Milestone 4 ends at once, and what is queued is lost.
 #[test]
 fn graceful_shutdown_delivers_what_is_queued() {
-    let (mut server, [flooder, mut slow]) = Server::start_with(program!(), ["flooder", "slow"]);
+    let mut server = Server::start(program!());
+    let flooder = server.client("flooder");
+    let mut slow = server.client_with_receive_buffer("slow", 4096);
     let flooder = flood::start(flooder);
     wait_until_slow(&server, "Token(2)");
 
@@ -943,7 +929,7 @@ fn graceful_shutdown_does_not_reset_a_client_that_keeps_sending() {
     let mut server = Server::start(program!());
     let mut alice = server.client("alice");
     let bob = server.client_with_receive_buffer("bob", 4096);
-    let lines = "a line for bob.\n".repeat(2048);
+    let lines = "a line for bob.\n".repeat(1024);
     alice.send(&lines);
     server.wait_until("all of it is on its way", || {
         server.bytes_written_to("Token(2)") == lines.len()
@@ -983,7 +969,7 @@ fn stalled_reader(server: &Server) -> (Client, Flooder) {
     (stalled, flooder)
 }
 
-/// Waits until a reader is a slow one: the kernel takes no more for it.
+/// Waits until a reader with a small receive buffer is a slow one: the kernel takes no more for it.
 fn wait_until_slow(server: &Server, token: &str) {
     server.wait_until("the reader is slow", || {
         bytes_queued_for(server, token) > 64 << 10
@@ -992,10 +978,8 @@ fn wait_until_slow(server: &Server, token: &str) {
 
 /// How many of the server's writes have found no room.
 fn tries(server: &Server) -> usize {
-    count(
-        &server.stdout_lines(),
-        starts_with("Write would block for "),
-    )
+    let said = server.stdout_lines();
+    count(&said, starts_with("Write would block for "))
 }
 
 /// Milestone 4 is killed by the signal: it does not even begin to deliver.

@@ -260,8 +260,6 @@ pub const LESSONS: &[Lesson] = &[
         "A client that is held back is not read, so its error goes unnoticed."),
     lesson("one_slow_reader_does_not_slow_the_others_for_long", (SLOW, "Pace and patience"), "one slow reader does not slow the others for long",
         "Senders wait for every slow reader, however long and however few they are."),
-    lesson("a_pause_of_the_server_closes_nobody", STALLED, "a server that was stopped for 11 s closes nobody",
-        "The time in which the server was stopped counts as time in which the readers did not read."),
     lesson("a_client_that_has_half_closed_receives_nothing_beyond_its_end", HALF_CLOSED, "a client that half-closes receives every line up to its end, and no later ones",
         "End of file is reported again with each event, and each time moves the end."),
     lesson("lines_between_a_clients_own_go_out_in_few_writes", POSITION, "a hundred lines between a client's own lines take few writes",

@@ -5,8 +5,9 @@
 //! cargo bench -p benchmark                      # everything, a few minutes
 //! cargo bench -p benchmark -- lone burst        # these workloads only
 //! cargo bench -p benchmark -- --quick           # a smoke test: its figures mean little
-//! cargo bench -p benchmark -- --json FILE --svg FILE
 //! ```
+//!
+//! The figures are also written to `target/tmp/benchmark.json`, and plotted in `benchmark.svg` beside it.
 //!
 //! Each server is a process of its own. This process is the load: one thread, in a closed loop. In a
 //! *round* it sends, and waits until every client has received everything; only then does it send
@@ -23,7 +24,6 @@
 //! CPU time is the median of the blocks, and `± %` is their spread: half the distance between the
 //! quartiles. A smaller difference may be chance.
 
-mod arguments;
 mod client;
 mod load;
 mod measure;
@@ -35,10 +35,9 @@ mod workload;
 
 use std::env;
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use benchmark::{floor, tokio_chat};
@@ -70,37 +69,33 @@ fn address(argument: Option<OsString>) -> Result<SocketAddr> {
 }
 
 fn benchmark() -> Result<()> {
-    let mut options = arguments::parse()?;
-    if !options.bench {
+    let (mut is_bench, mut is_quick, mut workloads) = (false, false, Vec::new());
+    for argument in env::args().skip(1) {
+        match argument.as_str() {
+            "--bench" => is_bench = true,
+            "--quick" => is_quick = true,
+            name => workloads.push(Workload::named(name)?),
+        }
+    }
+    if !is_bench {
         // `cargo test --all-targets` runs benchmarks too, but not in order to measure.
         println!("Nothing is measured: use `cargo bench`");
         return Ok(());
     }
-    if options.workloads.is_empty() {
-        options.workloads = workload::ALL.to_vec();
+    if workloads.is_empty() {
+        workloads = workload::ALL.to_vec();
     }
-    if options.quick {
-        options.workloads = options.workloads.into_iter().map(Workload::quick).collect();
+    if is_quick {
+        workloads = workloads.into_iter().map(Workload::quick).collect();
     }
 
-    let json = options.json.map(create).transpose()?;
-    let svg = options.svg.map(create).transpose()?;
-    let results = run(&options.workloads)?;
-    if let Some(file) = json {
-        serde_json::to_writer_pretty(file, &results)?;
-    }
-    if let Some(mut file) = svg {
-        file.write_all(plot::render(&results).as_bytes())?;
-    }
+    let results = run(&workloads)?;
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("benchmark.json");
+    fs::write(&file, serde_json::to_vec_pretty(&results)?)?;
+    let plot = file.with_extension("svg");
+    fs::write(&plot, plot::render(&results))?;
+    println!("\nWritten to {} and {}", file.display(), plot.display());
     Ok(())
-}
-
-/// Creates a file. Done before the measurement, so that an error is reported at once.
-fn create(path: PathBuf) -> Result<File> {
-    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-    // The absolute path, because cargo runs a benchmark in the folder of its package.
-    println!("Writing to {}", fs::canonicalize(path)?.display());
-    Ok(file)
 }
 
 /// Measures and reports one workload after the other.

@@ -8,7 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+use anyhow::{Context, Error, Result, anyhow, bail};
+use course::test_runner;
 use procfs::process::Process;
 
 use crate::protocol::Protocol::{self, Lines, Nats, Redis};
@@ -70,27 +71,11 @@ pub(crate) fn contestants() -> Result<Vec<Contestant>> {
 fn program(server: &str) -> Result<Option<PathBuf>> {
     Ok(match server {
         FLOOR | "tokio" => Some(env::current_exe()?),
-        "milestone 4" => Some(build("milestone-4-write")?),
-        OURS => Some(build("milestone-5-harden")?),
+        // For a benchmark, cargo builds only the programs of the same package.
+        "milestone 4" => Some(test_runner::program("milestone-4-write")),
+        OURS => Some(test_runner::program("milestone-5-harden")),
         peer => installed(peer),
     })
-}
-
-/// Builds a milestone, and returns the path of its program. For a benchmark, cargo builds only the
-/// programs of the same package.
-fn build(milestone: &str) -> Result<PathBuf> {
-    let status = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--release", "-p", milestone])
-        .status()
-        .context("cannot run cargo")?;
-    ensure!(status.success(), "cannot build {milestone}: {status}");
-    // This program is in target/release/deps.
-    let this = env::current_exe()?;
-    let folder = this
-        .ancestors()
-        .nth(2)
-        .context("the target folder is missing")?;
-    Ok(folder.join(milestone))
 }
 
 /// The path of a program. Searches the folders of servers too, which a user's `PATH` may lack.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use anyhow::{Context, Result};
 use serde::Serialize;
 
 /// A workload is played in rounds. In a round each sender sends its lines, and the round is over
@@ -78,6 +79,15 @@ const fn workload(
 }
 
 impl Workload {
+    /// The workload of this name.
+    pub(crate) fn named(name: &str) -> Result<Workload> {
+        let known = ALL.into_iter().find(|workload| workload.name == name);
+        known.with_context(|| {
+            let names = ALL.map(|workload| workload.name).join(", ");
+            format!("{name:?} is not one of {names}, --quick")
+        })
+    }
+
     /// The same workload with few rounds, to see whether it works.
     pub(crate) fn quick(self) -> Workload {
         Workload {
