@@ -32,7 +32,6 @@ pub fn flood_lines(places: Range<u64>) -> String {
 pub struct Flooder {
     stream: TcpStream,
     sent: Arc<AtomicU64>,
-    sender: Option<JoinHandle<io::Result<u64>>>,
     receiver: Option<JoinHandle<io::Result<u64>>>,
 }
 
@@ -42,11 +41,10 @@ pub fn start(client: Client) -> Flooder {
     let sent = Arc::new(AtomicU64::new(0));
     let second = stream.try_clone().expect("a second handle");
     let counter = Arc::clone(&sent);
-    let sender = thread::spawn(move || send_without_pause(second, &counter));
+    thread::spawn(move || send_without_pause(second, &counter));
     Flooder {
         stream,
         sent,
-        sender: Some(sender),
         receiver: None,
     }
 }
@@ -92,13 +90,7 @@ fn send_without_pause(mut stream: TcpStream, sent: &AtomicU64) -> io::Result<u64
 
 impl Drop for Flooder {
     fn drop(&mut self) {
-        // Wakes the threads if they wait. The connection may be closed already.
+        // Ends the threads, even if they wait. The connection may be closed already.
         let _ = self.stream.shutdown(Shutdown::Both);
-        for thread in [self.sender.take(), self.receiver.take()]
-            .into_iter()
-            .flatten()
-        {
-            let _ = thread.join();
-        }
     }
 }

@@ -1,25 +1,21 @@
 //! The tables on the terminal.
 
 use crate::measure::{Figures, Measured};
-use crate::server::OURS;
 
 const HEADER: &str = "server        CPU µs/delivery   ± %  × floor  round µs   99 % µs  \
                       deliveries/s  KiB/client";
 
-/// The table of a workload, followed by a comparison of milestone 5 with the others.
+/// The table of a workload.
 pub(crate) fn render(measured: &Measured) -> String {
     let workload = &measured.workload;
     let rows: Vec<String> = measured.servers.iter().map(row).collect();
     let failures = measured.failures.iter();
     let failures: String = failures.map(|f| format!("\nNo figures for {f}")).collect();
     format!(
-        "\n{workload} ({} blocks of {} rounds)\n{HEADER}\n{}\n\
-         {OURS}, CPU per delivery: {}\n{OURS}, median round:     {}{failures}",
+        "\n{workload} ({} blocks of {} rounds)\n{HEADER}\n{}{failures}",
         workload.blocks,
         workload.rounds_per_block,
         rows.join("\n"),
-        ratios(measured, |figures| figures.cpu_us),
-        ratios(measured, |figures| figures.round_us),
     )
 }
 
@@ -37,16 +33,4 @@ fn row(figures: &Figures) -> String {
         figures.deliveries_per_second,
         figures.client_kib,
     )
-}
-
-/// A figure of milestone 5 as a multiple of each other server's.
-fn ratios(measured: &Measured, figure: fn(&Figures) -> f64) -> String {
-    let Some(ours) = measured.server(OURS) else {
-        return "no figures".to_owned();
-    };
-    let others = measured.servers.iter().filter(|other| other.name != OURS);
-    let ratios: Vec<String> = others
-        .map(|other| format!("{:.2} × {}", figure(ours) / figure(other), other.name))
-        .collect();
-    ratios.join(", ")
 }

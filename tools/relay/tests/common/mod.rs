@@ -197,20 +197,10 @@ impl Nats {
         format!("nats://{}", self.port.address)
     }
 
-    /// Waits until so many relays have subscribed here.
+    /// Waits until there are so many subscriptions: of relays (`connz`), or of other servers of the cluster
+    /// that have asked for what is published here (`routez`).
     #[track_caller]
-    pub fn expect_relays(&self, count: usize) {
-        self.expect_on_page("connz", count);
-    }
-
-    /// Waits until another server of the cluster has asked for what is published here.
-    #[track_caller]
-    pub fn expect_route(&self) {
-        self.expect_on_page("routez", 1);
-    }
-
-    #[track_caller]
-    fn expect_on_page(&self, name: &str, count: usize) {
+    pub fn expect_subscriptions(&self, name: &str, count: usize) {
         let mut page = String::new();
         let is_reached = wait_until(|| {
             page.clear();
