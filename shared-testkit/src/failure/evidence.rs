@@ -138,6 +138,8 @@ pub(crate) struct Evidence {
     pub is_at_limit: bool,
     /// Descriptors of connections that are over.
     pub dead_sockets: usize,
+    /// Some bytes that clients have sent or received are not logged, so counts cannot be compared.
+    pub is_partial: bool,
 }
 
 impl Evidence {
@@ -225,11 +227,11 @@ impl Evidence {
         let conversations = log.conversations();
         // What is not logged to its end cannot be compared.
         let is_cut = conversations.iter().any(|conversation| conversation.is_cut);
-        let is_known = !log.is_flooding() && !log.has_bare_client() && !is_cut;
+        self.is_partial = log.is_flooding() || log.has_bare_client() || is_cut;
         for (peer, conversation) in self.peers.iter_mut().zip(&conversations) {
             peer.received = conversation.received.len();
             let compare = || streams::compare(conversation, &conversations);
-            peer.difference = is_known.then(compare).flatten();
+            peer.difference = (!self.is_partial).then(compare).flatten();
         }
     }
 

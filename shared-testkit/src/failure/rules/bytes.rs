@@ -140,6 +140,9 @@ fn lost_at_end(e: &Evidence) -> Option<String> {
 
 /// More was broadcast from one client than it has sent, but perhaps not more than all have.
 fn more_than_sent(e: &Evidence, is_of_others: bool) -> Option<String> {
+    if e.is_partial {
+        return None;
+    }
     let total: usize = e.peers.iter().map(|peer| e.broadcast_from(peer)).sum();
     let sent: usize = e.peers.iter().map(|peer| peer.sent.len()).sum();
     let is_more = |peer: &&Peer| e.broadcast_from(peer) > peer.sent.len() && is_once(e, peer);
