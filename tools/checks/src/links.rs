@@ -80,10 +80,9 @@ fn check_link(pages: &[Page], page: &Page, target: &str) -> Result<(), String> {
 
 /// Follows a relative path. `None` if it leads out of the workspace.
 fn resolve(folder: &Path, relative: &str) -> Option<PathBuf> {
-    relative
-        .split('/')
-        .try_fold(folder.to_owned(), |path, part| match part {
-            ".." => Some(path.parent()?.to_owned()),
-            part => Some(path.join(part)),
-        })
+    let mut parts = relative.split('/');
+    parts.try_fold(folder.to_owned(), |path, part| match part {
+        ".." => Some(path.parent()?.to_owned()),
+        part => Some(path.join(part)),
+    })
 }

@@ -132,8 +132,7 @@ fn passes(library: Library, first: usize, build: &str, start: &str) {
 #[track_caller]
 fn run(command: &str) {
     let output = Command::new("sh")
-        .arg("-c")
-        .arg(with_paths(command))
+        .args(["-c", &with_paths(command)])
         .output();
     let output = output.expect("there is a shell");
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -143,10 +142,6 @@ fn run(command: &str) {
 /// `OUT` is the folder for what is built.
 fn with_paths(command: &str) -> String {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let folders = [("OUT", out), ("EXAMPLES", &root().join(EXAMPLES))];
-    folders
-        .iter()
-        .fold(command.to_owned(), |command, (name, folder)| {
-            command.replace(name, &test_runner::command(folder))
-        })
+    let command = command.replace("OUT", &test_runner::command(out));
+    command.replace("EXAMPLES", &test_runner::command(&root().join(EXAMPLES)))
 }

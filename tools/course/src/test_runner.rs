@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -197,13 +197,10 @@ impl Suite {
             outcome
         };
         thread::scope(|scope| {
-            let running: Vec<_> = tests
-                .map(|test| scope.spawn(move || run_one(test)))
-                .collect();
-            let outcomes = running.into_iter().map(|thread| thread.join());
-            outcomes
-                .map(|outcome| outcome.expect("the test can be run"))
-                .collect()
+            let running = tests.map(|test| scope.spawn(move || run_one(test)));
+            let running: Vec<_> = running.collect();
+            let join = |thread: ScopedJoinHandle<_>| thread.join().expect("the test can be run");
+            running.into_iter().map(join).collect()
         })
     }
 
@@ -230,9 +227,7 @@ impl Suite {
         if let Some(limit) = self.time_limit {
             command.timeout(limit);
         }
-        let output = command
-            .output()
-            .unwrap_or_else(|e| panic!("cannot run {}: {e}", test.binary.display()));
+        let output = command.output().expect("a test that was built can be run");
         let text = [output.stdout, output.stderr].concat();
         let report = BufReader::new(File::from(report));
         let reports = serde_json::Deserializer::from_reader(report).into_iter();

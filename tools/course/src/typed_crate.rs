@@ -46,9 +46,8 @@ pub fn write_crate(folder: &Path, manifest: &str, program: &Program) -> io::Resu
 /// What follows the head of a section, up to an empty line.
 fn section(head: &str, manifest: &str) -> String {
     let text = read(manifest);
-    let (_, rest) = text
-        .split_once(&format!("[{head}]\n"))
-        .unwrap_or_else(|| panic!("{manifest} has no [{head}]"));
+    let parts = text.split_once(&format!("[{head}]\n"));
+    let (_, rest) = parts.unwrap_or_else(|| panic!("{manifest} has no [{head}]"));
     rest.split("\n\n").next().unwrap_or_default().to_owned()
 }
 

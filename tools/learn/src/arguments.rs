@@ -99,9 +99,7 @@ fn parse_place(word: &str) -> Result<(usize, usize), String> {
 }
 
 fn parse_chapter(word: &str) -> Result<usize, String> {
-    let chapter = word
-        .parse()
-        .ok()
-        .filter(|chapter| CHAPTERS.contains(chapter));
+    let chapter = word.parse().ok();
+    let chapter = chapter.filter(|chapter| CHAPTERS.contains(chapter));
     chapter.ok_or_else(|| format!("CHAPTER is a number from 1 to 5, not {word:?}"))
 }

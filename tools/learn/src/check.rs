@@ -176,14 +176,11 @@ fn paced(suite: &Suite, pace: Pace, command: &str, show: impl Fn(usize) + Sync) 
     let mut outcomes = pace.of(suite).run(command, |name| name == lone);
     let pace = pace.with_start(&outcomes[0]);
     let show = |ended| show(ended + 1);
-    let others = pace
-        .of(suite)
-        .run_counting(command, |name| name != lone, show);
-    outcomes.extend(others);
+    let suite_at_pace = pace.of(suite);
+    outcomes.extend(suite_at_pace.run_counting(command, |name| name != lone, show));
 
-    let unsure = outcomes
-        .iter()
-        .filter(|o| !o.passed && verdict::is_unsure(o));
+    let failed = outcomes.iter().filter(|outcome| !outcome.passed);
+    let unsure = failed.filter(|outcome| verdict::is_unsure(outcome));
     let unsure: Vec<_> = unsure.map(|outcome| outcome.test.clone()).collect();
     if unsure.len() <= RETRIES {
         let is_unsure = |name: &str| unsure.iter().any(|test| test == name);
@@ -206,9 +203,8 @@ where
     T: FromStr<Err: Error + Send + Sync + 'static>,
 {
     let value = env::var(variable).ok().map(|value| value.parse());
-    value
-        .transpose()
-        .with_context(|| format!("{variable} must be {what}"))
+    let value = value.transpose();
+    value.with_context(|| format!("{variable} must be {what}"))
 }
 
 /// A program that does not exist would fail every test.

@@ -22,9 +22,8 @@ const UNABLE: u8 = 2;
 
 fn main() -> ExitCode {
     let arguments = env::args_os().skip(1);
-    let arguments: Vec<_> = arguments
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect();
+    let arguments = arguments.map(|word| word.to_string_lossy().into_owned());
+    let arguments: Vec<_> = arguments.collect();
     let action = match arguments::parse(&arguments) {
         Ok(action) => action,
         Err(problem) => {

@@ -209,9 +209,8 @@ impl<'a> Play<'a> {
             let wanted = without_name(result).replace(":8080", ":xxxxx");
             let panes = self.panes.iter();
             let panes = panes.filter(|pane| pane.title == split(result).0);
-            !panes
-                .flat_map(Pane::new_lines)
-                .any(|line| is_like(&wanted, line))
+            let mut lines = panes.flat_map(Pane::new_lines);
+            !lines.any(|line| is_like(&wanted, line))
         });
         missing
     }

@@ -111,11 +111,8 @@ fn draw_pane(canvas: &mut Canvas, area: Rect, pane: &Pane) {
             false => Modifier::BOLD,
         };
         let pieces = textwrap::wrap(line, without_hyphens(width));
-        rows.extend(
-            pieces
-                .into_iter()
-                .map(|piece| Line::from(piece).style(style)),
-        );
+        let row = |piece| Line::from(piece).style(style);
+        rows.extend(pieces.into_iter().map(row));
     }
     let rows = rows.split_off(rows.len().saturating_sub(height));
     canvas.render_widget(Paragraph::new(rows).block(block), area);

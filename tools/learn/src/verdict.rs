@@ -99,18 +99,14 @@ mod tests {
             ("rule", rule),
             ("often", "It is full."),
         ];
+        let fields = fields.into_iter().filter(|(_, value)| !value.is_empty());
         let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned()));
         Outcome {
             test: rule.to_owned(),
             passed: false,
             was_killed: false,
             output: String::new(),
-            reports: vec![
-                fields
-                    .into_iter()
-                    .filter(|(_, value)| !value.is_empty())
-                    .collect(),
-            ],
+            reports: vec![fields.collect()],
         }
     }
 

@@ -47,9 +47,8 @@ fn a_server_that_is_right_keeps_all_promises() {
     let words = ["1", "--", "sh", "-c", "exec \"$0\" \"$@\"", program];
     let first = "\n\n  ✓ with port 0";
     let later = "\n  ✓ one event for five pending connections: all are accepted\n";
-    let shown = contains(first)
-        .and(contains(later))
-        .and(contains("✓").count(17));
+    let shown = contains(first).and(contains(later));
+    let shown = shown.and(contains("✓").count(17));
     let shown = shown.and(ends_with("\n17 of 17 promises hold.\n"));
     check(words, "1").assert().code(0).stdout(shown);
 }
@@ -84,12 +83,8 @@ fn a_server_without_an_argument_has_an_address() {
     let words = ["1", "--", program.to_str().unwrap(), &address];
     let skipped = contains("  - a second argument is a clear error with exit status 1 (skipped:")
         .and(contains("\n10 of 17 promises hold, 7 are skipped.\n"));
-    let mut check = check(words, "1");
-    check
-        .env(SERVER_ADDR, &address)
-        .assert()
-        .code(0)
-        .stdout(skipped);
+    let checked = check(words, "1").env(SERVER_ADDR, &address).assert();
+    checked.code(0).stdout(skipped);
 }
 
 #[test]
@@ -134,16 +129,11 @@ fn in_time(condition: impl Fn() -> bool) -> bool {
 }
 
 fn start(words: &[&str], output: &Path) -> Child {
-    process::Command::new(LEARN)
-        .arg("check")
-        .args(words)
-        .env_remove(SERVER_ADDR)
-        .env(MARK, output)
-        .env(DEADLINE_SCALE, SHORT)
-        .stdout(File::create(output).unwrap())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+    let mut learn = process::Command::new(LEARN);
+    learn.arg("check").args(words).env_remove(SERVER_ADDR);
+    learn.env(MARK, output).env(DEADLINE_SCALE, SHORT);
+    learn.stdout(File::create(output).unwrap());
+    learn.stderr(Stdio::null()).spawn().unwrap()
 }
 
 fn interrupt(learn: &mut Child) {

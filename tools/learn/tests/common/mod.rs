@@ -11,7 +11,6 @@ pub fn marked(mark: &str) -> Vec<String> {
     let environment = |process: &Process| process.environ().unwrap_or_default();
     let has_mark = |process: &Process| environment(process).values().any(|value| value == mark);
     let processes = all_processes().unwrap().flatten().filter(has_mark);
-    processes
-        .map(|process| process.cmdline().unwrap_or_default().join(" "))
-        .collect()
+    let command_lines = processes.flat_map(|process| process.cmdline());
+    command_lines.map(|words| words.join(" ")).collect()
 }
