@@ -78,24 +78,13 @@ impl Outcome {
         text.map(String::as_str)
     }
 
-    /// How it failed, as the testkit has seen it.
-    #[must_use]
-    pub fn failure(&self) -> Option<&Report> {
-        let mut reports = self.reports.iter();
-        reports.find(|report| report.contains_key("title"))
-    }
-
-    /// What the failure has under this name, or else an empty text.
+    /// What the testkit has reported of its failure under this name, or else an empty text.
     #[must_use]
     pub fn get(&self, name: &str) -> &str {
-        let text = self.failure().and_then(|failure| failure.get(name));
+        let mut reports = self.reports.iter();
+        let failure = reports.find(|report| report.contains_key("title"));
+        let text = failure.and_then(|failure| failure.get(name));
         text.map_or("", String::as_str)
-    }
-
-    /// The name of the rule that names the cause of the failure, if one does.
-    #[must_use]
-    pub fn rule(&self) -> Option<&str> {
-        self.failure()?.get("rule").map(String::as_str)
     }
 
     /// Why it cannot hold, in the runtime that the server is written for.

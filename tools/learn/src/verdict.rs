@@ -42,7 +42,8 @@ impl Failure<'_> {
             _ => "",
         };
         let text: String = text.chars().filter(|c| !c.is_ascii_digit()).collect();
-        Some(format!("{}{text}", self.outcome.rule()?))
+        let rule = self.outcome.get("rule");
+        (!rule.is_empty()).then(|| format!("{rule}{text}"))
     }
 
     /// How much its verdict is worth. What the test itself made fail is the least: the server may be right.
