@@ -53,11 +53,6 @@ impl Socket {
         self.interest.is_some() && !self.has(epoll::EPOLLET | epoll::EPOLLONESHOT)
     }
 
-    /// WRITABLE alone: what the client sends is not reported.
-    pub fn is_write_only(&self) -> bool {
-        self.wants_to_write() && !self.has(epoll::EPOLLIN)
-    }
-
     pub fn is_readable(&self) -> bool {
         self.has(epoll::EPOLLIN)
     }

@@ -20,7 +20,7 @@ rules! { RULES:
     "not-armed-again" Certain, |e| client(e, |_, s| s.is_disarmed() && (s.unread > 0 || s.has_ended)),
         "{} is registered with EPOLLONESHOT, and was not armed again since its last event (EPOLL_CTL_MOD): nothing is reported any more.",
         EDGE, [|e| { socket(e).interest = Some(0xc000_0000); socket(e).unread = 6; }];
-    "readable-turned-off" Certain, |e| client(e, |_, s| s.is_write_only() && (s.unread > 0 || is_looked_at(e))),
+    "readable-turned-off" Certain, |e| client(e, |_, s| s.wants_to_write() && !s.is_readable() && (s.unread > 0 || is_looked_at(e))),
         "{} is registered for WRITABLE alone, so nothing that it sends is reported. To reregister replaces the interest: ask for READABLE and WRITABLE.",
         INTEREST, [|e| { socket(e).interest = Some(BOTH & !1); socket(e).unread = 6; }];
     "writable-from-the-start" Certain, |e| if is_of_write(e) && e.peers.iter().all(|p| p.sent.is_empty()) { client(e, |_, s| s.wants_to_write()) } else { None },
