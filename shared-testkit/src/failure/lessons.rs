@@ -204,8 +204,6 @@ pub const LESSONS: &[Lesson] = &[
         "Each client has a budget, and a turn has none; or what a turn leaves waits for the tick."),
     lesson("many_pending_connections_leave_the_clients_their_share", (LIMITS, "A budget for accept"), "clients are read before all pending connections are accepted",
         "`accept` has no budget, or lines are read only when no connection is pending."),
-    lesson("row_6_a_client_with_a_queue_speaks_and_closes", TWO_HALVES, "one event can report a line, end of file and room to write",
-        "The read half removes the client, and the write half of the same event expects it."),
     lesson("two_signals_in_one_turn_end_it_at_once", SECOND_SIGNAL, "SIGINT and SIGTERM at the same moment end it, exit status 1",
         "Signals are noted, not counted, and the second one is lost."),
     lesson("an_error_that_ends_the_loop_loses_no_log_line_in_silence", (LOG, "The last lines"), "an error of poll ends the server, and its log is complete",
