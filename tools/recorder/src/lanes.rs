@@ -133,12 +133,7 @@ impl<'a> Lanes<'a> {
             self.y + LINE / 2 - top
         );
         self.body.insert_str(place, &region);
-        let badge = (text.chars().count() + 3) * LETTER;
-        let (left, top) = (width - MARGIN - badge, self.y + 3 - LINE);
-        self.body += &format!(
-            r#"<rect class="mark head" x="{left}" y="{top}" width="{badge}" height="18" rx="9"/>"#
-        );
-        self.put(left + badge - badge / 2, "badge", "middle", text);
+        self.body += &badge((width - MARGIN, self.y), text);
         self.y += LINE + LINE / 2;
     }
 
@@ -198,10 +193,7 @@ impl<'a> Lanes<'a> {
     }
 
     fn put(&mut self, x: usize, class: &str, anchor: &str, text: &str) {
-        let (y, text) = (self.y, escape(text));
-        self.add(&format!(
-            r#"<text x="{x}" y="{y}" class="{class}" text-anchor="{anchor}">{text}</text>"#
-        ));
+        self.body += &words((x, self.y), class, anchor, text);
     }
 
     fn add(&mut self, element: &str) {
@@ -220,14 +212,30 @@ impl<'a> Lane<'a> {
     }
 
     /// The class of what is its own. Three clients have a colour each, all others the kernel's.
-    fn class(self) -> &'a str {
+    pub(crate) fn class(self) -> &'a str {
         let is_known = OWNERS.iter().any(|(owner, ..)| *owner == self.name());
         if is_known { self.name() } else { "kernel" }
     }
 }
 
+/// What makes a step the decisive one, with its right edge here.
+pub(crate) fn badge((right, y): (usize, usize), text: &str) -> String {
+    let width = (text.chars().count() + 3) * LETTER;
+    let (left, top) = (right - width, y + 3 - LINE);
+    let rect = format!(
+        r#"<rect class="mark head" x="{left}" y="{top}" width="{width}" height="18" rx="9"/>"#
+    );
+    rect + &words((right - width / 2, y), "badge", "middle", text)
+}
+
+/// A line of text.
+pub(crate) fn words((x, y): (usize, usize), class: &str, anchor: &str, text: &str) -> String {
+    let text = escape(text);
+    format!("<text x=\"{x}\" y=\"{y}\" class=\"{class}\" text-anchor=\"{anchor}\">{text}</text>\n")
+}
+
 /// An SVG of this size. Its text is text, and its colours follow the reader's (light or dark).
-fn svg(title: &str, (width, height): (usize, usize), body: &str) -> String {
+pub(crate) fn svg(title: &str, (width, height): (usize, usize), body: &str) -> String {
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" role=\"img\">\n\
          <title>{}</title>\n<style>\n{}@media (prefers-color-scheme: dark) {{\n{}}}\n\

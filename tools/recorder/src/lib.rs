@@ -24,6 +24,7 @@
 
 mod kernel_check;
 mod lanes;
+mod levels;
 mod picture;
 mod stage;
 mod state;

@@ -1,25 +1,44 @@
 //! Draws a recorded trace: a lane for each client, the kernel and the server, and time downwards.
 //!
-//! The picture begins with the first step that has a caption, or of a long trace with the last stop of the
-//! server before the decisive step. It leaves out what the server prints.
+//! The picture begins with the first step that has a caption, and leaves out what the server prints.
+//! Of a long trace, it shows how full the buffers are instead.
 
 use serde_json::Value;
 
 use crate::lanes::{Lane, Lanes};
-use crate::{Step, Trace};
+use crate::{Step, Trace, levels};
 
 /// A trace of more steps is long.
 const LONG: usize = 40;
 
-/// A buffer: in whose lane it is, whose bytes they are (what the server has written is of several clients),
-/// how many, and which buffer it is with what is in it.
-type Buffer<'a> = (Lane<'a>, Lane<'a>, usize, String);
+/// What the buffers are called, in the order in which bytes pass through them.
+const BUFFERS: [&str; 5] = [
+    "{} unread from CLIENT",
+    "CLIENT's read_buf {}",
+    "CLIENT's write_buf {}",
+    "{} unsent to CLIENT",
+    "{} at CLIENT",
+];
+
+/// A buffer and what is in it.
+#[derive(PartialEq)]
+pub(crate) struct Buffer<'a> {
+    pub client: &'a str,
+    /// Which of [`BUFFERS`] it is.
+    pub place: usize,
+    pub bytes: usize,
+    text: String,
+}
 
 /// The trace as an SVG.
 #[must_use]
 pub fn picture(trace: &Trace) -> String {
-    let steps = drawn(&trace.steps);
-    let most = steps.iter().flat_map(buffers).map(|(.., bytes, _)| bytes);
+    let first = trace.steps.iter().position(|step| step.caption.is_some());
+    let steps = &trace.steps[first.unwrap_or_default()..];
+    if steps.iter().filter(|step| !step.prints()).count() > LONG {
+        return levels::picture(trace, steps);
+    }
+    let most = steps.iter().flat_map(buffers).map(|buffer| buffer.bytes);
     let most = most.max().unwrap_or_default();
     let mut lanes = Lanes::new(&trace.clients);
     let (mut pending, mut before) = (&Vec::new(), Vec::new());
@@ -33,8 +52,13 @@ pub fn picture(trace: &Trace) -> String {
         pending = &step.kernel.pending;
         let now = buffers(step);
         for buffer in now.iter().filter(|buffer| !before.contains(*buffer)) {
-            let (holder, owner, bytes, fact) = buffer;
-            lanes.level(*holder, *owner, fact, 100 * bytes / most);
+            let fact = buffer.fact(&buffer.text);
+            lanes.level(
+                buffer.holder(),
+                buffer.owner(),
+                &fact,
+                100 * buffer.bytes / most,
+            );
         }
         before = now;
         if let Some(mark) = &step.mark {
@@ -42,20 +66,6 @@ pub fn picture(trace: &Trace) -> String {
         }
     }
     lanes.finish(&trace.title)
-}
-
-fn drawn(steps: &[Step]) -> &[Step] {
-    let first = steps.iter().position(|step| step.caption.is_some());
-    let steps = &steps[first.unwrap_or_default()..];
-    if steps.iter().filter(|step| !step.prints()).count() <= LONG {
-        return steps;
-    }
-    let decisive = steps.iter().position(|step| step.mark.is_some());
-    let before = &steps[..decisive.unwrap_or_default()];
-    let stop = before
-        .iter()
-        .rposition(|step| step.does.as_deref() == Some("stopped"));
-    &steps[stop.unwrap_or_default()..]
 }
 
 fn draw(lanes: &mut Lanes, step: &Step) {
@@ -73,31 +83,56 @@ fn draw(lanes: &mut Lanes, step: &Step) {
 }
 
 /// What the kernel and the server hold, as far as it is anything.
-fn buffers(step: &Step) -> Vec<Buffer<'_>> {
+pub(crate) fn buffers(step: &Step) -> Vec<Buffer<'_>> {
+    let buffer = |client, place, bytes| Buffer {
+        client,
+        place,
+        bytes,
+        text: grouped(bytes),
+    };
     let mut buffers = Vec::new();
     for (client, socket) in &step.kernel.sockets {
-        for (owner, bytes, what) in [
-            (Lane::Client(client), socket.unread, "unread from"),
-            (Lane::Server, socket.unsent, "unsent to"),
-            (Lane::Server, socket.at_client, "at"),
-        ] {
-            let fact = format!("{} {what} {client}", grouped(bytes));
-            buffers.push((Lane::Kernel, owner, bytes, fact));
-        }
+        buffers.push(buffer(client, 0, socket.unread));
+        buffers.push(buffer(client, 3, socket.unsent));
+        buffers.push(buffer(client, 4, socket.at_client));
     }
     for entry in step.server.map.values() {
-        let (client, bytes) = (&entry.name, entry.read_buf_bytes);
-        let text = match bytes {
-            ..=12 => shown(&entry.read_buf),
-            _ => grouped(bytes),
-        };
-        let fact = format!("{client}'s read_buf {text}");
-        buffers.push((Lane::Server, Lane::Client(client), bytes, fact));
-        let fact = format!("{client}'s write_buf {}", grouped(entry.write_buf));
-        buffers.push((Lane::Server, Lane::Server, entry.write_buf, fact));
+        let mut read_buf = buffer(&entry.name, 1, entry.read_buf_bytes);
+        if read_buf.bytes <= 12 {
+            read_buf.text = shown(&entry.read_buf);
+        }
+        buffers.push(read_buf);
+        buffers.push(buffer(&entry.name, 2, entry.write_buf));
     }
-    buffers.retain(|(.., bytes, _)| *bytes > 0);
+    buffers.retain(|buffer| buffer.bytes > 0);
     buffers
+}
+
+impl<'a> Buffer<'a> {
+    pub(crate) fn is(&self, other: &Buffer) -> bool {
+        (self.client, self.place) == (other.client, other.place)
+    }
+
+    pub(crate) fn holder(&self) -> Lane<'a> {
+        match self.place {
+            1 | 2 => Lane::Server,
+            _ => Lane::Kernel,
+        }
+    }
+
+    /// Whose bytes they are. What the server has written is of several clients.
+    pub(crate) fn owner(&self) -> Lane<'a> {
+        match self.place {
+            0 | 1 => Lane::Client(self.client),
+            _ => Lane::Server,
+        }
+    }
+
+    /// Its name with what is in it.
+    pub(crate) fn fact(&self, text: &str) -> String {
+        let name = BUFFERS[self.place].replace("CLIENT", self.client);
+        name.replace("{}", text)
+    }
 }
 
 /// From where to where a client's action goes, and what it is.
