@@ -1,7 +1,6 @@
-//! The lesson for each test, in the order of the chapters.
+//! The lesson for each test, in the order of the chapters: an editor's text, in `lessons.md`.
 
-#[allow(clippy::wildcard_imports, reason = "nearly all of them")]
-use crate::failure::headings::*;
+use std::sync::LazyLock;
 
 /// What is known about a test in advance.
 pub struct Lesson {
@@ -11,275 +10,48 @@ pub struct Lesson {
     pub checks: &'static str,
     /// Why it usually fails.
     pub cause: &'static str,
-    /// The file of the chapter that explains it.
-    pub chapter: &'static str,
-    /// The heading in that chapter, without the number signs.
-    pub heading: &'static str,
-}
-
-const fn lesson(
-    test: &'static str,
-    (chapter, heading): Heading,
-    checks: &'static str,
-    cause: &'static str,
-) -> Lesson {
-    Lesson {
-        test,
-        checks,
-        cause,
-        chapter,
-        heading,
-    }
+    /// The page that explains it, and the heading there: `docs/src/4-write.md, 'The last write'`.
+    pub read: &'static str,
 }
 
 /// One for each test of the milestones.
-#[rustfmt::skip]
-pub const LESSONS: &[Lesson] = &[
-    // Starting.
-    lesson("reports_the_port_that_the_kernel_chose", START, "with port 0, the server prints the port that the kernel chose",
-        "It prints the address it was given instead of the listener's local address; or it prints nothing, or does not flush."),
-    lesson("listens_on_ipv6", START, "an address such as [::1]:0 works too",
-        "The argument is split at the first colon, or only IPv4 addresses are parsed."),
-    lesson("starts_again_on_its_port", ADDRESS_IN_USE, "a server that was ended can be started again on its port at once",
-        "The listener lacks SO_REUSEADDR, so the kernel refuses the address while connections of the old server linger."),
-    lesson("listens_on_port_8080_by_default", START, "without an argument, the server listens on 127.0.0.1:8080",
-        "A missing argument is treated as an error, or the default is another address."),
-    lesson("refuses_a_malformed_address", START, "a malformed address is a clear error with exit status 1",
-        "The address is not validated, so the server listens on another one (a port is at most 65535); host names such as `localhost` are resolved; or the error is a panic, or does not name the address."),
-    lesson("refuses_a_second_argument", START, "a second argument is a clear error with exit status 1",
-        "Only the first argument is read, and the second one is ignored; or the error does not name it."),
-    lesson("row_2_a_port_in_use_is_a_clear_error", START, "a port in use is a clear error with exit status 1",
-        "The result of bind is unwrapped, so the error is a panic; or the message lacks the address or the cause."),
-    lesson("row_1_survives_stop_and_continue", A_SIGNAL, "Ctrl-Z followed by `fg` does no harm",
-        "Waiting for events fails with EINTR (\"interrupted\"), and the server treats that as fatal. It should wait again."),
-    lesson("ends_when_polling_fails", A_SIGNAL, "an error from poll that is no interruption ends the server",
-        "Every error from waiting for events is ignored, so the loop spins. Only EINTR means: wait again."),
+pub static LESSONS: LazyLock<Vec<Lesson>> = LazyLock::new(|| sections().map(Lesson::new).collect());
 
-    // Accepting.
-    lesson("accepts_a_thousand_clients_in_a_row", EVENT_LOOP, "each of a thousand clients in a row is accepted and printed",
-        "A client is lost when the next event arrives, its descriptor is never closed, or an error from accept ends the loop."),
-    lesson("a_client_sees_end_of_file", EVENT_LOOP, "the server closes the accepted connection: the client sees end of file",
-        "The stream is kept somewhere. In this step, drop it as soon as the line is printed."),
-    lesson("three_clients_at_once_are_each_announced_once", ACCEPT_ALL, "three clients at once produce three lines",
-        "Only one client is accepted per event, or a line is printed twice."),
-    lesson("accepts_a_burst_behind_one_event", ACCEPT_ALL, "one event for five pending connections: all are accepted",
-        "Accept is called only once per event. One event covers all pending connections: accept until WouldBlock. If the server has ended, see 'A signal is not an error'."),
-    lesson("retries_an_interrupted_accept", ACCEPT_ALL, "a signal that interrupts accept loses no connection",
-        "The error EINTR from accept ends the accept loop or the server. Call accept again."),
-    lesson("skips_an_aborted_connection", ACCEPT_ALL, "a client that gave up while it was pending is skipped",
-        "The error ECONNABORTED from accept ends the accept loop or the server. Call accept again."),
-    lesson("sleeps_when_nothing_happens", EDGE, "a server with nothing to do uses no CPU",
-        "The loop polls with a timeout of zero, or an event that it does not handle is reported again and again."),
-    lesson("a_client_that_sends_before_it_is_accepted_does_no_harm", ACCEPT_ALL, "bytes and resets on pending connections do no harm",
-        "Only one client is accepted per event; or, if the server has ended, an error from accept or EINTR was treated as fatal (see 'A signal is not an error')."),
+fn sections() -> impl Iterator<Item = &'static str> {
+    include_str!("lessons.md").split("\n## ").skip(1)
+}
 
-    // Registering.
-    lesson("tokens_count_up_from_1", TOKENS, "each client gets the next token, starting with Token(1)",
-        "The listener has Token(0), so the first client gets Token(1). The counter must go up for every client."),
-    lesson("keeps_clients_open", DESCRIPTOR, "a registered client stays open, with interest in READABLE only",
-        "The stream is dropped at the end of the accept loop (keep it in the map), or it is not registered, or it is registered for WRITABLE from the start."),
-    lesson("three_clients_that_type_are_told_apart", TOKENS, "each client's event is reported with its own token",
-        "Clients share a token, or the streams are registered with the listener's."),
-    lesson("the_bytes_stay_unread", DESCRIPTOR, "this step does not read: the bytes stay in the socket",
-        "The server already reads. That is the next step."),
-    lesson("a_second_event_comes_with_new_bytes_only", EDGE, "unread bytes are reported once, and again when more arrive",
-        "The client is registered level-triggered, so the kernel reports the same bytes again and again."),
-    lesson("row_3_small_lines_are_not_delayed", NO_DELAY, "TCP_NODELAY is on: small lines are sent at once",
-        "The option is not set on the accepted stream, so a small line may wait until the previous one is acknowledged."),
+impl Lesson {
+    fn new(section: &'static str) -> Lesson {
+        let line = |start| section.lines().find_map(|line| line.strip_prefix(start));
+        Lesson {
+            // The first line is the name.
+            test: line("").unwrap_or_default(),
+            checks: line("- the test: ").unwrap_or_default(),
+            cause: line("- often: ").unwrap_or_default(),
+            read: line("- read: ").unwrap_or_default(),
+        }
+    }
 
-    // Reading and queueing.
-    lesson("keeps_half_lines", STREAM, "half a line stays in the buffer until its newline arrives",
-        "What follows the last newline is discarded or broadcast, or each read is treated as a message."),
-    lesson("counts_white_space", STREAM, "white space is part of a line",
-        "The line is trimmed (`trim`, `strip`), or a carriage return is removed with the newline. Only the newline has a meaning."),
-    lesson("takes_several_lines_at_once", STREAM, "lines that arrive together are broadcast together",
-        "Only the first newline in the buffer is found, and the other lines stay there until more bytes arrive."),
-    lesson("reads_everything_behind_one_event", READ_ALL, "one event for 10 KB: all of it is read",
-        "Read is called only once per event. One event covers all bytes: read until WouldBlock."),
-    lesson("retries_an_interrupted_read", READ_ALL, "a signal that interrupts read loses no bytes",
-        "The error EINTR from read ends the read loop, or closes the client. Call read again."),
-    lesson("removes_a_client_that_disconnects", ONE_WAY_OUT, "a client that disconnects is deregistered, removed and closed",
-        "A read of 0 bytes is end of file: the client must be removed from the map and from epoll, and its descriptor closed."),
-    lesson("never_reuses_a_token", STALE, "the token of a disconnected client is not given to the next one",
-        "Tokens are derived from the map's length or taken from a free list. The current batch may still hold an event for the old client."),
-    lesson("takes_the_last_lines_before_end_of_file", ONE_WAY_OUT, "lines before end of file are broadcast, half a line is not",
-        "The client is removed before its last lines are broadcast, or half a line is broadcast too, or end of file is not noticed."),
-    lesson("takes_lines_and_end_of_file_from_one_event", ONE_WAY_OUT, "one event for lines and end of file: both are handled",
-        "The read loop stops at end of file and discards what it has read so far. If the server has ended, see '1. Accept', 'A signal is not an error'."),
-    lesson("survives_every_kind_of_disconnect", ONE_WAY_OUT, "clients that close, half-close or reset do not end the server",
-        "An error on one client's socket, such as a reset, is unwrapped or returned, which ends the server for everybody."),
-    lesson("row_8_an_error_closes_the_client_at_once", ONE_WAY_OUT, "a reset closes that client at once and is printed",
-        "The read error is printed, but the client stays registered and in the map."),
-    lesson("row_4_accepts_pending_connections_at_the_descriptor_limit", RUN_OUT, "connections pending at the descriptor limit are accepted when clients disconnect",
-        "When accept fails with EMFILE, its event is spent. Call accept again when a client has disconnected; do not wait for an event."),
-    lesson("row_5_a_long_line_costs_linear_time", STREAM, "the time for a line grows linearly with its length",
-        "After every read, the whole buffer is searched for a newline instead of only the new bytes."),
-    lesson("row_10_counts_the_bytes_of_a_line", STREAM, "`Hello from A` and its newline are 13 bytes",
-        "The newline is not counted, or counted twice."),
-    lesson("writable_is_on_where_bytes_are_queued", INTEREST, "WRITABLE is on for every client but the sender",
-        "Lines are queued but the client is not reregistered with WRITABLE, or the sender's own line is queued for it too."),
-    lesson("half_a_line_does_not_hold_up_the_others", READ_ALL, "while one client's line is unfinished, the others are served",
-        "Clients' sockets are blocking, so the server waits inside read for the end of the line; or clients share one buffer."),
-    lesson("nothing_is_sent_yet", OTHERS, "this step queues lines and sends nothing",
-        "The server already writes. That is the next step."),
-    lesson("interest_in_writable_does_not_spin", INTEREST, "interest in WRITABLE does not keep the server busy",
-        "The client is registered level-triggered, or reregistered at every event, so the kernel reports again and again that there is room."),
+    /// The file of the page that explains it.
+    pub fn chapter(&self) -> &'static str {
+        self.read.split(',').next().unwrap_or_default()
+    }
+}
 
-    // Writing.
-    lesson("sends_queued_bytes_after_end_of_file", LAST_WRITE, "a client that half-closes gets its queued bytes before it is closed",
-        "At end of file, the client is dropped together with its queue. If the server has ended, see '1. Accept', 'A signal is not an error'."),
-    lesson("three_clients_chat", SHORT_WRITE, "a line reaches everybody but its sender, and every step is printed",
-        "The sender gets its own line, a client is left out, or the queue is not written when the socket becomes writable."),
-    lesson("the_others_chat_on_when_one_disconnects", TWO_HALVES, "when one client disconnects, the others chat on",
-        "The disconnected client is still in the map, or removing it ends the loop over the events."),
-    lesson("the_sender_does_not_get_its_own_line", OTHERS, "a sender does not receive its own line",
-        "The loop that queues a line does not skip the sender's token."),
-    lesson("fragments_become_lines", STREAM, "pieces of a line are put together before they are broadcast",
-        "Each read is treated as a message, or what follows the last newline is lost."),
-    lesson("single_bytes_become_lines", STREAM, "lines that arrive byte by byte are broadcast complete, empty ones too",
-        "Each read is treated as a message, or an empty line is ignored."),
-    lesson("half_a_line_is_not_broadcast", STREAM, "half a line whose sender disconnects reaches nobody",
-        "Bytes are broadcast before their newline has arrived, or when their sender disconnects."),
-    lesson("twenty_thousand_lines_in_one_write", SHORT_WRITE, "twenty thousand lines sent at once all arrive, in order",
-        "The read loop or the write loop stops early, or the bytes that a short write did not send are dropped."),
-    lesson("every_byte_value_arrives_unchanged", STREAM, "bytes that are not text arrive unchanged",
-        "The bytes are converted to a string on the way. Keep them as bytes; only the newline has a meaning."),
-    lesson("white_space_arrives_unchanged", STREAM, "white space at the end of a line arrives",
-        "The line is trimmed (`trim`, `strip`), or a carriage return is removed with the newline. Only the newline has a meaning."),
-    lesson("a_long_queue_arrives_complete_and_in_order", SHORT_WRITE, "17 MB for a slow reader arrive complete and in order",
-        "The bytes that a short write did not send are dropped or sent twice, or WRITABLE is turned off while bytes are queued."),
-    lesson("a_stalled_reader_does_not_hold_up_the_others", SHORT_WRITE, "a client that does not read holds up nobody else",
-        "The server waits for the full socket (it is blocking, or the loop retries at once) instead of stopping at WouldBlock; or new lines are queued in front of older ones."),
-    lesson("eight_writers_at_once", STREAM, "lines from eight writers arrive complete, each writer's in order",
-        "Clients share a read buffer, so their unfinished lines mix; or new lines are queued in front of older ones."),
-    lesson("writable_is_on_only_while_bytes_are_queued", WRITABLE_OFF, "WRITABLE is on while bytes are queued, and off otherwise",
-        "When its queue is empty, the client is not reregistered for READABLE only; or WRITABLE is not turned on again for the next line."),
-    lesson("a_reset_in_the_same_batch_as_a_line_costs_nobody_else", ONE_WAY_OUT, "a line and another client's reset in one batch: the others get the line",
-        "A write fails in the middle of the broadcast, and the client is removed from the map while it is walked; or a later event of the batch names a client that is gone."),
-    lesson("a_client_that_closes_between_two_lines_costs_nobody_else", ONE_WAY_OUT, "a client that closes between two lines does not end the server",
-        "A write to a connection that the client has closed fails, and that ends the server: in C, the signal SIGPIPE (13) does."),
-    lesson("takes_a_line_before_a_reset_in_one_event", ONE_WAY_OUT, "one event for a line and a reset: the line is broadcast",
-        "The read loop stops at the error and discards what it has read so far."),
-    lesson("a_hundred_idle_clients_cost_no_cpu", WRITABLE_OFF, "after a line to a hundred clients, the server sleeps",
-        "WRITABLE stays on, or is turned on again at each event, and the kernel keeps reporting that there is room."),
-    lesson("half_close_delivers_the_last_lines", ONE_WAY_OUT, "the last lines of a client that half-closes are broadcast, then it is closed",
-        "The client is removed before its lines are broadcast, half a line is broadcast, or the socket stays open."),
-    lesson("clients_come_and_go_while_others_chat", STALE, "clients that connect and disconnect during a chat do no harm",
-        "A reset ends the server, or an event for a disconnected client is not skipped."),
-    lesson("two_clients_chat_on_ipv6", START, "the chat works over IPv6 too",
-        "The argument is split at the first colon, or only IPv4 addresses are parsed."),
-    lesson("row_6_a_client_with_a_queue_sends_and_closes", TWO_HALVES, "one event can report a line, end of file and room to write",
-        "The read half removes the client, and the write half of the same event expects it. If the server has ended with EINTR, see '1. Accept', 'A signal is not an error'."),
-    lesson("row_7_half_a_line_does_not_hold_up_the_queue", TWO_HALVES, "after half a line, the same event still writes",
-        "After half a line, the handler continues with the next event and skips the write half, so that edge is spent."),
-    lesson("a_line_larger_than_the_socket_buffer_arrives_complete", SHORT_WRITE, "a line of 16 MB fills the socket, and all of it arrives",
-        "The bytes that a short write did not send are dropped, WouldBlock is treated as an error, or a write to a full socket is not printed."),
-    lesson("retries_an_interrupted_write", SHORT_WRITE, "a signal that interrupts write loses no bytes",
-        "The error EINTR from write is treated as a full socket, or closes the client. Call write again."),
-    lesson("row_8_a_write_error_closes_the_client_at_once", LAST_WRITE, "an error from write closes that client at once and is reported",
-        "The error from write is ignored or ends the server, or the client stays in the map."),
-    lesson("a_stalled_reader_that_resets_closes_only_itself", LAST_WRITE, "a client with a queue that resets its connection closes only itself",
-        "A write error ends the server (in C, the signal SIGPIPE, 13, does), or the client is not removed. If the server has ended with EINTR, see '1. Accept', 'A signal is not an error'."),
-    lesson("a_client_with_a_queue_that_closes_costs_nobody_else", LAST_WRITE, "a client with a queue that closes its connection closes only itself",
-        "A write to a connection that the client has closed fails, and that ends the server: in C, the signal SIGPIPE (13) does."),
-    lesson("row_9_turns_writable_on_once", WRITABLE_OFF, "a client with a queue is not reregistered for each new line",
-        "Every line calls reregister for every client, even if WRITABLE is already on."),
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    // Hardening.
-    lesson("a_flooder_leaves_the_others_their_share", (FAIR_TURNS, "A budget per client"), "a client is heard next to one that never stops sending",
-        "One client is read until WouldBlock, which never comes: a read needs a budget."),
-    lesson("many_flooders_do_not_close_an_honest_reader", MARK, "many bulk senders do not close a slow reader, and it loses nothing",
-        "Each of them may still add to the queue of a reader that is already slow."),
-    lesson("a_flood_arrives_whole_in_bounded_memory", MARK, "lines that arrive faster than they can be sent do not fill the memory",
-        "Senders are read although the readers' queues are long."),
-    lesson("a_stalled_reader_is_closed_and_nobody_else_loses_anything", STALLED, "a client that does not read for 10 s is closed, and the flood goes on",
-        "A queue may stay long forever, so everybody waits, or the memory fills."),
-    lesson("a_slow_reader_is_not_taken_for_a_stalled_one", STALLED, "a client that reads slowly but steadily is not closed",
-        "The server waits for WRITABLE, which the kernel reports only when a third of its buffer is free."),
-    lesson("five_hundred_stalled_readers_share_one_queue", POSITION, "500 readers that stall next to a flood take at most 16 MiB",
-        "Each reader has a copy of the lines that it has not received."),
-    lesson("a_client_that_has_half_closed_receives_its_whole_queue", HALF_CLOSED, "a client that half-closes and reads on receives every line",
-        "The client is closed after one write, and what the socket did not take is lost."),
-    lesson("a_turn_is_bounded", (FAIR_TURNS, "A turn that ends"), "twenty senders of 64 KiB at once are several turns",
-        "Each client has a budget, and a turn has none; or what a turn leaves waits for the tick."),
-    lesson("many_pending_connections_leave_the_clients_their_share", (LIMITS, "A budget for accept"), "clients are read before all pending connections are accepted",
-        "`accept` has no budget, or lines are read only when no connection is pending."),
-    lesson("two_signals_in_one_turn_end_it_at_once", SECOND_SIGNAL, "SIGINT and SIGTERM at the same moment end it, exit status 1",
-        "Signals are noted, not counted, and the second one is lost."),
-    lesson("an_error_that_ends_the_loop_loses_no_log_line_in_silence", (LOG, "The last lines"), "an error of poll ends the server, and its log is complete",
-        "The program ends while lines are still waiting to be written."),
-    lesson("graceful_shutdown_closes_the_listener_first", DELIVER, "a server that ends refuses new connections, and another can bind its port",
-        "The listener stays open while the queues are delivered."),
-    lesson("graceful_shutdown_does_not_wait_if_nothing_is_queued", DELIVER, "SIGTERM with nothing queued: the server waits for nothing before it exits",
-        "The shutdown waits for its whole time, or for clients that need nothing."),
-    lesson("a_line_without_end_closes_its_sender", LONG_LINE, "64 KiB without a newline close their sender",
-        "Half a line is kept however long it gets."),
-    lesson("the_descriptor_limit_is_reported_once", NO_DESCRIPTOR, "the descriptor limit is reported once, and pending connections are accepted later",
-        "Every failed accept is reported, or accept is not tried again."),
-    lesson("writable_is_not_asked_for_in_a_chat", (WRITE_FIRST, "Ask when the socket is full"), "a line that fits costs no epoll_ctl",
-        "WRITABLE is turned on before a write is tried."),
-    lesson("a_turn_is_one_write_for_each_client", (ONE_FEED, "Lines go into the feed"), "ten lines that arrive together are one write for each reader",
-        "Each line is written as it comes, not at the end of the turn."),
-    lesson("lines_go_out_before_a_sender_that_has_half_closed_is_closed", HALF_CLOSED, "the lines of a client that has ended go out before it is closed",
-        "Clients are closed while the turn reads, before it writes."),
-    lesson("clients_are_written_to_in_the_order_in_which_they_came", (WRITE_FIRST, "In the order in which they came"), "a turn writes to the clients in the order in which they came",
-        "The clients are in a hash map."),
-    lesson("a_closed_stdout_does_no_harm", NO_READER, "stdout is closed: the chat goes on",
-        "println! panics at a closed pipe, or each lost line is reported."),
-    lesson("an_unread_stdout_does_no_harm_and_dropped_lines_are_counted", LOG_THREAD, "stdout is a full pipe: the chat goes on, and lost lines are counted",
-        "println! waits for room, and so does everybody else."),
-    lesson("a_closed_stderr_does_no_harm", NO_READER, "stderr is closed: the chat goes on",
-        "eprintln! panics at a closed pipe."),
-    lesson("an_unread_stderr_does_no_harm_and_dropped_lines_are_counted", LOG_THREAD, "stderr is a full pipe: the chat goes on, and lost lines are counted",
-        "eprintln! waits for room, and so does everybody else."),
-    lesson("a_write_to_stdout_or_stderr_that_fails_once_is_repeated", LOG_THREAD, "a log line whose write fails with EINTR or EAGAIN is written again",
-        "The line is lost, or the program ends, although nothing is wrong with the stream."),
-    lesson("graceful_shutdown_delivers_what_is_queued", DELIVER, "SIGTERM: what is queued is delivered first",
-        "A signal ends the program at once."),
-    lesson("graceful_shutdown_does_not_reset_a_client_that_keeps_sending", (SHUTDOWN, "Close without a reset"), "SIGTERM: a client that goes on sending receives the bytes in flight",
-        "The connection is closed with bytes unread, which resets it."),
-    lesson("graceful_shutdown_gives_up_on_a_stalled_reader", DELIVER, "SIGTERM with a reader that does not read: it ends after 5 s",
-        "The shutdown waits without a limit."),
-    lesson("a_second_signal_ends_it_at_once", SECOND_SIGNAL, "a second signal ends it at once, exit status 1",
-        "The second signal is ignored, or goes unnoticed while it delivers."),
-    lesson("nine_thousand_clients_cost_less_than_a_kibibyte_each", POSITION, "9,000 clients cost less than 1 KiB each",
-        "Each client has a buffer of its own, full or not."),
-    lesson("buffers_give_back_what_a_burst_has_taken", LONG_LINE, "the memory that a burst has taken is given back",
-        "An emptied buffer keeps its memory."),
-    lesson("help_states_the_usage_the_limits_and_the_signals", (STRANGERS, "What it costs in all"), "--help shows usage, limits and signals",
-        "--help is taken for an address, or a limit is missing."),
-    lesson("a_talkers_line_comes_before_what_floods_have_sent", (FAIR_TURNS, "Talkers first"), "a short line comes before what a hundred floods have sent",
-        "Clients are read in the order of their events, however much each has sent."),
-    lesson("a_short_line_is_heard_beside_sixty_long_ones_and_a_slow_reader", TALK, "a short line is heard before sixty long ones while a reader is slow",
-        "What all may send while a reader is slow goes to the first in the queue, however long their lines are."),
-    lesson("exactly_8192_bytes_are_no_bulk", TALK, "a client that sends exactly 8,192 bytes beside a slow reader is heard again",
-        "A client counts as a bulk sender although it has nothing more to send."),
-    lesson("a_held_back_sender_that_resets_is_noticed", MARK, "a bulk sender that waits for a slow reader and resets is closed at once",
-        "A client that is held back is not read, so its error goes unnoticed."),
-    lesson("one_slow_reader_does_not_slow_the_others_for_long", (SLOW, "Pace and patience"), "one slow reader does not slow the others for long",
-        "Senders wait for every slow reader, however long and however few they are."),
-    lesson("a_client_that_has_half_closed_receives_nothing_beyond_its_end", HALF_CLOSED, "a client that half-closes receives every line up to its end, and no later ones",
-        "End of file is reported again with each event, and each time moves the end."),
-    lesson("lines_between_a_clients_own_go_out_in_few_writes", POSITION, "a hundred lines between a client's own lines take few writes",
-        "Each piece between two of the client's own lines is a write."),
-    lesson("a_client_that_is_closed_leaves_nothing_in_the_kernel", (SLOW, "Closed by a reset"), "a client that is closed for a fault leaves nothing in the kernel",
-        "The kernel keeps what the client has not received, unless the connection is reset (SO_LINGER of zero)."),
-    lesson("the_kernel_asks_silent_clients_for_signs_of_life", (STRANGERS, "Clients that vanish"), "keepalive and TCP_USER_TIMEOUT are on: a client that vanishes is found",
-        "The options are not set, so a connection without traffic lasts forever."),
-    lesson("a_burst_of_connections_stays_pending", (LIMITS, "A longer backlog"), "1,500 connections at one moment are all accepted",
-        "The backlog is too small: call listen again with a larger one."),
-    lesson("the_longest_unfinished_line_is_closed_when_all_take_too_much", (STRANGERS, "Unfinished lines"), "the unfinished lines of many clients take bounded memory together",
-        "Each line has a limit, and all of them together have none."),
-    lesson("an_address_with_many_clients_gives_way_when_descriptors_run_out", (STRANGERS, "One address, every descriptor"), "one address cannot keep all others out",
-        "When no descriptor is free, newcomers stay pending as long as the others stay."),
-    lesson("a_server_with_nothing_to_do_waits_without_a_timeout", NO_DESCRIPTOR, "a server with nothing to do sleeps until an event",
-        "poll has a timeout although nothing is due."),
-    lesson("quiet_says_only_who_comes_and_who_goes", (LOG, "Quiet"), "--quiet prints who comes and who goes, and nothing else",
-        "The option is taken for an address, or other lines are printed."),
-    lesson("sighup_is_like_sigterm", (SHUTDOWN, "A signal becomes an event"), "SIGHUP ends the server as SIGTERM does",
-        "SIGHUP is not caught."),
-    lesson("a_client_that_has_half_closed_and_stalls_is_closed", HALF_CLOSED, "a client that half-closes and does not read is closed",
-        "A client that has sent its last byte is not under the limits of a reader."),
-    lesson("a_flooder_that_does_not_read_is_closed_and_reported", STALLED, "a client that sends without reading does not fill the memory",
-        "A client's own lines do not count in its queue, but they are kept as long as what comes before them."),
-];
+    /// Whatever is missing, misspelled or too much in a section is not in what was read from it.
+    #[test]
+    fn every_line_of_the_text_is_a_part_of_a_lesson() {
+        for (section, lesson) in sections().zip(LESSONS.iter()) {
+            let (test, checks) = (lesson.test, lesson.checks);
+            let (cause, read) = (lesson.cause, lesson.read);
+            let again = format!("{test}\n\n- the test: {checks}\n- often: {cause}\n- read: {read}");
+            assert_eq!(section.trim_end(), again);
+            assert!(!section.contains(": \n"), "{section}");
+        }
+    }
+}

@@ -1,7 +1,6 @@
 //! What a failing test teaches: what it checks, the cause that was seen, and where to read on.
 
 pub(crate) mod evidence;
-mod headings;
 mod lessons;
 mod rules;
 mod runtime;

@@ -7,13 +7,16 @@ use textwrap::{Options, WordSplitter};
 
 use crate::env::{SERVER_CMD, is_foreign};
 use crate::failure::Failure;
-use crate::failure::headings::{Heading, RUN_TESTS};
 use crate::failure::rules::Certainty;
 use crate::report::hand_over;
 
 /// The likely cause if no rule says why the server of a test does not start.
 const START: &str = "The command cannot be started. Or the server takes no address, and listens on another one than \
      SERVER_ADDR says.";
+
+/// Where to read on then.
+pub(super) const READ_ABOUT_START: &str =
+    "docs/src/your-own-server.md, 'Run a chapter's tests against it'";
 
 impl Failure {
     /// What the test checks, the cause that was seen or what it often is, where to read on, and where
@@ -30,8 +33,8 @@ impl Failure {
         } else if let Some((often, _)) = self.often() {
             text += &paragraph("often", often);
         }
-        if let Some((page, heading)) = self.read() {
-            text += &paragraph("read", &format!("{page}, '{heading}'"));
+        if let Some(read) = self.read() {
+            text += &paragraph("read", read);
         }
         if !self.server.is_empty() {
             text += &paragraph("server", &self.server);
@@ -43,15 +46,15 @@ impl Failure {
     }
 
     /// What is often wrong, and where to read on.
-    fn often(&self) -> Option<(&'static str, Heading)> {
+    fn often(&self) -> Option<(&'static str, &'static str)> {
         let lesson = self.lesson?;
         match self.is_starting {
-            true => Some((START, RUN_TESTS)),
-            false => Some((lesson.cause, (lesson.chapter, lesson.heading))),
+            true => Some((START, READ_ABOUT_START)),
+            false => Some((lesson.cause, lesson.read)),
         }
     }
 
-    fn read(&self) -> Option<Heading> {
+    fn read(&self) -> Option<&'static str> {
         let cause = self.cause.as_ref().map(|cause| cause.read);
         cause.or(self.often().map(|(_, read)| read))
     }
@@ -61,8 +64,6 @@ impl Failure {
         let (rule, certainty, text) = cause.map_or(("", "", ""), |cause| {
             (cause.rule, cause.certainty.name(), &cause.text)
         });
-        let read = self.read();
-        let read = read.map(|(page, heading)| format!("{page}, '{heading}'"));
         hand_over(&[
             ("title", &self.title),
             ("expected", &self.expected),
@@ -71,7 +72,7 @@ impl Failure {
             ("certainty", certainty),
             ("cause", text),
             ("often", self.often().map_or("", |(often, _)| often)),
-            ("read", read.as_deref().unwrap_or_default()),
+            ("read", self.read().unwrap_or_default()),
             ("injected", self.injected.as_deref().unwrap_or_default()),
             ("final", if self.is_final { "yes" } else { "" }),
             ("server", &self.server),

@@ -145,7 +145,7 @@ impl Check {
     /// Whether a test is about an earlier chapter, or passes at the end of the stop.
     fn holds_by_then(&self, test: &str, reached: &[&str]) -> bool {
         let lesson = LESSONS.iter().find(|lesson| lesson.test == test);
-        let page = lesson.map(|lesson| Page::new(lesson.chapter, ""));
+        let page = lesson.map(|lesson| Page::new(lesson.chapter(), ""));
         let chapter = page.as_ref().and_then(Page::milestone);
         self.stop == 0 || chapter < Some(self.chapter) || reached.contains(&test)
     }

@@ -5,30 +5,29 @@ use super::crash::WOULD_BLOCK;
 use super::tests::*;
 use super::{Certain, Rule, client, when};
 use crate::failure::evidence::{Evidence, Socket};
-use crate::failure::headings::{NON_BLOCKING, SHORT_WRITE};
 
 rules! { RULES:
     "blocking-listener" Certain, |e| when(e.listener.as_ref().is_some_and(|l| is_blocked(e, "accept", l))),
         "The server waits inside accept, and no connection is pending: the listener is blocking. Make it non-blocking, and accept until WouldBlock.",
-        NON_BLOCKING, [|e| waits(e, "accept", 4)];
+        "docs/src/without-mio.md, 'Both sides must be non-blocking'", [|e| waits(e, "accept", 4)];
     "blocking-client" Certain, |e| client(e, |_, s| is_blocked(e, "read", s)),
         "The server waits inside read for {}, whose socket is blocking. Make each accepted socket non-blocking, and read until WouldBlock.",
-        NON_BLOCKING, [|e| waits(e, "read", 5)];
+        "docs/src/without-mio.md, 'Both sides must be non-blocking'", [|e| waits(e, "read", 5)];
     "blocking-client" Certain, |e| client(e, |_, s| is_blocked(e, "write", s)),
         "The server waits inside write for {}, whose socket is blocking. Make each accepted socket non-blocking, and write until WouldBlock.",
-        NON_BLOCKING, [|e| waits(e, "write", 5)];
+        "docs/src/without-mio.md, 'Both sides must be non-blocking'", [|e| waits(e, "write", 5)];
     "sleeps" Certain, |e| when(!e.is_asleep() && e.threads.iter().any(|t| t.call == Some("nanosleep")) && (has_pending(e) || e.open().any(|(_, s)| s.unread > 0))),
         "The server sleeps of its own accord (nanosleep), while clients wait to be served. Only the wait for events may sleep: nothing else is served meanwhile.",
-        NON_BLOCKING, [|e| { waits(e, "nanosleep", 0); socket(e).unread = 7; }];
+        "docs/src/without-mio.md, 'Both sides must be non-blocking'", [|e| { waits(e, "nanosleep", 0); socket(e).unread = 7; }];
     "would-block-closes" Certain, |e| e.stderr.iter().find(|line| is_would_block(line)).map(|line| format!("{line:?}")),
         "The server reported {}, an error that is none: the call would block. Keep what is queued, and return to the event loop.",
-        SHORT_WRITE, [
+        "docs/src/4-write.md, 'A write takes what fits'", [
             |e| fail(e, "Write error for Token(1): Resource temporarily unavailable"),
             |e| fail(e, "Read error from Token(1): [Errno 11] x"),
         ];
     "waits-for-reader" Certain, waits_for_reader,
         "The server does not read {} while another client's socket is full. Queue the bytes until that socket has room, and go on.",
-        SHORT_WRITE, [|e| *socket(e) = Socket { interest: Some(BOTH), unread: 7, unsent: 7, ..Socket::default() }];
+        "docs/src/4-write.md, 'A write takes what fits'", [|e| *socket(e) = Socket { interest: Some(BOTH), unread: 7, unsent: 7, ..Socket::default() }];
 }
 
 fn is_blocked(e: &Evidence, call: &str, socket: &Socket) -> bool {

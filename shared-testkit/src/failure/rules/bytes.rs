@@ -7,86 +7,85 @@ use super::tests::*;
 use super::{Certain, Rule, Seen, has_everything, says_goodbye, sender};
 use crate::failure::Expected;
 use crate::failure::evidence::{Evidence, Peer};
-use crate::failure::headings::{INTEREST, ONE_WAY_OUT, OTHERS, SHORT_WRITE, STREAM};
 use crate::failure::streams::{Change, Difference, complete, trimmed};
 use crate::log::Kind;
 
 rules! { RULES:
     "echo" Certain, |e| differs(e, Change::Own),
         "{} A line goes to everyone but its sender: skip the sender's token.",
-        OTHERS, [|e| differ(e, 4, Change::Own)];
+        "docs/src/3-broadcast.md, 'To everyone but the sender'", [|e| differ(e, 4, Change::Own)];
     "twice" Certain, |e| differs(e, Change::Twice),
         "{} Queue each line once for each client.",
-        OTHERS, [|e| differ(e, 4, Change::Twice)];
+        "docs/src/3-broadcast.md, 'To everyone but the sender'", [|e| differ(e, 4, Change::Twice)];
     "shared-buffer" Certain, |e| more_than_sent(e, true),
         "{} That is not more than all clients together: their unfinished lines share a buffer. Give each client its own.",
-        STREAM, [|e| { say(e, &["Broadcast 9 bytes from Token(1)"]); second(e).sent = b"and".to_vec(); }];
+        "docs/src/3-broadcast.md, 'A stream has no messages'", [|e| { say(e, &["Broadcast 9 bytes from Token(1)"]); second(e).sent = b"and".to_vec(); }];
     "half-line-broadcast" Certain, |e| differs(e, Change::Half),
         "{} Keep the bytes that follow the last newline until theirs arrives, for each client apart.",
-        STREAM, [|e| differ(e, 4, Change::Half)];
+        "docs/src/3-broadcast.md, 'A stream has no messages'", [|e| differ(e, 4, Change::Half)];
     "white-space-trimmed" Certain, |e| differs(e, Change::Trimmed),
         "{} Only the newline has a meaning: do not trim.",
-        STREAM, [|e| differ(e, 4, Change::Trimmed)];
+        "docs/src/3-broadcast.md, 'A stream has no messages'", [|e| differ(e, 4, Change::Trimmed)];
     "not-text" Certain, |e| differs(e, Change::Lossy),
         "{} Keep lines as bytes, and do not convert them to a string.",
-        STREAM, [|e| differ(e, 4, Change::Lossy)];
+        "docs/src/3-broadcast.md, 'A stream has no messages'", [|e| differ(e, 4, Change::Lossy)];
     "more-than-sent" Certain, |e| more_than_sent(e, false),
         "{} Send and count the bytes that read has returned, and no more.",
-        STREAM, [|e| say(e, &["Broadcast 9 bytes from Token(1)"])];
+        "docs/src/3-broadcast.md, 'A stream has no messages'", [|e| say(e, &["Broadcast 9 bytes from Token(1)"])];
     "newline-missing" Certain, |e| differs(e, Change::NewlineMissing),
         "{} The newline is a byte of the line: send it, too.",
-        STREAM, [|e| differ(e, 4, Change::NewlineMissing)];
+        "docs/src/3-broadcast.md, 'A stream has no messages'", [|e| differ(e, 4, Change::NewlineMissing)];
     "bytes-of-another" Certain, |e| differs(e, Change::OfAnother),
         "{} If clients share a buffer, their unfinished lines mix: give each client its own.",
-        STREAM, [|e| differ(e, 4, Change::OfAnother)];
+        "docs/src/3-broadcast.md, 'A stream has no messages'", [|e| differ(e, 4, Change::OfAnother)];
     "inserted" Certain, |e| differs(e, Change::Inserted).or_else(|| differs(e, Change::BeforeNewlines)),
         "{} Send what was sent, and nothing else.",
-        STREAM, [|e| differ(e, 4, Change::BeforeNewlines)];
+        "docs/src/3-broadcast.md, 'A stream has no messages'", [|e| differ(e, 4, Change::BeforeNewlines)];
     "order" Certain, |e| differs(e, Change::Order),
         "{} Add new lines at the end of the queue, behind those that wait.",
-        INTEREST, [|e| differ(e, 4, Change::Order)];
+        "docs/src/3-broadcast.md, 'Interest in WRITABLE'", [|e| differ(e, 4, Change::Order)];
     "again" Certain, |e| differs(e, Change::Again),
         "{} Take from the queue exactly as many bytes as the write took.",
-        SHORT_WRITE, [|e| differ(e, 4, Change::Again)];
+        "docs/src/4-write.md, 'A write takes what fits'", [|e| differ(e, 4, Change::Again)];
     "short-write" Certain, dropped_by_write,
         "{} There a write ended, which was short: the bytes that it did not take were dropped. Keep them in the queue.",
-        SHORT_WRITE, [|e| { say(e, &["Broadcast 9 bytes from Token(2)", "Wrote 4 bytes to Token(1)"]); differ(e, 4, Change::BytesMissing); }];
+        "docs/src/4-write.md, 'A write takes what fits'", [|e| { say(e, &["Broadcast 9 bytes from Token(2)", "Wrote 4 bytes to Token(1)"]); differ(e, 4, Change::BytesMissing); }];
     "fragment-lost" Certain, lost_by_read,
         "{} They were not broadcast: they are lost between read and broadcast. Often that is what follows the last newline of a read: keep it for the next read.",
-        STREAM, [|e| { say(e, &["Broadcast 9 bytes from Token(2)", "Wrote 9 bytes to Token(1)"]); second(e).sent = b"two words\n".to_vec(); differ(e, 4, Change::BytesMissing); }];
+        "docs/src/3-broadcast.md, 'A stream has no messages'", [|e| { say(e, &["Broadcast 9 bytes from Token(2)", "Wrote 9 bytes to Token(1)"]); second(e).sent = b"two words\n".to_vec(); differ(e, 4, Change::BytesMissing); }];
     "lines-missing" Certain, |e| differs(e, Change::LinesMissing),
         "{} Each line goes to everyone but its sender, also while earlier ones are still queued.",
-        OTHERS, [|e| differ(e, 4, Change::LinesMissing)];
+        "docs/src/3-broadcast.md, 'To everyone but the sender'", [|e| differ(e, 4, Change::LinesMissing)];
     "bytes-missing" Certain, |e| differs(e, Change::BytesMissing),
         "{} Look for a place where bytes are cut: at the end of a read, or of a write.",
-        STREAM, [|e| differ(e, 4, Change::BytesMissing)];
+        "docs/src/3-broadcast.md, 'A stream has no messages'", [|e| differ(e, 4, Change::BytesMissing)];
     "overwritten" Certain, |e| differs(e, Change::Overwritten),
         "{} Queued bytes were overwritten by later ones: they must not share memory with a buffer that is read into again.",
-        SHORT_WRITE, [|e| differ(e, 4, Change::Overwritten)];
+        "docs/src/4-write.md, 'A write takes what fits'", [|e| differ(e, 4, Change::Overwritten)];
     "replaced" Certain, |e| differs(e, Change::Replaced),
         "{} A line is sent as it came, byte for byte.",
-        STREAM, [|e| differ(e, 4, Change::Replaced)];
+        "docs/src/3-broadcast.md, 'A stream has no messages'", [|e| differ(e, 4, Change::Replaced)];
     "newline-not-counted" Certain, |e| counted(e, |e, p| left_out(e, p) == (true, false)),
         "The server broadcast the lines of {} and did not count their newlines. The newline is a byte of the line.",
-        STREAM, [|e| { say(e, &["Broadcast 5 bytes from Token(1)", "Wrote 6 bytes to Token(2)"]); expects(e, "Broadcast 6 bytes from Token(1)"); }];
+        "docs/src/3-broadcast.md, 'A stream has no messages'", [|e| { say(e, &["Broadcast 5 bytes from Token(1)", "Wrote 6 bytes to Token(2)"]); expects(e, "Broadcast 6 bytes from Token(1)"); }];
     "white-space-trimmed" Certain, |e| counted(e, |e, p| left_out(e, p) == (false, true)),
         "The server counts the lines of {} without the white space at their ends. Only the newline has a meaning: do not trim.",
-        STREAM, [|e| { is_sent(e, b" Hello\t\n"); say(e, &[BROADCAST_6]); expects(e, "Broadcast 8 bytes from Token(1)"); }];
+        "docs/src/3-broadcast.md, 'A stream has no messages'", [|e| { is_sent(e, b" Hello\t\n"); say(e, &[BROADCAST_6]); expects(e, "Broadcast 8 bytes from Token(1)"); }];
     "half-line-broadcast" Certain, |e| counted(e, half_line_broadcast),
         "The server broadcast bytes of {} up to a place where no line ends. Keep them until their newline arrives.",
-        STREAM, [|e| { is_sent(e, b"Hello\nwor"); say(e, &["Broadcast 9 bytes from Token(1)"]); expects(e, BROADCAST_6); }];
+        "docs/src/3-broadcast.md, 'A stream has no messages'", [|e| { is_sent(e, b"Hello\nwor"); say(e, &["Broadcast 9 bytes from Token(1)"]); expects(e, BROADCAST_6); }];
     "lines-apart" Certain, |e| sender(e, lines_apart),
         "The lines of {} that arrived together were broadcast one by one. Broadcast everything up to the last newline at once.",
-        STREAM, [|e| { is_sent(e, b"Hello\nHello\n"); say(e, &[BROADCAST_6, BROADCAST_6]); expects(e, "Broadcast 12 bytes from Token(1)"); }];
+        "docs/src/3-broadcast.md, 'A stream has no messages'", [|e| { is_sent(e, b"Hello\nHello\n"); say(e, &[BROADCAST_6, BROADCAST_6]); expects(e, "Broadcast 12 bytes from Token(1)"); }];
 }
 
 rules! { LAST:
     "lost-at-end" Certain, lost_at_end,
         "{} has sent a line, and then the connection has ended: {} was closed, and the line was not broadcast. What comes before end of file or an error is a line like any other: read it, broadcast it, and then close the client.",
-        ONE_WAY_OUT, [|e| { super::tests::fail(e, "Read error from Token(1): reset"); e.expected = Expected::Bytes("bob".to_owned()); }];
+        "docs/src/3-broadcast.md, 'One way out'", [|e| { super::tests::fail(e, "Read error from Token(1): reset"); e.expected = Expected::Bytes("bob".to_owned()); }];
     "cut" Seen, |e| differs(e, Change::Cut).filter(|_| e.is_final()),
         "{}",
-        SHORT_WRITE, [|e| differ(e, 4, Change::Cut)];
+        "docs/src/4-write.md, 'A write takes what fits'", [|e| differ(e, 4, Change::Cut)];
 }
 
 /// The difference at the client that the test is about, or else at any.

@@ -5,9 +5,6 @@ use super::tests::*;
 use super::{Certain, Crash, Rule, when};
 use crate::failure::Expected;
 use crate::failure::evidence::Evidence;
-use crate::failure::headings::{
-    A_SIGNAL, ACCEPT_ALL, ONE_WAY_OUT, RUN_OUT, RUN_TESTS, SIGNALS, TWO_HALVES,
-};
 
 /// What a message contains that is about EAGAIN, in small letters.
 pub(super) const WOULD_BLOCK: &[&str] = &[
@@ -20,35 +17,35 @@ pub(super) const WOULD_BLOCK: &[&str] = &[
 rules! { RULES:
     "eintr" Crash, |e| ended_with(e, &["interrupted system call", "eintr", "os error 4)", "errno 4]"]),
         "The server ended ({}) because a signal interrupted a call (EINTR). Make the call again.",
-        A_SIGNAL,
+        "docs/src/1-accept.md, 'A signal is not an error'",
         [|e| end(e, "Error: Interrupted system call"), |e| end(e, "read error\n\nTraceback (most recent call last):\n  File\nInterruptedError: [Errno 4] Interrupted")];
     "emfile" Crash, |e| ended_with(e, &["too many open files", "emfile"]),
         "The server ended ({}) because it had no descriptor left (EMFILE). Report the error, keep the listener, and accept again when a client has disconnected.",
-        RUN_OUT, [|e| end(e, "Error: Too many open files")];
+        "docs/src/3-broadcast.md, 'When descriptors run out'", [|e| end(e, "Error: Too many open files")];
     "sigpipe" Crash, |e| when(has_crashed(e) && e.end.and_then(|end| end.signal) == Some(libc::SIGPIPE)),
         "The signal SIGPIPE ended the server: it wrote to a client that had disconnected. Ignore the signal and handle the error from write.",
-        SIGNALS, [|e| e.end = Some(End { code: None, signal: Some(libc::SIGPIPE) })];
+        "docs/src/without-mio.md, 'Signals'", [|e| e.end = Some(End { code: None, signal: Some(libc::SIGPIPE) })];
     "would-block-is-fatal" Crash, |e| ended_with(e, WOULD_BLOCK),
         "The server ended ({}) because a call would block. That is no error: return to the event loop.",
-        ACCEPT_ALL, [|e| end(e, "Error: (os error 11)")];
+        "docs/src/1-accept.md, 'Accept until WouldBlock'", [|e| end(e, "Error: (os error 11)")];
     "client-error-is-fatal" Crash, |e| ended_with(e, &["connection reset", "broken pipe", "econnreset", "epipe"]),
         "An error on one client's connection ended the server for everybody ({}). Close that client and continue.",
-        ONE_WAY_OUT, [|e| end(e, "Error: Connection reset by peer"), |e| end(e, "node:events:497\n      throw er;\n      ^\n\nError: read ECONNRESET\n    at TCP.onStreamRead\n\nNode.js v20")];
+        "docs/src/3-broadcast.md, 'One way out'", [|e| end(e, "Error: Connection reset by peer"), |e| end(e, "node:events:497\n      throw er;\n      ^\n\nError: read ECONNRESET\n    at TCP.onStreamRead\n\nNode.js v20")];
     "stale-event" Crash, stale_event,
         "The server ended ({}), and that client had just been removed: the current event, or a later one of the same batch, still named it. Skip an event whose token is not in the map.",
-        TWO_HALVES, [|e| { say(e, &[GOODBYE]); end(e, "thread 'main' panicked at src/main.rs:9:\nno client Token(1)"); }];
+        "docs/src/4-write.md, 'One event, two halves'", [|e| { say(e, &[GOODBYE]); end(e, "thread 'main' panicked at src/main.rs:9:\nno client Token(1)"); }];
     "does-not-start" Crash, |e| when(e.is_starting && has_crashed(e)).map(|_| how(e)),
         "The server ended before clients could connect ({}). Run the same command in a terminal.",
-        RUN_TESTS, [|e| { e.is_starting = true; end(e, "Error: no luck"); }];
+        "docs/src/your-own-server.md, 'Run a chapter's tests against it'", [|e| { e.is_starting = true; end(e, "Error: no luck"); }];
     "crashed" Crash, |e| when(has_crashed(e)).map(|_| how(e)),
         "The server ended ({}). Nothing that a client does may end it.",
-        ONE_WAY_OUT, [
+        "docs/src/3-broadcast.md, 'One way out'", [
             |e| end(e, ""),
             |e| end(e, "Exception in thread \"main\" java.nio.channels.IllegalBlockingModeException\n\tat Chat.main(Chat.java:9)"),
         ];
     "thread-ended" Certain, |e| exception(&e.stderr).filter(|_| e.end.is_none() && e.stderr.iter().any(|line| is_uncaught(line))),
         "The server still runs, but a part of it ended with an exception: {}. What a client does may end that client, and nothing else.",
-        ONE_WAY_OUT, [|e| fail(e, "thread '<unnamed>' panicked at src/main.rs:9:\nno luck")];
+        "docs/src/3-broadcast.md, 'One way out'", [|e| fail(e, "thread '<unnamed>' panicked at src/main.rs:9:\nno luck")];
 }
 
 /// A line about an exception that has ended a thread or a task of a program that goes on.

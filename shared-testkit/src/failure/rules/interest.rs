@@ -5,9 +5,6 @@ use super::blocking::has_pending;
 use super::tests::*;
 use super::{Certain, Limit, Rule, client, has_everything, says_goodbye, when};
 use crate::failure::evidence::{Evidence, Peer, Socket};
-use crate::failure::headings::{
-    ACCEPT_ALL, EDGE, INTEREST, ONE_WAY_OUT, OWN_SERVER_IS, READ_ALL, RUN_OUT, STREAM, WRITABLE_OFF,
-};
 use crate::failure::streams::complete;
 use crate::failure::{Expected, Look};
 use crate::log::Kind;
@@ -19,25 +16,25 @@ const LONG: usize = 1 << 20;
 rules! { RULES:
     "not-armed-again" Certain, |e| client(e, |_, s| s.is_disarmed() && (s.unread > 0 || s.has_ended)),
         "{} is registered with EPOLLONESHOT, and was not armed again since its last event (EPOLL_CTL_MOD): nothing is reported any more.",
-        EDGE, [|e| { socket(e).interest = Some(0xc000_0000); socket(e).unread = 6; }];
+        "docs/src/1-accept.md, 'Reported once: edge-triggered readiness'", [|e| { socket(e).interest = Some(0xc000_0000); socket(e).unread = 6; }];
     "readable-turned-off" Certain, |e| client(e, |_, s| s.wants_to_write() && !s.is_readable() && (s.unread > 0 || is_looked_at(e))),
         "{} is registered for WRITABLE alone, so nothing that it sends is reported. To reregister replaces the interest: ask for READABLE and WRITABLE.",
-        INTEREST, [|e| { socket(e).interest = Some(BOTH & !1); socket(e).unread = 6; }];
+        "docs/src/3-broadcast.md, 'Interest in WRITABLE'", [|e| { socket(e).interest = Some(BOTH & !1); socket(e).unread = 6; }];
     "writable-from-the-start" Certain, |e| if is_of_write(e) && e.peers.iter().all(|p| p.sent.is_empty()) { client(e, |_, s| s.wants_to_write()) } else { None },
         "{} is registered for WRITABLE although nobody has sent anything. Register a new client for READABLE only. (Go's package net registers every socket so: call epoll yourself.)",
-        INTEREST, [|e| { is_sent(e, b""); e.spins = true; socket(e).interest = Some(BOTH); }];
+        "docs/src/3-broadcast.md, 'Interest in WRITABLE'", [|e| { is_sent(e, b""); e.spins = true; socket(e).interest = Some(BOTH); }];
     "writable-left-on" Certain, |e| if is_of_write(e) { client(e, |p, s| s.wants_to_write() && s.unsent == 0 && (has_everything(e, p) && p.difference.is_none())) } else { None },
         "{} is registered for WRITABLE although nothing is queued for it. Reregister it for READABLE only, once its queue is empty.",
-        WRITABLE_OFF, [|e| { e.spins = true; socket(e).interest = Some(BOTH); }];
+        "docs/src/4-write.md, 'WRITABLE only while bytes are queued'", [|e| { e.spins = true; socket(e).interest = Some(BOTH); }];
     "goodbye-without-close" Certain, |e| if e.spins || e.repeats { client(e, |p, s| s.has_ended && says_goodbye(e, p)) } else { None },
         "The server has reported {} as disconnected, and the socket is still open and registered. Remove the client from the map and from epoll, and close it.",
-        ONE_WAY_OUT, [|e| { e.spins = true; socket(e).has_ended = true; say(e, &[GOODBYE]); }];
+        "docs/src/3-broadcast.md, 'One way out'", [|e| { e.spins = true; socket(e).has_ended = true; say(e, &[GOODBYE]); }];
     "end-of-file-ignored" Certain, |e| if e.spins && !is_chapter_2(e) { client(e, |p, s| s.has_ended && s.unread <= 1 && !says_goodbye(e, p)) } else { None },
         "{} has sent end of file, and the server runs without a pause and does not close it. A read of 0 bytes is end of file: remove the client, and close it.",
-        READ_ALL, [|e| { e.spins = true; socket(e).has_ended = true; }];
+        "docs/src/3-broadcast.md, 'Read until WouldBlock'", [|e| { e.spins = true; socket(e).has_ended = true; }];
     "level-triggered" Limit, |e| level_triggered(e).and(e.runtime).map(|r| r.name.to_owned()),
         "{} knows no edge-triggered readiness: what is ready and left alone is reported again and again, so this cannot be seen here.",
-        OWN_SERVER_IS, [
+        "docs/src/your-own-server.md, 'What your server must be'", [
             |e| { e.repeats = true; e.runtime = java(); socket(e).interest = Some(1); socket(e).unread = 6; say(e, &["Client event for Token(1)"]); },
             |e| { e.spins = true; e.runtime = java(); e.has_epoll = false; e.listener.as_mut().unwrap().unread = 1; },
         ];
@@ -46,49 +43,49 @@ rules! { RULES:
             _ => None,
         },
         "{} knows no edge-triggered readiness: with WRITABLE on and nothing sent yet, it would run without a pause. So this cannot be seen here.",
-        OWN_SERVER_IS, [|e| { e.runtime = java(); looks(e, Some(Interest::READABLE)); }];
+        "docs/src/your-own-server.md, 'What your server must be'", [|e| { e.runtime = java(); looks(e, Some(Interest::READABLE)); }];
     "accept-spins" Certain, |e| when((e.spins || e.repeats) && e.stderr.last().is_some_and(|line| is_emfile(line))),
         "accept fails with EMFILE, and the server calls it again and again. Return to the event loop, and accept again when a client has disconnected.",
-        RUN_OUT, [|e| { e.repeats = true; fail(e, "Failed to accept: Too many open files"); }];
+        "docs/src/3-broadcast.md, 'When descriptors run out'", [|e| { e.repeats = true; fail(e, "Failed to accept: Too many open files"); }];
     "level-triggered" Certain, level_triggered,
         "{} is registered level-triggered, so the kernel reports it again and again. Register it edge-triggered (EPOLLET).",
-        EDGE, [|e| { e.repeats = true; socket(e).interest = Some(1); socket(e).unread = 6; say(e, &["Client event for Token(1)"]); }];
+        "docs/src/1-accept.md, 'Reported once: edge-triggered readiness'", [|e| { e.repeats = true; socket(e).interest = Some(1); socket(e).unread = 6; say(e, &["Client event for Token(1)"]); }];
     "long-line-costs" Certain, |e| if e.spins && e.used.as_secs() > 1 { client(e, |p, s| s.unread > 0 && p.sent.len() - complete(&p.sent).len() > LONG) } else { None },
         "The server has used more than two seconds of CPU time and still reads a long line of {}. If the whole buffer is searched or copied after each read, that costs quadratic time: search only the new bytes.",
-        STREAM, [|e| { e.spins = true; e.used = Duration::from_secs(2); is_sent(e, &[0; 2 << 20]); socket(e).unread = 7; }];
+        "docs/src/3-broadcast.md, 'A stream has no messages'", [|e| { e.spins = true; e.used = Duration::from_secs(2); is_sent(e, &[0; 2 << 20]); socket(e).unread = 7; }];
     "spins-at-would-block" Certain, |e| when(e.spins && !has_pending(e) && e.open().all(|(_, s)| s.unread == 0 && !s.has_ended && !s.wants_to_write())),
         "The server runs without a pause although no connection is pending and no bytes are unread. Often a loop does not return at WouldBlock, or the wait for events has a timeout of 0.",
-        ACCEPT_ALL, [|e| { e.spins = true; say(e, &[BROADCAST_6]); }];
+        "docs/src/1-accept.md, 'Accept until WouldBlock'", [|e| { e.spins = true; say(e, &[BROADCAST_6]); }];
     "interest" Certain, |e| match &e.look {
             Some(Look::Interest(name, None)) if e.has_epoll && e.peers.iter().any(|p| p.name == *name && p.socket.is_some()) => Some(name.clone()),
             _ => None,
         },
         "{} is connected, and not registered with epoll.",
-        EDGE, [|e| { looks(e, None); socket(e).interest = None; }];
+        "docs/src/1-accept.md, 'Reported once: edge-triggered readiness'", [|e| { looks(e, None); socket(e).interest = None; }];
     "interest" Certain, |e| match &e.look {
             Some(Look::Interest(name, Some(Interest::READABLE))) if e.expected == Expected::Assertion => Some(name.clone()),
             _ => None,
         },
         "A line is queued for {}, and WRITABLE is off. Queue the line for everyone but the sender, and turn WRITABLE on.",
-        INTEREST, [|e| looks(e, Some(Interest::READABLE))];
+        "docs/src/3-broadcast.md, 'Interest in WRITABLE'", [|e| looks(e, Some(Interest::READABLE))];
 }
 
 rules! { LIMITS:
     "interrupted" Limit, |e| e.runtime.filter(|_| e.injected.as_ref().is_some_and(|(_, error)| error == "EINTR")).map(|r| r.name.to_owned()),
         "Linux does not interrupt a call that does not wait, and {} shows it to the program in its own way.",
-        OWN_SERVER_IS, [|e| { e.runtime = java(); e.injected = Some(("accept fail with EINTR".to_owned(), "EINTR".to_owned())); }];
+        "docs/src/your-own-server.md, 'What your server must be'", [|e| { e.runtime = java(); e.injected = Some(("accept fail with EINTR".to_owned(), "EINTR".to_owned())); }];
     "no-epoll" Limit, |e| when(e.listener.is_some() && !e.has_epoll && (is_looked_at(e) || e.expected == Expected::Exit && e.injected.is_some())),
         "This server has no epoll instance (it uses select or poll), so what it has asked the kernel for cannot be seen here.",
-        OWN_SERVER_IS, [|e| { e.has_epoll = false; looks(e, None); }];
+        "docs/src/your-own-server.md, 'What your server must be'", [|e| { e.has_epoll = false; looks(e, None); }];
     "level-triggered" Limit, |e| e.runtime.filter(|_| is_chapter_2(e) && e.expects("Client event for ") && e.open().any(|(_, s)| s.unread > 0)).map(|r| r.name.to_owned()),
         "{} knows no edge-triggered readiness: while the first bytes are unread, more of them are no news. So this cannot be seen here.",
-        OWN_SERVER_IS, [|e| { e.runtime = java(); say(e, &["Client event for Token(1)"]); socket(e).unread = 6; expects(e, "Client event for Token(1)"); }];
+        "docs/src/your-own-server.md, 'What your server must be'", [|e| { e.runtime = java(); say(e, &["Client event for Token(1)"]); socket(e).unread = 6; expects(e, "Client event for Token(1)"); }];
     "reads-by-itself" Limit, |e| e.runtime.filter(|r| r.reads && matches!(e.look, Some(Look::Unread(_)))).map(|r| r.name.to_owned()),
         "{} reads what comes before the program asks for it, so no bytes stay unread here.",
-        OWN_SERVER_IS, [|e| { e.runtime = java(); e.runtime.as_mut().unwrap().reads = true; e.look = Some(Look::Unread(0)); }];
+        "docs/src/your-own-server.md, 'What your server must be'", [|e| { e.runtime = java(); e.runtime.as_mut().unwrap().reads = true; e.look = Some(Look::Unread(0)); }];
     "accepts-by-itself" Limit, |e| e.runtime.filter(|r| r.reads && e.expected == Expected::Line(Kind::Stderr, "Failed to accept: ".to_owned())).map(|r| r.name.to_owned()),
         "{} accepts by itself, and when descriptors run out it shows the program no error.",
-        OWN_SERVER_IS, [|e| { e.runtime = java(); e.runtime.as_mut().unwrap().reads = true; e.expected = Expected::Line(Kind::Stderr, "Failed to accept: ".to_owned()); }];
+        "docs/src/your-own-server.md, 'What your server must be'", [|e| { e.runtime = java(); e.runtime.as_mut().unwrap().reads = true; e.expected = Expected::Line(Kind::Stderr, "Failed to accept: ".to_owned()); }];
 }
 
 pub(super) fn is_emfile(line: &str) -> bool {

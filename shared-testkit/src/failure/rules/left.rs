@@ -10,10 +10,6 @@ use super::{
     Certain, Rule, client, due_until, has_everything, of_others, says_goodbye, sender, when,
 };
 use crate::failure::evidence::{Evidence, Peer, Socket};
-use crate::failure::headings::{
-    ACCEPT_ALL, DESCRIPTOR, INTEREST, ONE_WAY_OUT, OTHERS, READ_ALL, RUN_OUT, SHORT_WRITE, STREAM,
-    TWO_HALVES,
-};
 use crate::failure::streams::{Change, complete};
 use crate::failure::{Expected, Look};
 use crate::lines::REGISTERED;
@@ -22,55 +18,55 @@ use crate::log::Kind;
 rules! { RULES:
     "no-accept-after-emfile" Certain, |e| when(is_waited_for(e) && (e.stderr.iter().any(|line| is_emfile(line)) || e.expected == Expected::Line(Kind::Stderr, "Failed to accept: ".to_owned()))),
         "Connections are pending and the server sleeps, after accept had failed with EMFILE: that event is spent. Print `Failed to accept: ` and the error, and call accept again when a client disconnects.",
-        RUN_OUT, [|e| { e.listener.as_mut().unwrap().unread = 1; fail(e, "Failed to accept: Too many open files"); }];
+        "docs/src/3-broadcast.md, 'When descriptors run out'", [|e| { e.listener.as_mut().unwrap().unread = 1; fail(e, "Failed to accept: Too many open files"); }];
     "accept-until-would-block" Certain, |e| when(is_waited_for(e)),
         "Connections are pending, and the server sleeps in its wait for events: one event covers all of them. Accept until WouldBlock.",
-        ACCEPT_ALL, [|e| e.listener.as_mut().unwrap().unread = 1];
+        "docs/src/1-accept.md, 'Accept until WouldBlock'", [|e| e.listener.as_mut().unwrap().unread = 1];
     "not-kept" Certain, |e| closed(e).filter(|peer| is_silent(e, peer)).map(|peer| peer.name.clone()),
         "The server has registered {} and closed the connection, though {} is still connected, and reported nothing in between. Is the stream in the map? One that nothing owns is dropped, and a stream that is dropped is closed.",
-        DESCRIPTOR, [|e| { is_sent(e, b""); e.peers[0].is_closed_first = true; }];
+        "docs/src/2-register.md, 'The kernel knows the descriptor'", [|e| { is_sent(e, b""); e.peers[0].is_closed_first = true; }];
     "closed-too-early" Certain, |e| closed(e).map(closed_how),
         "The server closed {}. Only a read of 0 bytes into a buffer that has room is end of file; -1 with EAGAIN (WouldBlock) is not. And a stream that is dropped is closed.",
-        READ_ALL, [|e| { e.peers[0].is_closed_first = true; say(e, &[BROADCAST_6]); }];
+        "docs/src/3-broadcast.md, 'Read until WouldBlock'", [|e| { e.peers[0].is_closed_first = true; say(e, &[BROADCAST_6]); }];
     "not-closed" Certain, |e| if e.is_asleep() { client(e, |p, s| s.has_ended && says_goodbye(e, p)) } else { None },
         "The server has reported {} as disconnected and sleeps, but the socket is still open. Remove the client from the map and from epoll, and close it.",
-        ONE_WAY_OUT, [|e| { socket(e).has_ended = true; say(e, &[GOODBYE]); }];
+        "docs/src/3-broadcast.md, 'One way out'", [|e| { socket(e).has_ended = true; say(e, &[GOODBYE]); }];
     "not-readable" Certain, |e| if e.is_asleep() && e.has_epoll { client(e, |p, s| s.unread > 0 && !s.is_readable() && reads(e, p)) } else { None },
         "Bytes of {} are unread, and epoll was not asked to report them: that client is registered without READABLE, or not at all.",
-        INTEREST, [|e| { socket(e).unread = 7; socket(e).interest = None; say(e, &[BROADCAST_6]); }];
+        "docs/src/3-broadcast.md, 'Interest in WRITABLE'", [|e| { socket(e).unread = 7; socket(e).interest = None; say(e, &[BROADCAST_6]); }];
     "read-until-would-block" Certain, |e| if e.is_asleep() { client(e, |p, s| s.unread > 0 && reads(e, p) && !e.is_at_limit && !is_held_back(e)) } else { None },
         "Bytes or the end of file of {} are unread, and the server sleeps in its wait for events: one event covers all of them. Read until WouldBlock.",
-        READ_ALL, [|e| { socket(e).unread = 7; say(e, &[BROADCAST_6]); }];
+        "docs/src/3-broadcast.md, 'Read until WouldBlock'", [|e| { socket(e).unread = 7; say(e, &[BROADCAST_6]); }];
     "end-of-file-ignored" Certain, |e| if e.is_asleep() && is_chapter_3(e) { client(e, |p, s| s.has_ended && s.unsent == 0 && p.token.is_some()) } else { None },
         "{} has sent end of file, and the server sleeps without having reported it as disconnected: either it stopped reading before end of file, or it ignored a read of 0 bytes. Read until WouldBlock or 0 bytes.",
-        READ_ALL, [|e| { socket(e).has_ended = true; say(e, &[BROADCAST_6]); }];
+        "docs/src/3-broadcast.md, 'Read until WouldBlock'", [|e| { socket(e).has_ended = true; say(e, &[BROADCAST_6]); }];
     "not-closed" Certain, |e| when(e.dead_sockets > 0 && e.is_asleep()),
         "The server sleeps, and a connection that is over is still open and registered. Remove the client from the map and from epoll, and close it.",
-        ONE_WAY_OUT, [|e| e.dead_sockets = 1];
+        "docs/src/3-broadcast.md, 'One way out'", [|e| e.dead_sockets = 1];
     "write-half-skipped" Certain, |e| if e.is_asleep() { client(e, |p, s| is_stuck(s) && is_owed(e, p) && has_half_line(e, p)) } else { None },
         "Bytes are queued for {}, WRITABLE is on and the socket has room, but the server sleeps: after half a line of that client, the write half of the event was skipped.",
-        TWO_HALVES, [|e| { socket(e).interest = Some(BOTH); differ(e, 0, Change::Cut); say(e, &["Buffering partial message from Token(1)"]); }];
+        "docs/src/4-write.md, 'One event, two halves'", [|e| { socket(e).interest = Some(BOTH); differ(e, 0, Change::Cut); say(e, &["Buffering partial message from Token(1)"]); }];
     "write-until-would-block" Certain, |e| if e.is_asleep() && !is_level(e) { client(e, |p, s| is_stuck(s) && is_owed(e, p) && (wrote_since(e, p) || stopped_early(e, p))) } else { None },
         "WRITABLE is on for {} and the socket has room, but the server sleeps: a write stopped before WouldBlock, or the bytes that a short write did not take are gone. Write until the queue is empty or a write would block.",
-        SHORT_WRITE, [|e| { socket(e).interest = Some(BOTH); differ(e, 4, Change::Cut); say(e, &["Broadcast 9 bytes from Token(2)", "Wrote 4 bytes to Token(1)"]); }];
+        "docs/src/4-write.md, 'A write takes what fits'", [|e| { socket(e).interest = Some(BOTH); differ(e, 4, Change::Cut); say(e, &["Broadcast 9 bytes from Token(2)", "Wrote 4 bytes to Token(1)"]); }];
     "short-write" Certain, |e| if e.is_asleep() { client(e, |p, s| is_owed(e, p) && !s.wants_to_write() && is_cut_short(e, p)) } else { None },
         "Fewer bytes were written to {} than were broadcast, and WRITABLE is off: the bytes that a short write did not take were dropped. Keep them in the queue.",
-        SHORT_WRITE, [|e| { differ(e, 4, Change::Cut); say(e, &["Broadcast 9 bytes from Token(2)", "Wrote 4 bytes to Token(1)"]); }];
+        "docs/src/4-write.md, 'A write takes what fits'", [|e| { differ(e, 4, Change::Cut); say(e, &["Broadcast 9 bytes from Token(2)", "Wrote 4 bytes to Token(1)"]); }];
     "writable-not-turned-on" Certain, |e| if e.is_asleep() { client(e, |p, s| is_given_up(e, p, s) && is_broadcast(e, p) && p.received > 0) } else { None },
         "A line was broadcast, nothing of it was written to {}, and WRITABLE is off: either the line was not queued for that client, or WRITABLE was not turned on again for it. Turn it on whenever bytes are queued.",
-        INTEREST, [|e| { differ(e, 6, Change::Cut); say(e, &["Wrote 6 bytes to Token(1)", "Broadcast 9 bytes from Token(2)"]); }];
+        "docs/src/3-broadcast.md, 'Interest in WRITABLE'", [|e| { differ(e, 6, Change::Cut); say(e, &["Wrote 6 bytes to Token(1)", "Broadcast 9 bytes from Token(2)"]); }];
     "left-out" Certain, |e| if e.is_asleep() { client(e, |p, s| is_given_up(e, p, s) && is_broadcast(e, p)) } else { None },
         "A line was broadcast, but nothing was ever written to {}, and WRITABLE is off: either that client was left out, or WRITABLE is never turned on. Queue the line for everyone but the sender, and turn WRITABLE on.",
-        OTHERS, [|e| { differ(e, 0, Change::Cut); say(e, &["Broadcast 9 bytes from Token(2)"]); }];
+        "docs/src/3-broadcast.md, 'To everyone but the sender'", [|e| { differ(e, 0, Change::Cut); say(e, &["Broadcast 9 bytes from Token(2)"]); }];
     "lines-left" Certain, |e| if e.is_asleep() && is_of_broadcast(e) { sender(e, has_lines_left) } else { None },
         "All bytes of {} were read, and the server sleeps although complete lines of them are not broadcast: it did not take every line from its buffer. Look for newlines until none is left.",
-        STREAM, [|e| { expects(e, "Broadcast 12 bytes from Token(1)"); is_sent(e, b"Hello\nagain\n"); say(e, &[BROADCAST_6]); }];
+        "docs/src/3-broadcast.md, 'A stream has no messages'", [|e| { expects(e, "Broadcast 12 bytes from Token(1)"); is_sent(e, b"Hello\nagain\n"); say(e, &[BROADCAST_6]); }];
     "fragment-lost" Certain, |e| if e.is_asleep() && is_of_broadcast(e) { sender(e, fragment_lost) } else { None },
         "All bytes of {} were read, and fewer were broadcast than the complete lines have: the others are lost between the two. Often that is what follows the last newline of a read: keep it for the next read.",
-        STREAM, [|e| { expects(e, "Broadcast 12 bytes from Token(1)"); is_sent(e, b"half a line\n"); say(e, &[BROADCAST_6]); }];
+        "docs/src/3-broadcast.md, 'A stream has no messages'", [|e| { expects(e, "Broadcast 12 bytes from Token(1)"); is_sent(e, b"half a line\n"); say(e, &[BROADCAST_6]); }];
     "half-line-not-kept" Certain, |e| if e.is_asleep() && e.expects("Buffering ") { sender(e, has_silent_half) } else { None },
         "The server has read half a line from {}, and did not print `Buffering partial message from` and the token. Keep the bytes until their newline arrives, and print that line.",
-        STREAM, [|e| { is_sent(e, b"hel"); expects(e, "Buffering partial message from Token(1)"); }];
+        "docs/src/3-broadcast.md, 'A stream has no messages'", [|e| { is_sent(e, b"hel"); expects(e, "Buffering partial message from Token(1)"); }];
 }
 
 /// Connections are pending, the server sleeps, and nothing keeps it from accepting. At the descriptor

@@ -9,37 +9,34 @@ use super::tests::*;
 use super::{Certain, Rule, Seen, when};
 use crate::failure::Expected;
 use crate::failure::evidence::Evidence;
-use crate::failure::headings::{
-    NO_DELAY, ONE_WAY_OUT, RUN_TESTS, SHORT_WRITE, STALE, STREAM, TOKENS,
-};
 use crate::lines::{ACCEPTED, REGISTERED};
 use crate::log::Kind;
 
 rules! { RULES:
     "other-stream" Certain, |e| other_stream(e, Kind::Stdout),
         "The line {} came on stderr. Print what happens on stdout; only errors belong on stderr.",
-        RUN_TESTS, [|e| { expects(e, "Broadcast 6 bytes from Token(1)"); e.unexpected = vec![(Kind::Stderr, "Broadcast 6 bytes from Token(1)".to_owned())]; }];
+        "docs/src/your-own-server.md, 'Run a chapter's tests against it'", [|e| { expects(e, "Broadcast 6 bytes from Token(1)"); e.unexpected = vec![(Kind::Stderr, "Broadcast 6 bytes from Token(1)".to_owned())]; }];
     "other-stream" Certain, |e| other_stream(e, Kind::Stderr),
         "The error {} came on stdout. Print errors on stderr.",
-        RUN_TESTS, [|e| { e.expected = Expected::Line(Kind::Stderr, "Failed to accept: ".to_owned()); e.unexpected = vec![(Kind::Stdout, "Failed to accept: x".to_owned())]; }];
+        "docs/src/your-own-server.md, 'Run a chapter's tests against it'", [|e| { e.expected = Expected::Line(Kind::Stderr, "Failed to accept: ".to_owned()); e.unexpected = vec![(Kind::Stdout, "Failed to accept: x".to_owned())]; }];
     "stdout-not-flushed" Certain, |e| if e.stdout.is_empty() && e.is_asleep() && is_about_stdout(e) { accepted(e) } else { None },
         "The server has accepted {} and sleeps, and nothing has come through its stdout: either it prints nothing, or the lines are still in a buffer. Flush stdout after each line.",
-        RUN_TESTS, [|e| { e.stdout.clear(); expects(e, "Accepted connection from 127.0.0.1:9"); }];
+        "docs/src/your-own-server.md, 'Run a chapter's tests against it'", [|e| { e.stdout.clear(); expects(e, "Accepted connection from 127.0.0.1:9"); }];
     "reused-token" Certain, |e| again(e, |line| line.strip_prefix(REGISTERED)),
         "{} was given to two clients. Count up for each client, and never use a token again.",
-        STALE, [|e| say(e, &[FIRST])];
+        "docs/src/3-broadcast.md, 'Stale events'", [|e| say(e, &[FIRST])];
     "token" Certain, wrong_token,
         "{}. The listener has Token(0), the first client gets Token(1), and each client the next.",
-        TOKENS, [|e| e.stdout = vec!["Registered client with Token(2)".to_owned()]];
+        "docs/src/2-register.md, 'A token for each client'", [|e| e.stdout = vec!["Registered client with Token(2)".to_owned()]];
     "goodbye-twice" Certain, |e| again(e, |line| line.strip_prefix("Client ")?.strip_suffix(" disconnected")),
         "The server reported {} as disconnected more than once: it is still registered. Remove the client from the map and from epoll, and close it.",
-        ONE_WAY_OUT, [|e| say(e, &[GOODBYE, GOODBYE])];
+        "docs/src/3-broadcast.md, 'One way out'", [|e| say(e, &[GOODBYE, GOODBYE])];
     "error-counted" Certain, |e| e.stdout.iter().find(|line| line.starts_with("Wrote -1 bytes")).map(|line| format!("`{line}`")),
         "The server printed {}: a write failed, and its result was taken for a count. At EAGAIN, keep the bytes in a queue until the socket has room.",
-        SHORT_WRITE, [|e| say(e, &["Wrote -1 bytes to Token(1)"])];
+        "docs/src/4-write.md, 'A write takes what fits'", [|e| say(e, &["Wrote -1 bytes to Token(1)"])];
     "other-words" Certain, |e| near(e, false),
         "{}.",
-        RUN_TESTS, [
+        "docs/src/your-own-server.md, 'Run a chapter's tests against it'", [
             |e| { expects(e, "Client Token(1) disconnected"); e.unexpected = vec![(Kind::Stdout, "Client Token(1) has disconnected".to_owned())]; },
             |e| { expects(e, "Broadcast 6 bytes from Token(1)"); e.unexpected = vec![(Kind::Stdout, "broadcast 6 bytes from Token(1).".to_owned())]; },
         ];
@@ -48,16 +45,16 @@ rules! { RULES:
 rules! { LAST:
     "error-not-reported" Certain, |e| unreported(e).filter(|_| e.is_final()),
         "No line on stderr begins with {}. Report the error there.",
-        ONE_WAY_OUT, [|e| e.expected = Expected::Line(Kind::Stderr, "Read error from Token(1): ".to_owned())];
+        "docs/src/3-broadcast.md, 'One way out'", [|e| e.expected = Expected::Line(Kind::Stderr, "Read error from Token(1): ".to_owned())];
     "nodelay" Certain, |e| when(e.end.is_none() && e.expects("TCP_NODELAY")),
         "The server did not set TCP_NODELAY on the accepted socket. Set it before you register the socket.",
-        NO_DELAY, [|e| expects(e, "TCP_NODELAY, [1]")];
+        "docs/src/2-register.md, 'Small writes without delay'", [|e| expects(e, "TCP_NODELAY, [1]")];
     "other-count" Certain, |e| near(e, true),
         "{}.",
-        STREAM, [|e| { expects(e, "Broadcast 6 bytes from Token(1)"); e.unexpected = vec![(Kind::Stdout, "Broadcast 7 bytes from Token(1)".to_owned())]; }];
+        "docs/src/3-broadcast.md, 'A stream has no messages'", [|e| { expects(e, "Broadcast 6 bytes from Token(1)"); e.unexpected = vec![(Kind::Stdout, "Broadcast 7 bytes from Token(1)".to_owned())]; }];
     "not-printed" Seen, |e| expected_line(e).filter(|_| e.is_final() && e.end.is_none()).map(|line| format!("`{line}`")),
         "The server waits for something to happen, and has not printed {}.",
-        RUN_TESTS, [|e| expects(e, "Broadcast 9 bytes from Token(2)")];
+        "docs/src/your-own-server.md, 'Run a chapter's tests against it'", [|e| expects(e, "Broadcast 9 bytes from Token(2)")];
 }
 
 /// The line that was expected, as far as it is known.

@@ -5,34 +5,33 @@ use super::tests::*;
 use super::{Certain, Rule, when};
 use crate::failure::Expected;
 use crate::failure::evidence::Evidence;
-use crate::failure::headings::START;
 use crate::failure::rules::crash::exception;
 
 rules! { RULES:
     "starts-all-the-same" Certain, |e| when(words(e).is_some() && e.end.is_none()).map(|_| first_line(e).unwrap_or("nothing".to_owned())),
         "The program should have ended with an error, but it went on and printed {}. Check the arguments, and end with exit status 1.",
-        START, [|e| { refuses(e, "Listening on 127.0.0.1:9"); e.end = None; }, |e| { refuses(e, ""); e.end = None; }];
+        "docs/src/1-accept.md, 'Start, or say why not'", [|e| { refuses(e, "Listening on 127.0.0.1:9"); e.end = None; }, |e| { refuses(e, ""); e.end = None; }];
     "exception-at-start" Certain, |e| exception(&e.stderr).filter(|_| words(e).is_some()),
         "The program ended with an exception, {}, instead of an error of its own. Print an error that begins with `Error: `, and end with exit status 1.",
-        START, [
+        "docs/src/1-accept.md, 'Start, or say why not'", [
             |e| refuses(e, "thread 'main' panicked at src/main.rs:7:\nno luck"),
             |e| refuses(e, "Traceback (most recent call last):\n  File \"chat.py\"\nValueError: no luck"),
         ];
     "exit-status" Certain, |e| e.end.filter(|end| words(e).is_some() && end.code != Some(1)).map(|end| end.to_string()),
         "The program ended with {}. After an error, end with exit status 1.",
-        START, [|e| { refuses(e, "Error: 8081"); e.end = Some(End { code: Some(0), signal: None }); }];
+        "docs/src/1-accept.md, 'Start, or say why not'", [|e| { refuses(e, "Error: 8081"); e.end = Some(End { code: Some(0), signal: None }); }];
     "error-on-stdout" Certain, |e| when(words(e).is_some() && !e.stdout.is_empty()),
         "The program was to end with an error, and printed something on stdout. Print the error on stderr, and nothing else.",
-        START, [|e| { refuses(e, "Error: 8081"); e.stdout.push("usage".to_owned()); }];
+        "docs/src/1-accept.md, 'Start, or say why not'", [|e| { refuses(e, "Error: 8081"); e.stdout.push("usage".to_owned()); }];
     "error-text" Certain, |e| first_line(e).filter(|line| words(e).is_some() && !line.starts_with("\"Error: ")),
         "As its error, the program printed {}. Begin it with `Error: `.",
-        START, [|e| refuses(e, "bind: 8081 is in use")];
+        "docs/src/1-accept.md, 'Start, or say why not'", [|e| refuses(e, "bind: 8081 is in use")];
     "no-error" Certain, |e| when(words(e).is_some() && first_line(e).is_none()),
         "The program ended, and printed no error.",
-        START, [|e| refuses(e, "")];
+        "docs/src/1-accept.md, 'Start, or say why not'", [|e| refuses(e, "")];
     "error-names-nothing" Certain, missing_word,
         "The error does not contain {}. Name the address and the cause.",
-        START, [|e| refuses(e, "Error: in use")];
+        "docs/src/1-accept.md, 'Start, or say why not'", [|e| refuses(e, "Error: in use")];
 }
 
 fn words(e: &Evidence) -> Option<&Vec<String>> {

@@ -6,49 +6,48 @@ use super::tests::*;
 use super::{Certain, Crash, Rule, when};
 use crate::failure::Expected;
 use crate::failure::evidence::Evidence;
-use crate::failure::headings::{ACCEPT_ALL, ADDRESS_IN_USE, EVENT_LOOP, RUN_TESTS, START};
 use crate::lines::ACCEPTED;
 
 rules! { RULES:
     "address-ignored" Crash, |e| when(e.is_starting && wants_free_port(e) && e.end.is_some() && e.stderr.iter().any(|line| line.to_lowercase().contains("in use"))),
         "The server was to listen on port 0, a free port, and ended because its port is in use: it has tried another one. Is its argument ignored?",
-        RUN_TESTS, [|e| { e.is_starting = true; e.wanted = "127.0.0.1:0".parse().ok(); end(e, "Error: address in use"); }];
+        "docs/src/your-own-server.md, 'Run a chapter's tests against it'", [|e| { e.is_starting = true; e.wanted = "127.0.0.1:0".parse().ok(); end(e, "Error: address in use"); }];
     "no-restart" Crash, |e| e.wanted.filter(|at| e.is_starting && at.port() != 0 && !e.is_taken && e.stderr.iter().any(|line| line.to_lowercase().contains("in use"))).map(|at| at.to_string()),
         "The server could not listen on {}, where nobody listens: connections of the server before it still have that address. Set SO_REUSEADDR before bind.",
-        ADDRESS_IN_USE, [|e| { e.is_starting = true; e.wanted = "127.0.0.1:9".parse().ok(); end(e, "Error: Address already in use"); }];
+        "docs/src/without-mio.md, 'An address that was in use'", [|e| { e.is_starting = true; e.wanted = "127.0.0.1:9".parse().ok(); end(e, "Error: Address already in use"); }];
     "address-ignored" Certain, |e| e.wanted.filter(|_| wants_free_port(e) && e.listens_at.is_some_and(|at| at.port() == 8080)).map(|wanted| wanted.to_string()),
         "The server was to listen on {}, where 0 is a free port, and listens on port 8080: its argument is ignored.",
-        RUN_TESTS, [|e| { e.wanted = "127.0.0.1:0".parse().ok(); e.listens_at = "127.0.0.1:8080".parse().ok(); }];
+        "docs/src/your-own-server.md, 'Run a chapter's tests against it'", [|e| { e.wanted = "127.0.0.1:0".parse().ok(); e.listens_at = "127.0.0.1:8080".parse().ok(); }];
     "listens-elsewhere" Certain, elsewhere,
         "The server was to listen on {}. Take the address from the argument: the host is what precedes the last colon.",
-        START, [
+        "docs/src/1-accept.md, 'Start, or say why not'", [
             |e| { e.wanted = "[::1]:0".parse().ok(); e.listens_at = "127.0.0.1:9".parse().ok(); e.is_starting = true; },
             |e| { e.wanted = "[::1]:0".parse().ok(); e.listens_at = "0.0.0.0:9".parse().ok(); expects(e, "Accepted connection from [::1]:"); },
         ];
     "no-address" Certain, |e| printed(e).filter(|line| line.starts_with("\"/")),
         "{} is no address such as 127.0.0.1:8080: the slash is how Java shows an address. Print the host and the port.",
-        RUN_TESTS, [|e| e.expected = Expected::Listening(Some("/127.0.0.1:9".to_owned()))];
+        "docs/src/your-own-server.md, 'Run a chapter's tests against it'", [|e| e.expected = Expected::Listening(Some("/127.0.0.1:9".to_owned()))];
     "no-address" Certain, printed,
         "After `Listening on`, the server printed {}, which is no address such as 127.0.0.1:8080.",
-        RUN_TESTS, [|e| e.expected = Expected::Listening(Some("port 9".to_owned()))];
+        "docs/src/your-own-server.md, 'Run a chapter's tests against it'", [|e| e.expected = Expected::Listening(Some("port 9".to_owned()))];
     "not-announced" Certain, |e| when(e.is_starting && e.end.is_none() && e.listener.is_some() && e.is_final()),
         "The server listens, but no line with `Listening on` and its address has come through its stdout or stderr. Print it, and flush.",
-        RUN_TESTS, [|e| e.is_starting = true];
+        "docs/src/your-own-server.md, 'Run a chapter's tests against it'", [|e| e.is_starting = true];
     "does-not-listen" Certain, |e| when(e.is_starting && e.end.is_none() && e.listener.is_none() && !e.threads.is_empty() && !e.threads.iter().any(|thread| thread.runs)),
         "The command runs, but it listens on no port, and has not printed `Listening on` and an address.",
-        RUN_TESTS, [|e| { e.is_starting = true; e.listener = None; }];
+        "docs/src/your-own-server.md, 'Run a chapter's tests against it'", [|e| { e.is_starting = true; e.listener = None; }];
     "wrong-port" Certain, |e| wrong_port(e).filter(|_| is_swapped(e)),
         "{}. The two bytes of that port are in the wrong order: ntohs puts them right.",
-        RUN_TESTS, [|e| { connects(e); e.printed = "127.0.0.1:1".parse().ok(); e.listens_at = "127.0.0.1:256".parse().ok(); }];
+        "docs/src/your-own-server.md, 'Run a chapter's tests against it'", [|e| { connects(e); e.printed = "127.0.0.1:1".parse().ok(); e.listens_at = "127.0.0.1:256".parse().ok(); }];
     "wrong-port" Certain, wrong_port,
         "{}. Print the port that the kernel has chosen (getsockname).",
-        RUN_TESTS, [|e| { connects(e); e.printed = "127.0.0.1:1".parse().ok(); e.listens_at = "127.0.0.1:2".parse().ok(); }];
+        "docs/src/your-own-server.md, 'Run a chapter's tests against it'", [|e| { connects(e); e.printed = "127.0.0.1:1".parse().ok(); e.listens_at = "127.0.0.1:2".parse().ok(); }];
     "backlog-full" Certain, |e| e.listener.as_ref().filter(|l| e.expected == Expected::Connection && l.unread > 0).map(|l| l.unread.to_string()),
         "A client cannot connect: {} connections are pending, and the kernel admits no more. The backlog is full: give listen a larger number, and accept until WouldBlock.",
-        ACCEPT_ALL, [|e| { connects(e); e.listener.as_mut().unwrap().unread = 6; }];
+        "docs/src/1-accept.md, 'Accept until WouldBlock'", [|e| { connects(e); e.listener.as_mut().unwrap().unread = 6; }];
     "accepted-line" Certain, |e| near_address(e),
         "The server printed {}. Write the address as the client's own is written: 127.0.0.1:40123, or [::1]:40123.",
-        EVENT_LOOP, [
+        "docs/src/1-accept.md, 'The event loop'", [
             |e| { expects(e, "Accepted connection from 127.0.0.1:40123"); e.unexpected = vec![(Kind::Stdout, "Accepted connection from ('127.0.0.1', 40123)".to_owned())]; },
         ];
 }
