@@ -1,10 +1,7 @@
 //! A server that waits where it must not wait.
 
 use super::crash::WOULD_BLOCK;
-#[cfg(test)]
-use super::tests::*;
-use super::{Certain, Rule, client, when};
-use crate::failure::evidence::{Evidence, Socket};
+use super::*;
 
 rules! { RULES:
     "blocking-listener" Certain, |e| when(e.listener.as_ref().is_some_and(|l| is_blocked(e, "accept", l))),

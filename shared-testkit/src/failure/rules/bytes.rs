@@ -2,13 +2,8 @@
 
 use bstr::ByteSlice;
 
-#[cfg(test)]
-use super::tests::*;
-use super::{Certain, Rule, Seen, has_everything, says_goodbye, sender};
-use crate::failure::Expected;
-use crate::failure::evidence::{Evidence, Peer};
-use crate::failure::streams::{Change, Difference, complete, trimmed};
-use crate::log::Kind;
+use super::*;
+use crate::failure::streams::trimmed;
 
 rules! { RULES:
     "echo" Certain, |e| differs(e, Change::Own),
@@ -82,7 +77,7 @@ rules! { RULES:
 rules! { LAST:
     "lost-at-end" Certain, lost_at_end,
         "{} has sent a line, and then the connection has ended: {} was closed, and the line was not broadcast. What comes before end of file or an error is a line like any other: read it, broadcast it, and then close the client.",
-        "docs/src/3-broadcast.md, 'One way out'", [|e| { super::tests::fail(e, "Read error from Token(1): reset"); e.expected = Expected::Bytes("bob".to_owned()); }];
+        "docs/src/3-broadcast.md, 'One way out'", [|e| { fail(e, "Read error from Token(1): reset"); e.expected = Expected::Bytes("bob".to_owned()); }];
     "cut" Seen, |e| differs(e, Change::Cut).filter(|_| e.is_final()),
         "{}",
         "docs/src/4-write.md, 'A write takes what fits'", [|e| differ(e, 4, Change::Cut)];

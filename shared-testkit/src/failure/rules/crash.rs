@@ -1,10 +1,6 @@
 //! A server that has ended, and the message with which it did.
 
-#[cfg(test)]
-use super::tests::*;
-use super::{Certain, Crash, Rule, when};
-use crate::failure::Expected;
-use crate::failure::evidence::Evidence;
+use super::*;
 
 /// What a message contains that is about EAGAIN, in small letters.
 pub(super) const WOULD_BLOCK: &[&str] = &[
@@ -94,7 +90,7 @@ fn stale_event(e: &Evidence) -> Option<String> {
 fn message(stderr: &[String]) -> Option<String> {
     // Not the lines of a client that it has survived.
     let is_of_client = |l: &str| l.contains(" error from Token") || l.contains(" error for Token");
-    let is_empty = |line: &str| line.trim().is_empty() || line.starts_with(crate::lines::LISTENING);
+    let is_empty = |line: &str| line.trim().is_empty() || line.starts_with(LISTENING);
     let mut lines = stderr.iter().map(|line| line.trim());
     let last = lines.rfind(|line| !is_of_client(line) && !is_empty(line))?;
     let error = stderr

@@ -1,13 +1,7 @@
 //! What epoll was asked for, and what no program can ask for in its runtime.
 
 use super::blocking::has_pending;
-#[cfg(test)]
-use super::tests::*;
-use super::{Certain, Limit, Rule, client, has_everything, says_goodbye, when};
-use crate::failure::evidence::{Evidence, Peer, Socket};
-use crate::failure::streams::complete;
-use crate::failure::{Expected, Look};
-use crate::log::Kind;
+use super::*;
 use crate::proc::Interest;
 
 /// Reading a line of this length costs no second.

@@ -4,16 +4,7 @@ use std::collections::HashSet;
 
 use super::blocking::has_pending;
 use super::interest::{is_emfile, is_stuck};
-#[cfg(test)]
-use super::tests::*;
-use super::{
-    Certain, Rule, client, due_until, has_everything, of_others, says_goodbye, sender, when,
-};
-use crate::failure::evidence::{Evidence, Peer, Socket};
-use crate::failure::streams::{Change, complete};
-use crate::failure::{Expected, Look};
-use crate::lines::REGISTERED;
-use crate::log::Kind;
+use super::*;
 
 rules! { RULES:
     "no-accept-after-emfile" Certain, |e| when(is_waited_for(e) && (e.stderr.iter().any(|line| is_emfile(line)) || e.expected == Expected::Line(Kind::Stderr, "Failed to accept: ".to_owned()))),

@@ -4,13 +4,8 @@ use std::collections::HashSet;
 
 use strsim::levenshtein;
 
-#[cfg(test)]
-use super::tests::*;
-use super::{Certain, Rule, Seen, when};
-use crate::failure::Expected;
-use crate::failure::evidence::Evidence;
-use crate::lines::{ACCEPTED, REGISTERED};
-use crate::log::Kind;
+use super::blocking::has_pending;
+use super::*;
 
 rules! { RULES:
     "other-stream" Certain, |e| other_stream(e, Kind::Stdout),
@@ -95,9 +90,9 @@ fn other_stream(e: &Evidence, stream: Kind) -> Option<String> {
 
 /// A client that the server has accepted.
 fn accepted(e: &Evidence) -> Option<String> {
-    let is_pending = super::blocking::has_pending(e);
+    let is_pending = has_pending(e);
     let first = e.peers.first().filter(|_| !is_pending);
-    super::client(e, |_, _| true).or(first.map(|peer| peer.name.clone()))
+    client(e, |_, _| true).or(first.map(|peer| peer.name.clone()))
 }
 
 /// What two lines say.

@@ -3,8 +3,19 @@
 //! A rule claims only what was seen, and a cause only if nothing else leaves the same evidence. One that
 //! might be wrong is worse than none.
 
-use crate::failure::Expected;
+#![allow(
+    clippy::wildcard_imports,
+    reason = "every table asks the same evidence, in the same words"
+)]
+
 use crate::failure::evidence::{Evidence, Peer, Socket};
+use crate::failure::streams::{Change, Difference, complete};
+use crate::failure::{Expected, Look};
+use crate::lines::{ACCEPTED, LISTENING, REGISTERED};
+use crate::log::Kind;
+
+#[cfg(test)]
+use tests::*;
 
 /// Makes a table of rules. Each row: the name; how certain it is; what it sees, which returns what its
 /// sentence calls `{}`; the sentence; page and heading; and cases, each of which makes a sound server's
@@ -153,7 +164,7 @@ fn of_others(lines: &[String], peer: &Peer) -> impl Iterator<Item = usize> {
 
 /// How many bytes others had broadcast since a client was registered, when so many lines were printed.
 fn due_until(e: &Evidence, peer: &Peer, end: usize) -> usize {
-    let start = e.last(crate::lines::REGISTERED, peer.token()).unwrap_or(0);
+    let start = e.last(REGISTERED, peer.token()).unwrap_or(0);
     of_others(&e.stdout[start.min(end)..end], peer).sum()
 }
 
@@ -170,10 +181,8 @@ mod tests {
 
     use super::*;
     pub(super) use crate::failure::runtime::Runtime;
-    pub(super) use crate::failure::streams::{Change, Difference};
     use crate::failure::text::READ_ABOUT_START;
     pub(super) use crate::log::End;
-    pub(super) use crate::log::Kind;
     use crate::proc::epoll::{EPOLLET, EPOLLIN, EPOLLOUT};
     use crate::proc::process::Thread;
     pub(super) use std::time::Duration;

@@ -1,11 +1,7 @@
 //! Programs that were to refuse their arguments.
 
-#[cfg(test)]
-use super::tests::*;
-use super::{Certain, Rule, when};
-use crate::failure::Expected;
-use crate::failure::evidence::Evidence;
-use crate::failure::rules::crash::exception;
+use super::crash::exception;
+use super::*;
 
 rules! { RULES:
     "starts-all-the-same" Certain, |e| when(words(e).is_some() && e.end.is_none()).map(|_| first_line(e).unwrap_or("nothing".to_owned())),
@@ -60,5 +56,5 @@ fn missing_word(e: &Evidence) -> Option<String> {
 fn refuses(e: &mut Evidence, line: &str) {
     e.expected = Expected::Refusal(vec!["8081".to_owned()]);
     e.stdout.clear();
-    super::tests::end(e, line);
+    end(e, line);
 }

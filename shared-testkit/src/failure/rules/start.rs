@@ -1,12 +1,7 @@
 //! Starting, and connecting.
 
 use super::lines::expected_line;
-#[cfg(test)]
-use super::tests::*;
-use super::{Certain, Crash, Rule, when};
-use crate::failure::Expected;
-use crate::failure::evidence::Evidence;
-use crate::lines::ACCEPTED;
+use super::*;
 
 rules! { RULES:
     "address-ignored" Crash, |e| when(e.is_starting && wants_free_port(e) && e.end.is_some() && e.stderr.iter().any(|line| line.to_lowercase().contains("in use"))),
