@@ -1,5 +1,7 @@
 //! What is known about a server when a test fails: from the kernel, the log and the clients' bytes.
 
+use std::collections::HashMap;
+use std::iter;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Output;
@@ -100,7 +102,7 @@ pub(crate) struct Evidence {
     pub expected: Expected,
     /// What the test has asked the kernel last, if that is what failed.
     pub look: Option<Look>,
-    /// What the test makes fail, such as `accept fail with EINTR`, and with which error.
+    /// The system calls that the test makes fail, and with which error.
     pub injected: Option<(String, String)>,
     pub is_starting: bool,
     /// Where it was to listen.
@@ -139,11 +141,9 @@ pub(crate) struct Evidence {
 
 impl Evidence {
     pub fn collect(log: &Log, is_starting: bool, expected: Expected, look: Option<Look>) -> Self {
-        let injected = log.injection.as_ref();
         let mut evidence = Evidence {
             look,
-            injected: injected
-                .map(|(calls, error)| (format!("{calls} fail with {error}"), error.clone())),
+            injected: log.injection.clone(),
             is_starting,
             wanted: log.wanted,
             is_taken: log.wanted.is_some_and(socket::is_listened_at),
@@ -242,23 +242,22 @@ impl Evidence {
         let table = socket::table();
         let pid = owner(log.server(), &table);
         let descriptors = process::descriptors(pid);
-        let epoll = epoll::registered(pid, &descriptors);
+        let epoll: HashMap<_, _> = epoll::registered(pid, &descriptors).into_iter().collect();
         self.threads = process::threads(pid);
         self.runtime = runtime::of(pid);
         self.has_epoll = descriptors.iter().any(epoll::is_epoll);
         self.is_at_limit = is_at_limit(pid, descriptors.len());
         self.dead_sockets = descriptors
             .iter()
-            .filter(|descriptor| epoll.iter().any(|(fd, _)| *fd == descriptor.fd))
+            .filter(|descriptor| epoll.contains_key(&descriptor.fd))
             .filter(|descriptor| !table.iter().any(|entry| is_socket(descriptor, entry.inode)))
             .filter(|descriptor| socket::is_tcp(pid, descriptor.fd))
             .count();
         self.add_sockets(&table, |entry| {
             let descriptor = descriptors.iter().find(|d| is_socket(d, entry.inode))?;
-            let interest = epoll.iter().find(|(fd, _)| *fd == descriptor.fd);
             Some(Socket {
                 descriptor: descriptor.fd,
-                interest: interest.map(|(_, events)| *events),
+                interest: epoll.get(&descriptor.fd).copied(),
                 unread: entry.rx_queue as usize,
                 unsent: entry.tx_queue as usize,
                 has_ended: entry.state == TcpState::CloseWait,
@@ -289,16 +288,17 @@ impl Evidence {
 
     // What follows from it.
 
+    /// What the test makes fail, such as `accept fail with EINTR`.
+    pub fn what_is_injected(&self) -> Option<String> {
+        let (calls, error) = self.injected.as_ref()?;
+        Some(format!("{calls} fail with {error}"))
+    }
+
     /// Whether every thread waits, one of them for events.
     pub fn is_asleep(&self) -> bool {
-        let waits = |thread: &Thread| {
-            thread
-                .call
-                .is_some_and(|call| call.contains("epoll") || ["poll", "select"].contains(&call))
-        };
-        !self.spins
-            && self.threads.iter().any(waits)
-            && !self.threads.iter().any(|thread| thread.runs)
+        let waits = |thread: &Thread| matches!(thread.call, Some("epoll_wait" | "poll" | "select"));
+        let threads = &self.threads;
+        !self.spins && threads.iter().any(waits) && !threads.iter().any(|thread| thread.runs)
     }
 
     /// The socket call that the only thread waits in which works with sockets at all, and its descriptor.
@@ -371,11 +371,8 @@ impl Evidence {
         let listener = self.listener.iter().filter(|listener| listener.unread > 0);
         let pending = listener.map(|listener| format!("connections pending: {}", listener.unread));
         let is_worth_it = |s: &Socket| s.unread + s.unsent > 0 || s.wants_to_write();
-        let open = self
-            .open()
-            .filter(|(_, socket)| is_worth_it(socket))
-            .take(3);
-        let open = open.map(|(peer, socket)| socket.describe(&peer.name));
+        let open = self.open().filter(|(_, socket)| is_worth_it(socket));
+        let open = open.take(3).map(|(peer, s)| s.describe(&peer.name));
         let facts = [state].into_iter().chain(pending).chain(open);
         facts.collect::<Vec<_>>().join("; ")
     }
@@ -383,19 +380,12 @@ impl Evidence {
 
 impl Socket {
     fn describe(&self, name: &str) -> String {
-        let trigger = if self.is_level_triggered() {
-            "level"
-        } else {
-            "edge"
-        };
-        let events = if self.wants_to_write() {
-            ", with WRITABLE"
-        } else {
-            " for READABLE"
-        };
-        let interest = match self.interest {
-            None => "is not registered with epoll".to_owned(),
-            Some(_) => format!("is registered {trigger}-triggered{events}"),
+        let interest = match (self.is_level_triggered(), self.wants_to_write()) {
+            _ if self.interest.is_none() => "is not registered with epoll",
+            (true, true) => "is registered level-triggered, with WRITABLE",
+            (true, false) => "is registered level-triggered for READABLE",
+            (false, true) => "is registered edge-triggered, with WRITABLE",
+            (false, false) => "is registered edge-triggered for READABLE",
         };
         let (unread, unsent) = (self.unread, self.unsent);
         format!("{unread} bytes of {name}'s are unread, {unsent} unsent; {name} {interest}")
@@ -409,11 +399,8 @@ fn owner(command: Pid, table: &[TcpNetEntry]) -> Pid {
         let mut listeners = table.iter().filter(|entry| entry.state == TcpState::Listen);
         listeners.any(|l| descriptors.iter().any(|d| is_socket(d, l.inode)))
     };
-    if listens(&command) {
-        return command;
-    }
-    let descendants = process::descendants(command);
-    descendants.into_iter().find(listens).unwrap_or(command)
+    let mut all = iter::once(command).chain(process::descendants(command));
+    all.find(listens).unwrap_or(command)
 }
 
 fn is_at_limit(pid: Pid, open: usize) -> bool {
@@ -434,13 +421,10 @@ fn spins(log: &Log) -> bool {
     let used = || process::cpu_time(log.server());
     let (start, end) = (used(), Instant::now() + LONGEST_LOOK);
     let (lines, _) = log.printed();
-    while runs(log) {
+    while Instant::now() <= end && runs(log) {
         if used() >= start.map(|start| start + BUSY) {
             // A flood is not logged any more.
             return log.printed().0 == lines;
-        }
-        if Instant::now() > end {
-            return false;
         }
     }
     false

@@ -102,7 +102,7 @@ pub(crate) struct Failure {
     pub is_starting: bool,
     pub cause: Option<Cause>,
     /// What the test itself made fail.
-    pub injected: Option<String>,
+    pub injected: String,
     /// Whether waiting longer would have changed nothing.
     pub is_final: bool,
     /// Where the server is.
@@ -127,14 +127,9 @@ pub(crate) fn watch(log: &Arc<Log>) {
     LOG.set(Arc::downgrade(log));
 }
 
-/// Notes what the kernel was asked: what fails next may be about it.
-pub(crate) fn looks(look: Look) {
-    LOOK.set(Some(look));
-}
-
-/// Forgets what the kernel was asked: what is waited for now is something else.
-pub(crate) fn looks_away() {
-    LOOK.set(None);
+/// Notes what the kernel was asked, if anything was: what fails next may be about it.
+pub(crate) fn looks(look: Option<Look>) {
+    LOOK.set(look);
 }
 
 /// From now on every failure in this process ends with a lesson: that of a plain `assert_eq!` as
@@ -177,8 +172,7 @@ fn report_panic(info: &PanicHookInfo) {
 #[track_caller]
 pub(crate) fn fail(log: &Log, expected: Expected, title: &str, wanted: &str, received: &str) -> ! {
     log.add(TEST, Kind::Done, "fails here");
-    let failure = Failure::new(log, expected, title, wanted, received);
-    failure.show();
+    Failure::new(log, expected, title, wanted, received).show();
 }
 
 /// Fails the test of a program that was to refuse its arguments, with an error that has these words.
@@ -226,7 +220,7 @@ impl Failure {
         Failure {
             is_starting: evidence.is_starting,
             cause: rules::first(evidence),
-            injected: evidence.injected.as_ref().map(|(what, _)| what.clone()),
+            injected: evidence.what_is_injected().unwrap_or_default(),
             is_final: evidence.is_final(),
             server: evidence.server_state(),
             ..Failure::without_server(title)
@@ -253,17 +247,11 @@ mod tests {
 
     #[test]
     fn a_plain_assertion_is_about_the_answer_that_it_shows() {
-        let said =
-            |left: &str| format!("assertion `left == right` failed\n  left: {left}\n right: 9");
-        let readable = Look::Interest("alice".to_owned(), Some(Interest::READABLE));
-        for (look, answer) in [
-            (
-                &readable,
-                "Some(Interest { readable: true, writable: false })",
-            ),
-            (&Look::Unread(6), "6"),
-            (&Look::Exit(Some(1)), "Some(1)"),
-        ] {
+        let said = |left: &str| format!("assertion failed\n  left: {left}\n right: 9");
+        let readable = "Some(Interest { readable: true, writable: false })";
+        let interest = Look::Interest("alice".to_owned(), Some(Interest::READABLE));
+        let (unread, exit) = (Look::Unread(6), Look::Exit(Some(1)));
+        for (look, answer) in [(interest, readable), (unread, "6"), (exit, "Some(1)")] {
             assert!(look.is_shown_in(&said(answer)), "{look:?}");
             assert!(!look.is_shown_in(&said("Some(0)")), "{look:?}");
         }

@@ -7,7 +7,7 @@ use textwrap::{Options, WordSplitter};
 
 use crate::env::{SERVER_CMD, is_foreign};
 use crate::failure::Failure;
-use crate::failure::rules::Certainty;
+use crate::failure::rules::{Cause, Certainty};
 use crate::report::hand_over;
 
 /// The likely cause if no rule says why the server of a test does not start.
@@ -27,9 +27,9 @@ impl Failure {
             text += &paragraph("the test", lesson.checks);
         }
         if let Some(cause) = &self.cause {
-            let is_limit = cause.certainty == Certainty::Limit;
+            let is_limit = cause.rule.certainty == Certainty::Limit;
             let name = if is_limit { "limit" } else { "cause" };
-            text += &paragraph(name, &format!("{} [{}]", cause.text, cause.rule));
+            text += &paragraph(name, &format!("{} [{}]", cause.text, cause.rule.name));
         } else if let Some((often, _)) = self.often() {
             text += &paragraph("often", often);
         }
@@ -55,25 +55,22 @@ impl Failure {
     }
 
     fn read(&self) -> Option<&'static str> {
-        let cause = self.cause.as_ref().map(|cause| cause.read);
+        let cause = self.cause.as_ref().map(|cause| cause.rule.read);
         cause.or(self.often().map(|(_, read)| read))
     }
 
     pub fn hand_over(&self) {
-        let cause = self.cause.as_ref();
-        let (rule, certainty, text) = cause.map_or(("", "", ""), |cause| {
-            (cause.rule, cause.certainty.name(), &cause.text)
-        });
+        let of_cause = |part: fn(&Cause) -> &str| self.cause.as_ref().map_or("", part);
         hand_over(&[
             ("title", &self.title),
             ("expected", &self.expected),
             ("received", &self.received),
-            ("rule", rule),
-            ("certainty", certainty),
-            ("cause", text),
+            ("rule", of_cause(|cause| cause.rule.name)),
+            ("certainty", of_cause(|cause| cause.rule.certainty.name())),
+            ("cause", of_cause(|cause| &cause.text)),
             ("often", self.often().map_or("", |(often, _)| often)),
             ("read", self.read().unwrap_or_default()),
-            ("injected", self.injected.as_deref().unwrap_or_default()),
+            ("injected", &self.injected),
             ("final", if self.is_final { "yes" } else { "" }),
             ("server", &self.server),
             ("log", &self.log),

@@ -196,7 +196,7 @@ impl Server {
             self.fail(Expected::Exit, "the server did not exit", "its exit");
         };
         self.wait_for_readers();
-        failure::looks(Look::Exit(status.code()));
+        failure::looks(Some(Look::Exit(status.code())));
         status.code()
     }
 

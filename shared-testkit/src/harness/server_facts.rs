@@ -99,7 +99,7 @@ impl Server {
     /// If it does not hold until the deadline.
     #[track_caller]
     pub fn wait_until(&self, what: &str, condition: impl FnMut() -> bool) {
-        failure::looks_away();
+        failure::looks(None);
         if !self.holds_in_time(condition) {
             self.fail(Expected::Fact, "what was waited for did not happen", what);
         }
@@ -154,7 +154,7 @@ impl Server {
         let interest = client
             .server_socket()
             .and_then(|inode| epoll::interest(self.pid, inode));
-        failure::looks(Look::Interest(client.name().to_owned(), interest));
+        failure::looks(Some(Look::Interest(client.name().to_owned(), interest)));
         if !descriptors.iter().any(epoll::is_epoll) {
             let title = "the server has no epoll instance";
             self.fail(Expected::Fact, title, "what is registered there");
@@ -171,7 +171,7 @@ impl Server {
     pub fn unread_bytes(&self, client: &Client) -> usize {
         let connection = socket::connection(self.address, client.address());
         let unread = connection.expect("the connection is open").rx_queue as usize;
-        failure::looks(Look::Unread(unread));
+        failure::looks(Some(Look::Unread(unread)));
         unread
     }
 }

@@ -60,10 +60,10 @@ rules! { RULES:
     "replaced" Certain, |e| differs(e, Change::Replaced),
         "{} A line is sent as it came, byte for byte.",
         "docs/src/3-broadcast.md, 'A stream has no messages'", [|e| differ(e, 4, Change::Replaced)];
-    "newline-not-counted" Certain, |e| counted(e, |e, p| left_out(e, p) == (true, false)),
+    "newline-not-counted" Certain, |e| counted(e, |e, p| left_out(e, p) == [true, false]),
         "The server broadcast the lines of {} and did not count their newlines. The newline is a byte of the line.",
         "docs/src/3-broadcast.md, 'A stream has no messages'", [|e| { say(e, &["Broadcast 5 bytes from Token(1)", "Wrote 6 bytes to Token(2)"]); expects(e, "Broadcast 6 bytes from Token(1)"); }];
-    "white-space-trimmed" Certain, |e| counted(e, |e, p| left_out(e, p) == (false, true)),
+    "white-space-trimmed" Certain, |e| counted(e, |e, p| left_out(e, p) == [false, true]),
         "The server counts the lines of {} without the white space at their ends. Only the newline has a meaning: do not trim.",
         "docs/src/3-broadcast.md, 'A stream has no messages'", [|e| { is_sent(e, b" Hello\t\n"); say(e, &[BROADCAST_6]); expects(e, "Broadcast 8 bytes from Token(1)"); }];
     "half-line-broadcast" Certain, |e| counted(e, half_line_broadcast),
@@ -143,16 +143,11 @@ fn more_than_sent(e: &Evidence, is_of_others: bool) -> Option<String> {
     let peer = e.peers.iter().find(is_more);
     let peer = peer.filter(|_| (total <= sent) == is_of_others)?;
     let found = difference(e).filter(|(_, found)| found.change != Change::Cut);
-    let (name, sum, which) = (
-        &peer.name,
-        e.broadcast_from(peer),
-        found.map_or("", |(_, found)| &found.text),
-    );
-    let count = format!(
-        "By its lines, the server has broadcast {sum} bytes from {name}, and {name} has sent {}.",
-        peer.sent.len()
-    );
-    Some(format!("{count} {which}").trim_end().to_owned())
+    let which = found.map_or(String::new(), |(_, found)| format!(" {}", found.text));
+    let (name, sum, sent) = (&peer.name, e.broadcast_from(peer), peer.sent.len());
+    Some(format!(
+        "By its lines, the server has broadcast {sum} bytes from {name}, and {name} has sent {sent}.{which}"
+    ))
 }
 
 /// Whether no other client of the test had the same token.
@@ -169,22 +164,16 @@ fn counted(e: &Evidence, holds: fn(&Evidence, &Peer) -> bool) -> Option<String> 
 }
 
 /// Whether the newlines, or white space, were left out when the complete lines of a client were counted.
-fn left_out(e: &Evidence, peer: &Peer) -> (bool, bool) {
+fn left_out(e: &Evidence, peer: &Peer) -> [bool; 2] {
     let (sum, sent) = (e.broadcast_from(peer), complete(&peer.sent));
-    let without_newlines = sent.len() - sent.find_iter("\n").count();
+    let [newlines, both] = ["\n", "\r\n"].map(|end| sent.find_iter(end).count());
     // The carriage return may have gone with the newline.
-    let no_newlines = [
-        without_newlines,
-        without_newlines - sent.find_iter("\r\n").count(),
-    ];
+    let no_newlines = [sent.len() - newlines, sent.len() - newlines - both];
     let lines = sent.lines();
     let at_the_ends: usize = lines.map(|line| line.trim_ascii_end().len() + 1).sum();
     let no_white_space = [trimmed(sent).len(), at_the_ends];
     let is_less = sum > 0 && sum < sent.len();
-    (
-        is_less && no_newlines.contains(&sum),
-        is_less && no_white_space.contains(&sum),
-    )
+    [no_newlines, no_white_space].map(|sums| is_less && sums.contains(&sum))
 }
 
 fn half_line_broadcast(e: &Evidence, peer: &Peer) -> bool {
@@ -199,10 +188,7 @@ fn half_line_broadcast(e: &Evidence, peer: &Peer) -> bool {
 
 /// As many bytes were broadcast as were expected in one go.
 fn lines_apart(e: &Evidence, peer: &Peer) -> bool {
-    let line = format!(
-        "Broadcast {} bytes from {}",
-        e.broadcast_from(peer),
-        peer.token()
-    );
+    let (sum, token) = (e.broadcast_from(peer), peer.token());
+    let line = format!("Broadcast {sum} bytes from {token}");
     e.broadcasts_from(peer).len() > 1 && e.expected == Expected::Line(Kind::Stdout, line)
 }

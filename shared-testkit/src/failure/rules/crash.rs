@@ -96,13 +96,9 @@ fn message(stderr: &[String]) -> Option<String> {
     let error = stderr
         .iter()
         .find(|line| line.starts_with("Error: ") && *line != last);
-    exception(stderr).or_else(|| {
-        Some(match error {
-            // The cause may follow: name both.
-            Some(error) => format!("{error}: {last}"),
-            None => last.to_owned(),
-        })
-    })
+    // The cause may follow: name both.
+    let both = error.map_or(last.to_owned(), |error| format!("{error}: {last}"));
+    exception(stderr).or(Some(both))
 }
 
 /// The message of an exception, a panic or a sanitizer, wherever the language puts it.
