@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use procfs::net::{TcpNetEntry, TcpState};
-use procfs::process::{FDInfo, FDTarget, LimitValue, Process};
+use procfs::process::{LimitValue, Process};
 use rustix::process::Pid;
 
 use crate::failure::runtime::{self, Runtime};
@@ -17,7 +17,7 @@ use crate::failure::streams::{self, Difference};
 use crate::failure::{Expected, Look};
 use crate::lines::{ACCEPTED, REGISTERED};
 use crate::log::{End, Kind, Log};
-use crate::proc::process::Thread;
+use crate::proc::process::{Thread, is_socket};
 use crate::proc::{epoll, process, socket};
 use crate::wait::PAUSE;
 
@@ -436,8 +436,4 @@ fn runs(log: &Log) -> bool {
         process::is_running(log.server())
     });
     looks.count() * 4 >= LOOKS * 3
-}
-
-fn is_socket(descriptor: &FDInfo, inode: u64) -> bool {
-    matches!(descriptor.target, FDTarget::Socket(socket) if socket == inode)
 }

@@ -147,10 +147,8 @@ fn report_panic(info: &PanicHookInfo) {
     let thread = thread::current();
     let name = thread.name().unwrap_or("<unnamed>");
     let place = info.location().map(ToString::to_string);
-    eprintln!(
-        "\nthread '{name}' panicked at {}:\n{said}",
-        place.unwrap_or_default()
-    );
+    let place = place.unwrap_or_default();
+    eprintln!("\nthread '{name}' panicked at {place}:\n{said}");
     let log = LOG.with_borrow(Weak::upgrade);
     // One of this crate's own assertions has shown everything.
     let was_shown = log.as_ref().is_some_and(|log| log.was_shown());

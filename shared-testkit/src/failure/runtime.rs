@@ -1,8 +1,8 @@
 //! The runtime that a server is written for, and what it does by itself.
 
 use std::fs;
-use std::path::PathBuf;
 
+use procfs::process::Process;
 use rustix::process::Pid;
 
 /// What a program for it cannot change.
@@ -31,13 +31,13 @@ const RUNTIMES: &[(&str, &str, bool)] = &[
 
 /// The runtime of a process, if its events cannot be edge-triggered.
 pub(crate) fn of(pid: Pid) -> Option<Runtime> {
-    let proc = PathBuf::from(format!("/proc/{}", pid.as_raw_pid()));
-    let program = fs::read_link(proc.join("exe")).ok()?;
-    let program = program.file_name()?.to_string_lossy().into_owned();
+    let process = Process::new(pid.as_raw_pid()).ok()?;
+    let program = process.exe().ok()?;
+    let program = program.file_name()?.to_string_lossy();
     let program = program.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
     let text = match program {
-        "python" => script(&proc).unwrap_or_default(),
-        _ => fs::read_to_string(proc.join("maps")).unwrap_or_default(),
+        "python" => script(&process).unwrap_or_default(),
+        _ => fs::read_to_string(format!("/proc/{}/maps", pid.as_raw_pid())).unwrap_or_default(),
     };
     let is_it = |word: &str| match program {
         "python" => !text.contains("EPOLLET") && text.contains(word),
@@ -48,10 +48,8 @@ pub(crate) fn of(pid: Pid) -> Option<Runtime> {
 }
 
 /// The text of the first word of the command line that is a file.
-fn script(proc: &std::path::Path) -> Option<String> {
-    let command = fs::read(proc.join("cmdline")).ok()?;
-    let command = String::from_utf8_lossy(&command).into_owned();
-    let folder = fs::read_link(proc.join("cwd")).ok()?;
-    let mut words = command.split('\0').skip(1).filter(|word| !word.is_empty());
+fn script(process: &Process) -> Option<String> {
+    let (command, folder) = (process.cmdline().ok()?, process.cwd().ok()?);
+    let mut words = command.iter().skip(1);
     words.find_map(|word| fs::read_to_string(folder.join(word)).ok())
 }

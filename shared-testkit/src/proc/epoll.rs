@@ -5,7 +5,7 @@ use std::fs;
 use procfs::process::{FDInfo, FDTarget};
 use rustix::process::Pid;
 
-use crate::proc::process::descriptors;
+use crate::proc::process::{descriptors, is_socket};
 
 // From Linux's eventpoll.h.
 pub(crate) const EPOLLIN: u32 = 0x001;
@@ -39,8 +39,7 @@ impl Interest {
 /// The interest in the socket with this inode, if the process has it open and registered.
 pub(crate) fn interest(pid: Pid, inode: u64) -> Option<Interest> {
     let descriptors = descriptors(pid);
-    let is_socket = |d: &&FDInfo| matches!(d.target, FDTarget::Socket(socket) if socket == inode);
-    let socket = descriptors.iter().find(is_socket)?.fd;
+    let socket = descriptors.iter().find(|d| is_socket(d, inode))?.fd;
     let mut registered = registered(pid, &descriptors).into_iter();
     let (_, events) = registered.find(|&(descriptor, _)| descriptor == socket)?;
     Some(Interest {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use procfs::WithCurrentSystemInfo;
-use procfs::process::{FDInfo, Process, Stat, Syscall, Task};
+use procfs::process::{FDInfo, FDTarget, Process, Stat, Syscall, Task};
 use rustix::process::Pid;
 
 /// User and system time of all threads, in steps of a clock tick. `None` if it has ended.
@@ -75,6 +75,11 @@ pub(crate) fn descriptors(pid: Pid) -> Vec<FDInfo> {
     let descriptors = process(pid).and_then(|process| process.fd().ok());
     // One that is closed while we look is of no interest.
     descriptors.into_iter().flatten().flatten().collect()
+}
+
+/// Whether this is the socket with this inode.
+pub(crate) fn is_socket(descriptor: &FDInfo, inode: u64) -> bool {
+    matches!(descriptor.target, FDTarget::Socket(socket) if socket == inode)
 }
 
 /// A thread that waits in a system call, or works.

@@ -28,14 +28,11 @@ rules! { RULES:
 }
 
 fn is_blocked(e: &Evidence, call: &str, socket: &Socket) -> bool {
-    e.blocked_in()
-        .is_some_and(|(name, descriptor)| name == call && descriptor == socket.descriptor)
+    e.blocked_in() == Some((call, socket.descriptor))
 }
 
 pub(super) fn has_pending(e: &Evidence) -> bool {
-    e.listener
-        .as_ref()
-        .is_some_and(|listener| listener.unread > 0)
+    e.listener.as_ref().is_some_and(|l| l.unread > 0)
 }
 
 /// A line about an error, and the error is EAGAIN.
@@ -51,7 +48,5 @@ fn waits_for_reader(e: &Evidence) -> Option<String> {
     let is_full = e.open().any(|(_, socket)| socket.unsent > 0);
     let is_of_library = |s: &Socket| s.wants_to_write() && s.is_readable() || e.runtime.is_some();
     let is_held_up = |s: &Socket| s.unread > 0 && is_of_library(s);
-    client(e, |_, socket| {
-        e.is_asleep() && is_full && is_held_up(socket)
-    })
+    client(e, |_, s| e.is_asleep() && is_full && is_held_up(s))
 }

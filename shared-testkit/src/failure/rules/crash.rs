@@ -164,10 +164,8 @@ fn of_ruby(stderr: &[String]) -> Option<String> {
 /// Above the first place that called it, between the source and the stack.
 fn of_node(stderr: &[String]) -> Option<String> {
     let stack = stderr.iter().position(|line| line.starts_with("    at "))?;
-    stderr[..stack]
-        .iter()
-        .rfind(|line| !line.trim().is_empty())
-        .cloned()
+    let mut lines = stderr[..stack].iter();
+    lines.rfind(|line| !line.trim().is_empty()).cloned()
 }
 
 #[cfg(test)]

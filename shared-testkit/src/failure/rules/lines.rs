@@ -61,11 +61,8 @@ pub(super) fn expected_line(e: &Evidence) -> Option<String> {
             let accepted = format!("{ACCEPTED}{}", peer.address?);
             let registered = e.stdout.iter().filter(|line| line.starts_with(REGISTERED));
             let next = format!("{REGISTERED}Token({})", registered.count() + 1);
-            Some(if e.stdout.contains(&accepted) {
-                next
-            } else {
-                accepted
-            })
+            let is_accepted = e.stdout.contains(&accepted);
+            Some(if is_accepted { next } else { accepted })
         }
         _ => None,
     }

@@ -77,6 +77,7 @@ pub(crate) struct Cause {
     pub text: String,
 }
 
+/// A row of a table.
 pub(crate) struct Rule {
     pub name: &'static str,
     pub certainty: Certainty,
@@ -327,10 +328,7 @@ mod tests {
             end(e, "Error: no luck");
             e.injected = Some(("accept".to_owned(), "EINTR".to_owned()));
         });
-        let start = "The test made accept fail with EINTR. ";
-        assert!(
-            text.as_ref().is_some_and(|text| text.starts_with(start)),
-            "{text:?}"
-        );
+        let text = text.unwrap();
+        assert!(text.starts_with("The test made accept fail with EINTR. The server"));
     }
 }
