@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use predicates::Predicate;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{ioctl_fionread, retry_on_intr};
-use rustix::net::{RecvFlags, recv};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use crate::lines::LISTENING;
@@ -527,9 +527,12 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Conversation {
-    pub(crate) fn send(&mut self, bytes: &[u8]) {
-        self.bytes += bytes.len();
-        keep(&mut self.sent, bytes, &mut self.is_cut);
+    /// Sends what there is room for, and notes it.
+    pub(crate) fn send(&mut self, stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+        let n = retry_on_intr(|| send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL))?;
+        self.bytes += n;
+        keep(&mut self.sent, &bytes[..n], &mut self.is_cut);
+        Ok(n)
     }
 
     /// Receives what has arrived, and notes it: in one step, so that the order is known.

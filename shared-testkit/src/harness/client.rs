@@ -1,7 +1,7 @@
 //! A client of the server under test.
 
 use std::cell::Cell;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::mem;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -117,27 +117,17 @@ impl Client {
         self.log(Kind::Sent, &escape(bytes));
         let mut deadline = Deadline::new();
         let mut rest = bytes;
-        let error = loop {
-            if rest.is_empty() {
-                return;
-            }
-            match (&*self.stream).write(rest) {
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => break e.to_string(),
-                Ok(n) => {
-                    lock(&self.conversation).send(&rest[..n]);
-                    rest = &rest[n..];
-                }
-            }
-            // A server that takes a little now and then must not make this wait forever.
-            if !rest.is_empty() && deadline.left(&self.log).is_none() {
-                break "the time was up".to_owned();
-            }
-        };
-        let wanted = format!("{}, all of it", escape(bytes));
-        let sent = bytes.len() - rest.len();
-        let received = format!("{sent} bytes were sent, then: {error}");
-        self.fail(Expected::Sent, "could not send", &wanted, &received);
+        while !rest.is_empty() {
+            let result = lock(&self.conversation).send(&self.stream, rest);
+            let sent = result.or_else(|e| self.wait(e, PollFlags::OUT, &mut deadline));
+            let sent = sent.unwrap_or_else(|e| {
+                let wanted = format!("{}, all of it", escape(bytes));
+                let sent = bytes.len() - rest.len();
+                let received = format!("{sent} bytes were sent, then: {e}");
+                self.fail(Expected::Sent, "could not send", &wanted, &received)
+            });
+            rest = &rest[sent..];
+        }
     }
 
     /// Sends a line and its newline.
@@ -320,15 +310,20 @@ impl Client {
         match result {
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
             Ok(n) => self.unread.extend(&chunk[..n]),
-            Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                let left = deadline.left(&self.log).ok_or(e)?;
-                let left = Timespec::try_from(left).ok();
-                let mut arrival = [PollFd::new(&*self.stream, PollFlags::IN)];
-                retry_on_intr(|| poll(&mut arrival, left.as_ref()))?;
-            }
-            Err(e) => return Err(e),
+            Err(e) => _ = self.wait(e, PollFlags::IN, deadline)?,
         }
         Ok(())
+    }
+
+    /// After a call that would block: waits until it would not, and returns that no bytes went through.
+    fn wait(&self, e: io::Error, event: PollFlags, deadline: &mut Deadline) -> io::Result<usize> {
+        if e.kind() != ErrorKind::WouldBlock {
+            return Err(e);
+        }
+        let left = deadline.left(&self.log).ok_or(e)?;
+        let left = Timespec::try_from(left).ok();
+        retry_on_intr(|| poll(&mut [PollFd::new(&*self.stream, event)], left.as_ref()))?;
+        Ok(0)
     }
 
     #[track_caller]
@@ -352,7 +347,7 @@ impl Client {
     }
 }
 
-/// Connects, with a deadline on this and on every later write.
+/// Connects, with a deadline on this, and on every later write of a bare connection.
 fn open(server: SocketAddr, receive_buffer: Option<usize>) -> io::Result<TcpStream> {
     // Closed on exec: a server that another test starts meanwhile must not inherit it and keep the
     // connection open when this client leaves.
