@@ -73,19 +73,22 @@ pub fn retries_an_interrupted_read(program: Program) {
 
 /// A client that disconnects is removed from epoll and closed; the others stay as they are.
 pub fn removes_a_client_that_disconnects(program: Program) {
-    let server = Server::start(program);
-    let alice = server.client("alice");
-    let bob = server.client("bob");
-    let before = server.tcp_sockets();
-
-    alice.leave();
-    server.expect_line("Client Token(1) disconnected");
-    server.wait_until_asleep();
-    assert_eq!(server.tcp_sockets() + 1, before, "open TCP sockets");
+    let (server, bob) = removes_alice(program, Client::leave);
     let interest = server.interest(&bob);
     let expected = Some(Interest::READABLE);
     assert_eq!(interest, expected, "the interest registered for bob");
     server.expect_no_more_lines();
+}
+
+/// Alice goes, bob stays, and the server has one socket less.
+fn removes_alice(program: Program, goes: fn(Client)) -> (Server, Client) {
+    let (server, [alice, bob]) = Server::start_with(program, ["alice", "bob"]);
+    let before = server.tcp_sockets();
+    goes(alice);
+    server.expect_line("Client Token(1) disconnected");
+    server.wait_until_asleep();
+    assert_eq!(server.tcp_sockets() + 1, before, "open TCP sockets");
+    (server, bob)
 }
 
 /// A token is never reused: an event for the old client must not reach the new one.
@@ -101,25 +104,21 @@ pub fn never_reuses_a_token(program: Program) {
 
 /// Lines before end of file are broadcast; half a line is not.
 pub fn takes_the_last_lines_before_end_of_file(program: Program) {
-    let server = Server::start(program);
-    let mut alice = server.client("alice");
-    alice.send("last words\nand half a li");
-    alice.half_close();
-    expect_last_words(&server, alice);
+    sends_last_words(program, |_| {}, |_| {});
 }
 
 /// The same when lines and end of file come in one event, staged by stopping the server.
 pub fn takes_lines_and_end_of_file_from_one_event(program: Program) {
-    let server = Server::start(program);
-    let mut alice = server.client("alice");
-    server.stop();
-    alice.send("last words\nand half a li");
-    alice.half_close();
-    server.resume();
-    expect_last_words(&server, alice);
+    sends_last_words(program, Server::stop, Server::resume);
 }
 
-fn expect_last_words(server: &Server, mut alice: Client) {
+fn sends_last_words(program: Program, before: fn(&Server), after: fn(&Server)) {
+    let server = Server::start(program);
+    let mut alice = server.client("alice");
+    before(&server);
+    alice.send("last words\nand half a li");
+    alice.half_close();
+    after(&server);
     server.expect_line("Broadcast 11 bytes from Token(1)");
     server.expect_line("Client Token(1) disconnected");
     alice.expect_closed();
@@ -128,10 +127,7 @@ fn expect_last_words(server: &Server, mut alice: Client) {
 /// From milestone 4 on: bytes queued for a client are sent after its end of file and before it is
 /// closed, as far as its socket takes them.
 pub fn sends_queued_bytes_after_end_of_file(program: Program) {
-    let server = Server::start(program);
-    let mut alice = server.client("alice");
-    let mut bob = server.client("bob");
-
+    let (server, [mut alice, mut bob]) = Server::start_with(program, ["alice", "bob"]);
     // One batch of events: alice's line, and then bob's end of file.
     server.stop();
     alice.send_line("for bob");
@@ -173,15 +169,7 @@ pub fn survives_every_kind_of_disconnect(program: Program) {
 
 /// Row 8: a reset closes the client at once, not at some later event, and the others chat on.
 pub fn row_8_an_error_closes_the_client_at_once(program: Program) {
-    let server = Server::start(program);
-    let alice = server.client("alice");
-    let mut bob = server.client("bob");
-    let before = server.tcp_sockets();
-
-    alice.reset();
-    server.expect_line("Client Token(1) disconnected");
-    server.wait_until_asleep();
-    assert_eq!(server.tcp_sockets() + 1, before, "open TCP sockets");
+    let (server, mut bob) = removes_alice(program, Client::reset);
     server.expect_stderr(starts_with("Read error from Token(1): "));
     bob.send_line("still here");
     server.expect_line("Broadcast 11 bytes from Token(2)");

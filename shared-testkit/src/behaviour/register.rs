@@ -15,11 +15,9 @@ pub fn tokens_count_up_from_1(program: Program) {
 
 /// A client that connects is not closed, and receives nothing while nobody sends.
 pub fn keeps_clients_open(program: Program) {
-    let server = Server::start(program);
-    let alice = server.client("alice");
-    let bob = server.client("bob");
+    let (server, clients) = Server::start_with(program, ["alice", "bob"]);
     server.wait_until_asleep();
-    for client in [&alice, &bob] {
+    for client in &clients {
         let interest = server.interest(client);
         let what = format!("the interest registered for {}", client.name());
         assert_eq!(interest, Some(Interest::READABLE), "{what}");

@@ -76,11 +76,9 @@ pub fn refuses_a_malformed_address(program: Program) {
     if !program.takes_an_address() {
         return;
     }
-    let malformed = ["", "8080", "127.0.0.1", "localhost:8080", "127.0.0.1:99999"];
-    for address in malformed {
+    for address in ["", "8080", "127.0.0.1", "localhost:8080", "127.0.0.1:99999"] {
         refuses(program.clone(), Some(address), &[address]);
     }
-
     // Not Unicode: no text names it, but it is refused like the others.
     let bytes = OsStr::from_bytes(b"127.0.0.1:80\xff");
     refuses(program, [bytes], &["127.0.0.1:80"]);

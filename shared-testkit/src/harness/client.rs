@@ -1,6 +1,5 @@
 //! A client of the server under test.
 
-use std::cell::Cell;
 use std::io::{self, ErrorKind};
 use std::mem;
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -35,8 +34,6 @@ pub struct Client {
     /// In the log, too.
     conversation: Arc<Mutex<Conversation>>,
     server: SocketAddr,
-    /// Looked up only once, because the kernel's table of sockets may be long.
-    server_socket: Cell<Option<u64>>,
     pub(crate) token: Option<String>,
     log: Arc<Log>,
 }
@@ -66,7 +63,6 @@ impl Client {
             address,
             conversation,
             server,
-            server_socket: Cell::new(None),
             token: None,
             log,
         }
@@ -98,10 +94,7 @@ impl Client {
 
     /// The inode of the server's end of the connection, if the server has accepted it.
     pub(crate) fn server_socket(&self) -> Option<u64> {
-        let look_up = || Some(socket::connection(self.server, self.address)?.inode);
-        let inode = self.server_socket.get().or_else(look_up);
-        self.server_socket.set(inode);
-        inode
+        Some(socket::connection(self.server, self.address)?.inode)
     }
 
     // Sending.
@@ -251,13 +244,12 @@ impl Client {
     /// If bytes come, or the connection stays open until the deadline.
     #[track_caller]
     pub fn expect_closed(&mut self) {
-        let any = |bytes: &[u8]| Some(bytes.len()).filter(|&n| n > 0);
-        let received = self.receive(any);
-        let is_closed = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset];
-        if !received
-            .ended_by()
-            .is_some_and(|end| is_closed.contains(&end))
-        {
+        let received = self.receive(|bytes| Some(bytes.len()).filter(|&n| n > 0));
+        let end = received.ended_by();
+        if !matches!(
+            end,
+            Some(ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset)
+        ) {
             let received = received.to_string();
             self.fail(Expected::Closed, "was not closed", "end of file", &received);
         }

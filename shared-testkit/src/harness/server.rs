@@ -237,22 +237,23 @@ impl Server {
 
     /// Asks the server to exit (`SIGTERM`), as a service manager does.
     pub fn terminate(&self) {
-        self.note("is asked to exit (SIGTERM)");
-        self.log.ask_to_end();
-        self.signal(Signal::TERM);
+        self.ask_to_end(Signal::TERM, "is asked to exit (SIGTERM)");
     }
 
     /// Asks the server to exit (`SIGINT`), as Ctrl-C does.
     pub fn interrupt(&self) {
-        self.note("is asked to exit (SIGINT)");
-        self.log.ask_to_end();
-        self.signal(Signal::INT);
+        self.ask_to_end(Signal::INT, "is asked to exit (SIGINT)");
     }
 
     /// Tells the server that its terminal is gone (`SIGHUP`).
     pub fn hang_up(&self) {
-        self.note("loses its terminal (SIGHUP)");
-        self.signal(Signal::HUP);
+        self.ask_to_end(Signal::HUP, "loses its terminal (SIGHUP)");
+    }
+
+    fn ask_to_end(&self, signal: Signal, note: &str) {
+        self.note(note);
+        self.log.ask_to_end();
+        self.signal(signal);
     }
 
     fn signal(&self, signal: Signal) {
