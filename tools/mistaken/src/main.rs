@@ -19,40 +19,8 @@ use mio::{Events, Interest, Poll, Registry, Token};
 
 const LISTENER: Token = Token(0);
 
-/// The mistakes. Each is made in the one place that asks for it.
-const MISTAKES: [&str; 31] = [
-    "accepts-once",
-    "reads-once",
-    "writes-once",
-    "drops-the-rest",
-    "drops-half-lines",
-    "sends-half-lines",
-    "echoes-to-the-sender",
-    "forgets-the-last",
-    "wrong-order",
-    "writable-once",
-    "writable-always",
-    "forgets-to-remove",
-    "reuses-tokens",
-    "panics-on-stale",
-    "skips-the-write-half",
-    "reset-is-fatal",
-    "dies-of-eintr",
-    "no-nodelay",
-    "blocking-listener",
-    "blocking-clients",
-    "trims-white-space",
-    "forgets-the-newline",
-    "forgets-to-flush",
-    "ignores-the-address",
-    "emfile-is-fatal",
-    "takes-one-line",
-    "lossy-text",
-    "replaces-the-interest",
-    "would-block-closes",
-    "shares-one-buffer",
-    "forgets-to-insert",
-];
+/// The page on the mistakes, with a section for each. Each is made in the one place that asks for it.
+const PAGE: &str = include_str!("../../../docs/src/mistakes.md");
 
 /// The mistake that this server makes, if any.
 static MISTAKE: OnceLock<String> = OnceLock::new();
@@ -62,12 +30,17 @@ fn main() -> Result<()> {
         .skip(1)
         .map(|argument| argument.to_string_lossy().into_owned())
         .collect();
+    let sections = PAGE.split("\n## `").skip(1);
+    let mut mistakes = sections.filter_map(|section| section.split('`').next());
     if arguments == ["--list"] {
-        println!("{}", MISTAKES.join("\n"));
+        println!("{}", mistakes.collect::<Vec<_>>().join("\n"));
         return Ok(());
     }
 
-    if arguments.first().is_some_and(|a| MISTAKES.contains(&&**a)) {
+    if arguments
+        .first()
+        .is_some_and(|a| mistakes.any(|mistake| mistake == a))
+    {
         MISTAKE.get_or_init(|| arguments.remove(0));
     }
     if let Some(extra) = arguments.get(1) {

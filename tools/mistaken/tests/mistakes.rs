@@ -36,14 +36,12 @@ macro_rules! mistakes {
             }
         )+
 
-        /// The tests, the page and the server have the same list of mistakes.
+        /// The server lists those on the page.
         #[test]
         fn none_is_left_out() {
             let tested = [$(stringify!($name).replace('_', "-")),+];
-            let on_the_page: Vec<_> = page().into_iter().map(|entry| entry.mistake).collect();
             let list = Command::new(MISTAKEN).arg("--list").output();
             let list = String::from_utf8(list.expect("it runs").stdout).expect("it is text");
-            assert_eq!(tested, on_the_page[..]);
             assert_eq!(tested, list.lines().collect::<Vec<_>>()[..]);
         }
     };
