@@ -2,12 +2,22 @@
 
 use std::fmt;
 
+use regex_lite::Regex;
+
 /// What is registered with epoll or reported by it (epoll_ctl(2)): strace's names and mio's.
 const FLAGS: [(&str, &str); 4] = [
     ("EPOLLIN", "READABLE"),
     ("EPOLLRDHUP", "READ_CLOSED"),
     ("EPOLLOUT", "WRITABLE"),
     ("EPOLLET", "edge"),
+];
+
+/// What arguments have, and what is shown of it.
+const SHOWN: [(&str, &str); 4] = [
+    (r"\{u32=\d+, u64=(\d+)\}", "$1"),
+    (r"127\.0\.0\.1:\d+\\n", r"127.0.0.1:xxxxx\n"),
+    (r#"\{sa_family=AF_INET, [^}]*"(.*?)"[^}]*\}"#, "{$1:xxxxx}"),
+    ("(^|, )0x[0-9a-f]+", "$1…"),
 ];
 
 /// What is registered with epoll or reported by it, as mio calls it.
@@ -75,37 +85,33 @@ impl Call {
 
     /// The port of the client that was accepted.
     pub fn port(&self) -> Option<u16> {
-        between(&self.arguments, "htons(", ")").next()?.parse().ok()
+        let port = regex(r"htons\((\d+)");
+        port.captures(&self.arguments)?[1].parse().ok()
     }
 
     /// Which events, and with which data, which is mio's token: of `epoll_ctl` one, of `epoll_wait` any number.
     pub fn events(&self) -> Vec<(Flags, u64)> {
-        let events = between(&self.arguments, "{events=", ", data").map(|events| {
-            let is_set = |name: &str| events.split('|').any(|event| event == name);
+        let events = regex(r"events=([A-Z|]+), data=\{u32=\d+, u64=(\d+)");
+        let events = events.captures_iter(&self.arguments).map(|event| {
+            let is_set = |name: &str| event[1].split('|').any(|flag| flag == name);
             let set = FLAGS.iter().filter(|(name, _)| is_set(name));
-            set.map(|(_, name)| *name).collect()
+            let data = event[2].parse().expect("data is a number");
+            (set.map(|(_, name)| *name).collect(), data)
         });
-        let tokens = between(&self.arguments, "u64=", "}");
-        let tokens = tokens.map(|token| token.parse().expect("data is a number"));
-        events.zip(tokens).collect()
+        events.collect()
     }
 
     /// The arguments with each token in one form instead of two, without ports and pointers.
     fn abridged(&self) -> String {
-        let text = replace(&self.arguments, "{u32=", "}", |data| {
-            data.rsplit('=').next().unwrap_or_default().to_owned()
-        });
-        let text = replace(&text, "127.0.0.1:", "\\n", |_| {
-            "127.0.0.1:xxxxx\\n".to_owned()
-        });
-        let text = replace(&text, "{sa_family=AF_INET, ", "}", |address| {
-            let host = address.split('"').nth(1).unwrap_or_default();
-            format!("{{{host}:xxxxx}}")
-        });
-        let arguments = text.split(", ");
-        let arguments = arguments.map(|text| if text.starts_with("0x") { "…" } else { text });
-        arguments.collect::<Vec<_>>().join(", ")
+        let text = self.arguments.clone();
+        SHOWN.iter().fold(text, |text, (pattern, shown)| {
+            regex(pattern).replace_all(&text, *shown).into_owned()
+        })
     }
+}
+
+fn regex(pattern: &str) -> Regex {
+    Regex::new(pattern).expect("the pattern is valid")
 }
 
 impl fmt::Display for Call {
@@ -116,24 +122,6 @@ impl fmt::Display for Call {
             Err(error) => write!(f, "-1 {error}"),
         }
     }
-}
-
-fn between<'a>(text: &'a str, start: &'a str, end: &'a str) -> impl Iterator<Item = &'a str> {
-    let parts = text.split(start).skip(1);
-    parts.map(move |part| part.split(end).next().unwrap_or_default())
-}
-
-/// Replaces each part of a text that begins with `start` and ends with `end`.
-fn replace(text: &str, start: &str, end: &str, by: impl Fn(&str) -> String) -> String {
-    let mut parts = text.split(start);
-    let mut replaced = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        replaced += &match part.split_once(end) {
-            Some((inside, rest)) => by(inside) + rest,
-            None => start.to_owned() + part,
-        };
-    }
-    replaced
 }
 
 #[cfg(test)]
