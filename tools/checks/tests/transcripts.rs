@@ -5,37 +5,7 @@ mod common;
 use book_checks::check_transcripts;
 use course::Book;
 
-use crate::common::{assert_found, assert_none};
-
-/// A page whose transcript comes true.
-const CHAT: &str = "\
-# A chat
-
-```transcript
-$ cargo run -p milestone-4-write
-server! Listening on 127.0.0.1:8080
-alice connects
-server| Accepted connection from 127.0.0.1:xxxxx
-server| Registered client with Token(1)
-bob connects
-server| Accepted connection from 127.0.0.1:xxxxx
-server| Registered client with Token(2)
-alice>> Hello
-server| Buffering partial message from Token(1)
-alice>  from A
-server| Broadcast 13 bytes from Token(1)
-server| Wrote 13 bytes to Token(2)
-bob< Hello from A
-bob> bye
-server| Broadcast 4 bytes from Token(2)
-server| Wrote 4 bytes to Token(1)
-alice< bye
-bob leaves
-server| Client Token(2) disconnected
-alice leaves
-server| Client Token(1) disconnected
-```
-";
+use crate::common::{assert_changes_are_found, assert_found, assert_none};
 
 #[test]
 fn the_transcripts_come_true() {
@@ -59,73 +29,31 @@ refused! … but \"two\" precedes \"one\"  ⇐ did not print what was expected
     assert_found(check_transcripts, &[("docs/src/tool.md", page)]);
 }
 
-/// The transcript with this change must be a problem, at the mark.
-#[track_caller]
-fn assert_change_is_found(from: &str, to: &str) {
-    assert!(CHAT.contains(from), "{from:?} is not on the page");
-    let page = CHAT.replacen(from, to, 1);
-    assert_found(check_transcripts, &[("docs/src/chat.md", &page)]);
-}
-
 /// From a server that has ended, nothing is waited for.
 #[test]
 fn a_line_that_never_comes_is_found() {
-    let page = "\
-```transcript
-$ cargo run -p milestone-5-harden
-server! Listening on 127.0.0.1:8080
-server gets SIGINT
-server| Broadcast 14 bytes from Token(1)  ⇐ Broadcast 14 bytes & the server: has ended
-```
-";
-    assert_found(check_transcripts, &[("docs/src/chat.md", page)]);
+    let changes = "\
+SIGINT⏎ → SIGINT⏎server| Broadcast 14 bytes  ⇐ Broadcast 14 bytes & the server: has ended⏎";
+    assert_changes_are_found(check_transcripts, "5-harden.md", changes);
 }
 
 #[test]
-fn a_line_of_the_servers_that_is_left_out_is_found() {
-    let wrote = "server| Wrote 13 bytes to Token(2)\n";
-    let left = "\nserver| Client Token(1) disconnected";
-    // It is in another place: it comes before bob leaves.
-    let later = "server| Wrote 4 bytes to Token(1)\n";
-    for (from, line) in [
-        (format!("{wrote}bob< Hello from A"), wrote),
-        (format!("alice leaves{left}"), left),
-        (format!("{later}alice< bye"), later),
-    ] {
-        let to = from.replace(line, "");
-        let printed = line.trim().trim_start_matches("server");
-        let mark = format!("  ⇐ printed more than was expected & {printed}");
-        assert_change_is_found(&from, &(to + &mark));
-    }
-}
-
-#[test]
-fn another_text_received_is_found() {
-    let said = r#"expected: "Hello from B\n" & received: "Hello from A\n""#;
-    assert_change_is_found("bob< Hello from A", &format!("bob< Hello from B  ⇐ {said}"));
-}
-
-#[test]
-fn a_text_received_that_is_left_out_is_found() {
-    let end = "alice< bye\nbob leaves\nserver| Client Token(2) disconnected\nalice leaves";
-    let without = end.strip_prefix("alice< bye\n").unwrap_or_default();
-    assert_change_is_found(end, &format!("{without}  ⇐ bytes left for alice"));
-    let closed = "bob closed  ⇐ bob was not closed & Hello from A";
-    assert_change_is_found("bob< Hello from A", closed);
-}
-
-#[test]
-fn a_line_that_cannot_be_read_is_found() {
-    let listening = "server! Listening on 127.0.0.1";
-    for (from, to) in [
-        ("alice leaves", "alice dances  ⇐ \"alice dances\""),
-        ("alice leaves", "carol leaves  ⇐ client of this name"),
-        ("bob leaves", "server sings  ⇐ \"server sings\""),
-        ("bob leaves", "other sings  ⇐ server of this name"),
-        ("milestone-4-write", "milestone-9  ⇐ milestone-9"),
-        (&format!("\n{listening}:8080"), "  ⇐ 127.0.0.1:8080"),
-        (":8080\nalice", ":9000  ⇐ another address\nalice"),
-    ] {
-        assert_change_is_found(from, to);
-    }
+fn a_change_to_a_transcript_is_found() {
+    let changes = "\
+⏎server| Wrote 16 bytes to Token(3)⏎bob< pizza or curry?⏎carol< pizza or curry? → \
+⏎bob< pizza or curry?⏎carol< pizza or curry?  ⇐ printed more than was expected & | Wrote 16 bytes to Token(3)
+⏎server| Client Token(1) disconnected →   ⇐ printed more than was expected & | Client Token(1) disconnected
+bob< pizza or curry? → bob< beans  ⇐ expected: \"beans\\n\" & received: \"pizza or curry?\\n\"
+bob< pizza or curry? → bob closed  ⇐ bob was not closed & pizza or curry?
+alice< curry⏎carol< curry⏎alice leaves → carol< curry⏎alice leaves  ⇐ bytes left for alice
+carol< curry⏎alice leaves⏎server| Client Token(1) disconnected → \
+alice leaves⏎server| Client Token(1) disconnected  ⇐ bytes left for carol
+alice leaves → alice dances  ⇐ \"alice dances\"
+alice leaves → dave leaves  ⇐ client of this name
+alice leaves → server sings  ⇐ \"server sings\"
+alice leaves → other sings  ⇐ server of this name
+$ cargo run -p milestone-4-write⏎server → $ cargo run -p milestone-9  ⇐ milestone-9⏎server
+⏎server! Listening on 127.0.0.1:8080 →   ⇐ 127.0.0.1:8080
+:8080⏎alice → :9000  ⇐ another address⏎alice";
+    assert_changes_are_found(check_transcripts, "4-write.md", changes);
 }

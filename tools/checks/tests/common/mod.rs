@@ -1,5 +1,6 @@
 //! Assertions on what a check has found.
 
+use course::workspace::read;
 use course::{Book, Page};
 
 /// Stands before the words of the problem that a line must be, separated by `&` if they are not together.
@@ -35,4 +36,20 @@ pub fn assert_found(check: fn(&Book) -> Vec<String>, pages: &[(&str, &str)]) {
         assert!(here.any(has_words), "no {place}{words} in:\n{shown}");
     }
     assert_eq!(problems.len(), wanted.len(), "\n{shown}\n");
+}
+
+/// A page of the book with one of these changes, a line for each: `FROM → TO`, with `⏎` for a newline. It must be
+/// a problem, at the mark.
+#[allow(dead_code, reason = "not every test changes a page")]
+#[track_caller]
+pub fn assert_changes_are_found(check: fn(&Book) -> Vec<String>, page: &str, changes: &str) {
+    let path = format!("docs/src/{page}");
+    let text = read(&path);
+    for change in changes.lines() {
+        let change = change.replace('⏎', "\n");
+        let (from, to) = change.split_once(" → ").unwrap_or_default();
+        let is_there = !from.is_empty() && text.contains(from);
+        assert!(is_there, "{page} has no {from:?}");
+        assert_found(check, &[(&path, &text.replacen(from, to, 1))]);
+    }
 }
