@@ -51,17 +51,12 @@ const MIB: u64 = 1 << 20;
 /// be `wanted`.
 fn receive_flood_until(reader: &mut Client, place: &mut u64, wanted: &str) {
     loop {
-        let mut line = reader.receive_line();
-        if line == wanted.as_bytes() {
+        let line = String::from_utf8_lossy(&reader.receive_line()).into_owned();
+        if line == wanted {
             return;
         }
-        line.push(b'\n');
         let expected = flood_lines(*place..*place + 1);
-        assert_eq!(
-            String::from_utf8_lossy(&line),
-            expected,
-            "line {place} of the flood"
-        );
+        assert_eq!(line + "\n", expected, "line {place} of the flood");
         *place += 1;
     }
 }
@@ -1088,10 +1083,9 @@ fn buffers_give_back_what_a_burst_has_taken() {
         let at_the_most = server.memory();
         for sender in 0..clients.len() {
             clients[sender].send("\n");
-            for (reader, client) in clients.iter_mut().enumerate() {
-                if reader != sender {
-                    client.expect_line(&line);
-                }
+            let readers = clients.iter_mut().enumerate();
+            for (_, reader) in readers.filter(|(place, _)| *place != sender) {
+                reader.expect_line(&line);
             }
         }
         (clients, at_the_most)

@@ -3,7 +3,6 @@
 use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, Read};
-use std::mem;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
@@ -117,10 +116,16 @@ struct State {
     is_asked_to_end: bool,
 }
 
+impl State {
+    fn pipe(&self, file: &Arc<File>) -> Option<&Pipe> {
+        let mut pipes = self.pipes.iter();
+        pipes.find(|pipe| Arc::ptr_eq(&pipe.file, file))
+    }
+}
+
 struct Pipe {
-    kind: Kind,
     file: Arc<File>,
-    /// All of it, not only its first line.
+    /// All of it, not only what comes first.
     is_read: bool,
 }
 
@@ -284,61 +289,49 @@ impl Log {
         });
     }
 
-    /// Takes charge of one of the server's pipes. At least its first line is read.
+    /// Takes charge of one of the server's pipes: moves what arrives into the log, line by line, so that
+    /// the pipe never fills. One that is to be left unread is read only once. The thread ends with the pipe.
     pub(crate) fn add_pipe(self: &Arc<Log>, kind: Kind, pipe: OwnedFd, is_read: bool) {
-        let file = Arc::new(File::from(pipe));
-        match is_read {
-            true => self.read_pipe(kind, Arc::clone(&file)),
-            false => self.read_line(kind, Arc::clone(&file)),
-        }
-        let pipe = Pipe {
-            kind,
-            file,
+        let (log, file) = (Arc::clone(self), Arc::new(File::from(pipe)));
+        self.lock().pipes.push(Pipe {
+            file: Arc::clone(&file),
             is_read,
-        };
-        self.lock().pipes.push(pipe);
+        });
+        thread::spawn(move || {
+            let mut partial = Vec::new();
+            while wait_for_bytes(&file).is_ok()
+                && log.add_lines(&file, kind, &mut partial)
+                && log.wait_until_read(&file)
+            {}
+            if !partial.is_empty() {
+                log.add(SERVER, kind, String::from_utf8_lossy(&partial));
+            }
+            let mut state = log.lock();
+            state.pipes.retain(|pipe| !Arc::ptr_eq(&pipe.file, &file));
+            log.changed.notify_all();
+        });
+    }
+
+    /// Waits while a pipe is to be left unread. Returns `false` if it is to be closed.
+    fn wait_until_read(&self, file: &Arc<File>) -> bool {
+        let is_unread = |state: &mut State| state.pipe(file).is_some_and(|pipe| !pipe.is_read);
+        let state = self.changed.wait_while(self.lock(), is_unread);
+        let state = state.unwrap_or_else(PoisonError::into_inner);
+        state.pipe(file).is_some()
     }
 
     /// Reads all pipes from now on.
-    pub(crate) fn read_output(self: &Arc<Log>) {
+    pub(crate) fn read_output(&self) {
         for pipe in &mut self.lock().pipes {
-            if !mem::replace(&mut pipe.is_read, true) {
-                self.read_pipe(pipe.kind, Arc::clone(&pipe.file));
-            }
+            pipe.is_read = true;
         }
+        self.changed.notify_all();
     }
 
     /// Closes the pipes that are not read.
     pub(crate) fn close_output(&self) {
         self.lock().pipes.retain(|pipe| pipe.is_read);
-    }
-
-    /// Moves what arrives through a pipe into the log from now on, line by line, so that the pipe
-    /// never fills. The thread ends with the pipe.
-    fn read_pipe(self: &Arc<Log>, kind: Kind, pipe: Arc<File>) {
-        let log = Arc::clone(self);
-        thread::spawn(move || {
-            let mut partial = Vec::new();
-            while wait_for_bytes(&pipe).is_ok() && log.add_lines(&pipe, kind, &mut partial) {}
-            if !partial.is_empty() {
-                log.add(SERVER, kind, String::from_utf8_lossy(&partial));
-            }
-            let mut state = log.lock();
-            state.pipes.retain(|other| !Arc::ptr_eq(&other.file, &pipe));
-            log.changed.notify_all();
-        });
-    }
-
-    /// Moves only one line into the log, and leaves the rest in the pipe.
-    fn read_line(self: &Arc<Log>, kind: Kind, pipe: Arc<File>) {
-        let log = Arc::clone(self);
-        thread::spawn(move || {
-            let (mut line, mut byte) = (Vec::new(), [0]);
-            while (&*pipe).read_exact(&mut byte).is_ok() && byte != *b"\n" {
-                line.extend(byte);
-            }
-            log.add(SERVER, kind, String::from_utf8_lossy(&line));
-        });
+        self.changed.notify_all();
     }
 
     /// Reads once, under the lock: whoever holds it and finds the pipe empty knows that everything

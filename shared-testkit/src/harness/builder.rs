@@ -126,7 +126,7 @@ impl Builder {
         self
     }
 
-    /// Leaves the server's stdout unread from its second line on, a pipe that fills, until
+    /// Leaves the server's stdout unread after what comes first, a pipe that fills, until
     /// [`Server::read_output`] or [`Server::close_output`]. Until then no assertion on its lines can hold.
     #[must_use]
     pub fn leave_stdout_unread(mut self) -> Builder {

@@ -36,7 +36,7 @@ pub struct Server {
 impl Server {
     // Starting.
 
-    /// Takes charge of a server that has just been started. Of what is left unread, the first line is read.
+    /// Takes charge of a server that has just been started. What is left unread is read once.
     pub(crate) fn watch(mut child: Child, port: Option<File>, log: Log, unread: &[Kind]) -> Server {
         let log = Arc::new(log);
         failure::watch(&log);
