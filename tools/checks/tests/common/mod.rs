@@ -16,7 +16,7 @@ pub fn assert_none(problems: &[String]) {
 /// else must be one.
 #[track_caller]
 pub fn assert_found(check: fn(&Book) -> Vec<String>, pages: &[(&str, &str)]) {
-    let mut book = Book::of_pages(Vec::new());
+    let mut book = Book { pages: Vec::new() };
     let mut wanted = Vec::new();
     for (path, marked) in pages {
         let mut text = String::new();
