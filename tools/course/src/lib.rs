@@ -48,12 +48,6 @@ impl Book {
         let pages = paths.iter().map(|path| Page::new(path, &read(path)));
         let mut pages: Vec<_> = pages.collect();
         pages.sort_by_key(Page::place);
-        Book::of_pages(pages)
-    }
-
-    /// A book of these pages, about this workspace. The checks' own tests use it.
-    #[must_use]
-    pub fn of_pages(pages: Vec<Page>) -> Book {
         Book { pages }
     }
 

@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::AsRawFd;
-use std::process;
 
-use rustix::fs::{MemfdFlags, memfd_create};
 use shared_testkit::{Builder, Server};
 
 use crate::call::Call;
+use crate::workspace::unnamed_file;
 
 /// The system calls of event loops in any language, as far as this machine has them.
 const TRACED: &str = "--trace=?epoll_create1,?epoll_ctl,?epoll_wait,?epoll_pwait,?socket,?setsockopt,?bind,\
@@ -38,12 +36,11 @@ impl Strace {
     /// As [`Builder::start`].
     #[must_use]
     pub fn start(builder: Builder) -> Option<(Server, Strace)> {
-        // It has no name, but strace finds it among the files that this process has open.
-        let file = memfd_create("strace", MemfdFlags::CLOEXEC).expect("there is memory for a file");
-        let output = format!("--output=/proc/{}/fd/{}", process::id(), file.as_raw_fd());
+        let (file, path) = unnamed_file();
+        let output = format!("--output={path}");
         let builder = builder.under_strace(&[TRACED, "--string-limit=60", &output])?;
         let strace = Strace {
-            file: file.into(),
+            file,
             pid: String::new(),
             is_stopped: false,
             partial: Vec::new(),

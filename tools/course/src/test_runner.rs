@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::fs::File;
 use std::io::BufReader;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,12 +11,11 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
-use rustix::fs::{MemfdFlags, memfd_create};
 use serde_json::Value;
 use shared_testkit::assert_cmd;
 use shared_testkit::env::{DEADLINE_SCALE, REPORT, SERVER_ADDR, SERVER_CMD};
 
-use crate::workspace::root;
+use crate::workspace::{EXAMPLES, root, unnamed_file};
 
 /// How many tests run at once, of all suites together: more than there are cores, because a failing test
 /// mostly waits, and not so many that one which works is starved.
@@ -195,10 +192,7 @@ impl Suite {
 
     fn run_one(&self, test: &Test, server_command: &str) -> Outcome {
         let _place = Place::take(self.at_once);
-        // A file without a name, which the test finds among those that this process has open.
-        let report =
-            memfd_create("report", MemfdFlags::CLOEXEC).expect("there is memory for a file");
-        let report_path = format!("/proc/{}/fd/{}", process::id(), report.as_raw_fd());
+        let (report, report_path) = unnamed_file();
         let address = self.server_address.map(|address| address.to_string());
         let mut command = Command::new(&test.binary);
         command
@@ -218,7 +212,7 @@ impl Suite {
         }
         let output = command.output().expect("a test that was built can be run");
         let text = [output.stdout, output.stderr].concat();
-        let report = BufReader::new(File::from(report));
+        let report = BufReader::new(report);
         let reports = serde_json::Deserializer::from_reader(report).into_iter();
         Outcome {
             test: test.name.clone(),
@@ -265,6 +259,22 @@ pub fn program(name: &str) -> PathBuf {
     let built = built_by_cargo(&arguments, &root()).unwrap_or_else(|e| panic!("{e}"));
     let mut paths = built.into_iter().map(|built| built.path);
     paths.next().expect("cargo reports what it has built")
+}
+
+/// Compiles the server in C, next to the workspace's own programs, and returns its path.
+///
+/// # Panics
+///
+/// If it cannot be compiled.
+#[must_use]
+pub fn server_in_c() -> PathBuf {
+    let server = program("mistaken").with_file_name("chat-c");
+    let source = root().join(EXAMPLES).join("chat.c");
+    let mut gcc = Command::new("gcc");
+    gcc.args(["-std=c11", "-o"]).args([&server, &source]);
+    let is_compiled = gcc.status().is_ok_and(|status| status.success());
+    assert!(is_compiled, "gcc compiles chat.c");
+    server
 }
 
 /// A program as a command line for [`Suite::run`].

@@ -1,7 +1,11 @@
-//! The files of the workspace.
+//! The files of the workspace, and one that nobody else has.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::process;
+
+use rustix::fs::{MemfdFlags, memfd_create};
 
 /// The book's pages, relative to the workspace's root.
 pub const PAGES: &str = "docs/src";
@@ -71,4 +75,11 @@ pub fn source_files() -> Vec<String> {
     let others = ["docs", "shared-testkit", "tools"].map(str::to_owned);
     let folders = milestones().into_iter().chain(others);
     folders.flat_map(|folder| files(&folder, "rs")).collect()
+}
+
+/// A file without a name. By this path other processes find it, among the files that this one has open.
+pub(crate) fn unnamed_file() -> (File, String) {
+    let file = memfd_create("unnamed", MemfdFlags::CLOEXEC).expect("there is memory for a file");
+    let path = format!("/proc/{}/fd/{}", process::id(), file.as_raw_fd());
+    (file.into(), path)
 }

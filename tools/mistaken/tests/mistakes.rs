@@ -16,7 +16,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use course::test_runner::{self, Suite};
+use course::test_runner::{self, Suite, is_installed};
 use course::{milestones, root};
 use regex_lite::Regex;
 use shared_testkit::{env::is_strict, skip};
@@ -61,18 +61,10 @@ mistakes! {
 /// mio is always edge-triggered, so this mistake is the C example's. Its switch changes nothing else.
 #[test]
 fn level_triggered() {
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("level-triggered");
-    let source = root().join("docs/examples/chat.c");
-    let gcc = Command::new("gcc")
-        .arg("-o")
-        .args([&program, &source])
-        .status();
-    let Ok(status) = gcc else {
-        return skip("gcc cannot be run");
-    };
-    assert!(status.success());
-
-    let program = test_runner::command(&program);
+    if !is_installed("gcc") {
+        return skip("there is no gcc");
+    }
+    let program = test_runner::command(&test_runner::server_in_c());
     for (chapter, test) in [
         (2, "a_second_event_comes_with_new_bytes_only"),
         (3, "interest_in_writable_does_not_spin"),

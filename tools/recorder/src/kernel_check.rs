@@ -3,13 +3,15 @@
 use std::fs;
 
 use course::call::Flags;
+use procfs::net::TcpNetEntry;
+use regex_lite::Regex;
 
 use crate::state::State;
 
 /// Where the state differs from the kernel's, for a server with this number that listens at this
 /// port. Otherwise the clients' receive buffers have been measured.
 pub(crate) fn compare(state: &mut State, pid: &str, port: u16) -> Result<(), String> {
-    let table = fs::read_to_string("/proc/net/tcp").expect("the kernel shows its sockets");
+    let table = procfs::net::tcp().expect("the kernel shows its sockets");
     let pending = queues(&table, port, 0).map_or(0, |(_, pending)| pending);
     if pending != state.pending.len() {
         return Err(format!("{pending} connections are pending"));
@@ -51,29 +53,22 @@ fn is_interest(interest: &Flags, events: u32) -> bool {
     bits.all(|(flag, bit)| interest.contains(&flag) == (events >> bit & 1 == 1))
 }
 
-/// One end of a connection, or with 0 as the other port a listener, in `/proc/net/tcp`
-/// (proc_net_tcp(5)): bytes that were written and not acknowledged, and bytes that were not read, or of
-/// a listener the pending connections.
-fn queues(table: &str, local: u16, remote: u16) -> Option<(usize, usize)> {
-    // A line such as `0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 …`.
-    let (local, remote) = (format!(":{local:04X} "), format!(":{remote:04X} "));
-    let mut ours = table.lines().filter_map(|line| line.split_once(&remote));
-    let (_, rest) = ours.find(|(start, _)| start.contains(&local))?;
-    let (sent, received) = rest.split_whitespace().nth(1)?.split_once(':')?;
-    let number = |digits| usize::from_str_radix(digits, 16).ok();
-    Some((number(sent)?, number(received)?))
+/// One end of a connection, or with 0 as the other port a listener: bytes that were written and not
+/// acknowledged, and bytes that were not read, or of a listener the pending connections (proc_net_tcp(5)).
+fn queues(table: &[TcpNetEntry], local: u16, remote: u16) -> Option<(usize, usize)> {
+    let ports = |socket: &TcpNetEntry| (socket.local_address.port(), socket.remote_address.port());
+    let socket = table
+        .iter()
+        .find(|socket| ports(socket) == (local, remote))?;
+    Some((socket.tx_queue as usize, socket.rx_queue as usize))
 }
 
 /// The events for which a descriptor is registered with epoll: a line such as `tfd: 5 events: 80000019 …` in
 /// `/proc/PID/fdinfo` (proc_pid_fdinfo(5)).
 fn registered(pid: &str, descriptor: Option<usize>) -> Option<u32> {
-    let descriptor = descriptor?.to_string();
     let folder = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("the server runs");
     let infos = folder.filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
+    let line = Regex::new(&format!(r"tfd: +{} events: +([0-9a-f]+)", descriptor?)).ok()?;
     let infos: String = infos.collect();
-    let lines = infos
-        .lines()
-        .map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let mut lines = lines.filter(|words| words.starts_with(&["tfd:", &descriptor]));
-    u32::from_str_radix(lines.next()?.get(3)?, 16).ok()
+    u32::from_str_radix(&line.captures(&infos)?[1], 16).ok()
 }

@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::path::PathBuf;
 use std::process::Command;
 
 use course::call::Call;
 use course::strace::Strace;
 use course::test_runner;
 use course::transcript::split;
-use course::workspace::{EXAMPLES, root};
 use shared_testkit::{Server, wait_until};
 
 use crate::state::State;
@@ -118,7 +116,7 @@ impl Stage {
         let _ = Command::new("ip").args(flush).output();
         let mut words = program.split(' ');
         let path = match words.next().unwrap_or_default() {
-            "chat.c" => compiled("chat.c"),
+            "chat.c" => test_runner::server_in_c(),
             program => test_runner::program(program),
         };
         let builder = Server::builder(&path);
@@ -301,17 +299,6 @@ impl Stage {
         step.ask.clone_from(&line.ask);
         Ok(())
     }
-}
-
-/// Compiles an example and returns its path, next to the workspace's own programs.
-fn compiled(example: &str) -> PathBuf {
-    let program = test_runner::program("mistaken").with_file_name(example.replace('.', "-"));
-    let source = root().join(EXAMPLES).join(example);
-    let mut gcc = Command::new("gcc");
-    gcc.args(["-std=c11", "-o"]).args([&program, &source]);
-    let is_compiled = gcc.status().is_ok_and(|status| status.success());
-    assert!(is_compiled, "gcc compiles {example}");
-    program
 }
 
 /// Makes one step of a long run of equal calls that moved bytes. Milestone 5 reads and writes in turn:
