@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use regex_lite::Regex;
+use crate::regex;
 
 /// What is registered with epoll or reported by it (epoll_ctl(2)): strace's names and mio's.
 const FLAGS: [(&str, &str); 4] = [
@@ -108,10 +108,6 @@ impl Call {
             regex(pattern).replace_all(&text, *shown).into_owned()
         })
     }
-}
-
-fn regex(pattern: &str) -> Regex {
-    Regex::new(pattern).expect("the pattern is valid")
 }
 
 impl fmt::Display for Call {

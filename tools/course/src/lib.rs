@@ -25,7 +25,19 @@ pub mod workspace;
 pub use crate::page::{Block, Page, Text};
 pub use crate::workspace::{milestones, root};
 
+use regex_lite::Regex;
+
 use crate::workspace::{PAGES, files, names_in, read};
+
+/// A regular expression.
+///
+/// # Panics
+///
+/// If it is none.
+#[must_use]
+pub fn regex(pattern: &str) -> Regex {
+    Regex::new(pattern).expect("the pattern is valid")
+}
 
 /// The pages of the book.
 pub struct Book {

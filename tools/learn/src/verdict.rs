@@ -93,21 +93,31 @@ pub(crate) fn first<'f, 'o>(failures: &'f [Failure<'o>]) -> Option<First<'f, 'o>
 mod tests {
     use super::*;
 
-    fn outcome(certainty: &str, rule: &str) -> Outcome {
+    /// How a test has failed, by the rule that says it.
+    fn outcome(rule: &str) -> Outcome {
+        let certainty = match rule {
+            "often" | "killed" => "",
+            "seen" => "seen",
+            "signal 11" => "crash",
+            _ => "certain",
+        };
         let fields = [
             ("title", "title"),
             ("certainty", certainty),
             ("rule", rule),
             ("often", "It is full."),
+            (
+                "injected",
+                rule.strip_prefix("injected ").unwrap_or_default(),
+            ),
         ];
-        let fields = fields.into_iter().filter(|(_, value)| !value.is_empty());
         let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned()));
         Outcome {
             test: rule.to_owned(),
             passed: false,
-            was_killed: false,
+            was_killed: rule == "killed",
             output: String::new(),
-            reports: vec![fields.collect()],
+            reports: vec![fields.into()],
         }
     }
 
@@ -121,45 +131,31 @@ mod tests {
         failures.collect()
     }
 
-    /// The rule of the first failure, and how many it explains.
-    fn first_of(outcomes: &[Outcome]) -> Option<(&str, usize)> {
-        let failures = failures(outcomes);
-        let First { failure, explains } = first(&failures)?;
-        Some((&failure.outcome.test, explains))
-    }
-
     #[test]
     fn the_earliest_certain_verdict_comes_first() {
-        let often = || outcome("", "");
-        let seen = || outcome("seen", "cut");
-        let lost = || outcome("certain", "lost");
-        let late = || outcome("certain", "late");
-        let crash = || outcome("crash", "signal 11");
-        let departure = || outcome("certain", "departure");
-        assert_eq!(first_of(&[]), None);
-        assert_eq!(first_of(&[often(), seen()]), Some(("cut", 1)));
-        assert_eq!(
-            first_of(&[seen(), late(), lost(), late()]),
-            Some(("late", 2))
-        );
-        assert_eq!(first_of(&[lost(), crash()]), Some(("signal 11", 1)));
-        assert_eq!(first_of(&[departure(), lost()]), Some(("lost", 1)));
-        // One of twelve is not what to begin with.
-        let mut many: Vec<_> = (0..11).map(|_| late()).collect();
-        many.insert(0, lost());
-        assert_eq!(first_of(&many), Some(("late", 11)));
-        let mut injected = lost();
-        injected.reports[0].insert("injected".to_owned(), "accept fail".to_owned());
-        assert_eq!(first_of(&[injected, seen()]), Some(("cut", 1)));
-        let mut killed = lost();
-        killed.was_killed = true;
-        assert_eq!(first_of(&[killed, often()]), Some(("", 1)));
+        assert!(first(&[]).is_none());
+        // One of ten is not what to begin with.
+        let cases = "\
+often, seen → seen 1
+seen, late, lost, late → late 2
+lost, signal 11 → signal 11 1
+departure, lost → lost 1
+injected accept, seen → seen 1
+killed, often → often 1
+lost, late, late, late, late, late, late, late, late, late → late 9";
+        for case in cases.lines() {
+            let (rules, wanted) = case.split_once(" → ").unwrap();
+            let outcomes: Vec<_> = rules.split(", ").map(outcome).collect();
+            let failures = failures(&outcomes);
+            let First { failure, explains } = first(&failures).unwrap();
+            assert_eq!(format!("{} {explains}", failure.outcome.test), wanted);
+        }
     }
 
     #[test]
     fn what_is_often_wrong_is_not_said_to_be_seen() {
         let promise = shared_testkit::LESSONS[0].checks;
-        let advice = failures(&[outcome("", "")])[0].advice();
+        let advice = failures(&[outcome("often")])[0].advice();
         assert_eq!(
             advice,
             format!("\"{promise}\" does not hold. Often: It is full.")

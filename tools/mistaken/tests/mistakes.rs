@@ -17,8 +17,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use course::test_runner::{self, Suite, is_installed};
-use course::{milestones, root};
-use regex_lite::Regex;
+use course::{milestones, regex, root};
 use shared_testkit::{env::is_strict, skip};
 
 /// If set, what the tests say now becomes what they should say.
@@ -139,8 +138,7 @@ fn golden_text(suite: &Suite, test: &str, command: &str) -> String {
     let [cause, rule, read] = ["cause", "rule", "read"].map(|name| failure.get(name));
     let text = format!("{test}\n{cause} [{rule}]\n{read}\n");
     // Ports, times and how much a socket took.
-    let large = Regex::new(r"\d{4,}").expect("the pattern is valid");
-    large.replace_all(&text, "N").into_owned()
+    regex(r"\d{4,}").replace_all(&text, "N").into_owned()
 }
 
 /// The last chapter before hardening: it has nearly all tests of the earlier ones as well.

@@ -3,8 +3,8 @@
 use std::fs;
 
 use course::call::Flags;
+use course::regex;
 use procfs::net::TcpNetEntry;
-use regex_lite::Regex;
 
 use crate::state::State;
 
@@ -68,7 +68,7 @@ fn queues(table: &[TcpNetEntry], local: u16, remote: u16) -> Option<(usize, usiz
 fn registered(pid: &str, descriptor: Option<usize>) -> Option<u32> {
     let folder = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("the server runs");
     let infos = folder.filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
-    let line = Regex::new(&format!(r"tfd: +{} events: +([0-9a-f]+)", descriptor?)).ok()?;
+    let line = regex(&format!(r"tfd: +{} events: +([0-9a-f]+)", descriptor?));
     let infos: String = infos.collect();
     u32::from_str_radix(&line.captures(&infos)?[1], 16).ok()
 }

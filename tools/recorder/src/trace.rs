@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use course::regex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -30,44 +31,32 @@ pub struct Step {
     /// A client's name, or `server`.
     pub actor: String,
     /// What a client does, or is done to the server.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub does: Option<String>,
     /// The server's system call.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub call: Option<String>,
     /// What the call is about: a client's name, or `listener`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub on: Option<String>,
     /// Its result: a number of bytes, or a text.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<Value>,
     /// What `epoll_wait` reports: on whom, and what.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<(String, String)>,
     /// How many bytes a client sends or receives.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<usize>,
     /// The bytes, cut to 40.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// A line of the server's on stdout.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub stdout: Option<String>,
     /// A line of the server's on stderr.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub stderr: Option<String>,
     /// How many such steps this one stands for, at least: `result` is their sum, and the states are
     /// those after the last.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub times: Option<usize>,
     /// A sentence for the reader.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub caption: Option<String>,
     /// If it is the decisive step, what makes it that: `✗` and a fault, or `▸` and an idea.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub mark: Option<String>,
     /// A question before the step is shown.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ask: Option<Ask>,
     /// What the kernel holds after the step.
     pub kernel: Kernel,
@@ -135,7 +124,7 @@ pub struct Entry {
 }
 
 impl Trace {
-    /// The trace as JSON, one step a line.
+    /// The trace as JSON, one step a line, without what a step does not have.
     ///
     /// # Panics
     ///
@@ -143,7 +132,8 @@ impl Trace {
     #[must_use]
     pub fn to_json(&self) -> String {
         let json = serde_json::to_string(self).expect("a trace can be written");
-        // Quotes in a text are escaped, so this is in no text.
+        // Quotes in a text are escaped, so these are in no text.
+        let json = regex(r#""[a-z]+":null,"#).replace_all(&json, "");
         json.replace(r#"{"actor""#, "\n{\"actor\"") + "\n"
     }
 }

@@ -8,11 +8,10 @@
 
 use std::fs;
 
-use course::Book;
 use course::quote::check_quote;
 use course::workspace::{files, read, root};
+use course::{Book, regex};
 use recorder::{Scene, Trace, calls, picture, record};
-use regex_lite::Regex;
 use shared_testkit::env::is_strict;
 
 #[test]
@@ -24,6 +23,7 @@ fn each_scene_has_a_trace_and_its_picture() {
     for scene in scenes {
         let (trace, path) = (scene.trace(), scene.picture_path());
         assert_eq!(trace.program, scene.program);
+        assert!(trace.to_json() == read(&scene.path()), "not as written");
         assert!(picture(&trace) == read(&path), "{path} is another trace's");
     }
 }
@@ -58,8 +58,8 @@ fn comparable(trace: &Trace) -> String {
         "milestone-5-harden" => r"x{40}…|\d+",
         _ => r"x{40}…|\d{5,}",
     };
-    let differs = Regex::new(differs).expect("the pattern is valid");
-    differs.replace_all(&trace.to_json(), "…").into_owned()
+    let json = trace.to_json();
+    regex(differs).replace_all(&json, "…").into_owned()
 }
 
 /// Those that a `text,calls=MILESTONE` block quotes, as this package's program prints them: the lines of a
