@@ -2,7 +2,7 @@
 //! `docs/src/departures.md`. Tests that stop and continue the server would end the article's
 //! listing before they get to their point (row 1).
 
-use shared_testkit::{Builder, Client, Interest, Server, program, promises};
+use shared_testkit::{Client, Interest, Server, program, promises};
 
 promises! {
     /// A signal that interrupts `poll` is no error: Ctrl-Z, then `fg`.
@@ -171,8 +171,7 @@ fn a_client_with_a_queue_that_closes_costs_nobody_else() {
 /// Checks the system calls, because nothing else shows it: without `strace` the test is skipped.
 #[test]
 fn row_9_turns_writable_on_once() {
-    let traced = Server::builder(program!()).under_strace(&["--trace=epoll_ctl"]);
-    let Some(server) = traced.map(Builder::start) else {
+    let Some(server) = Server::start_under_strace(program!(), &["--trace=epoll_ctl"]) else {
         return;
     };
     let mut alice = server.client("alice");

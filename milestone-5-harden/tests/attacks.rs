@@ -19,7 +19,7 @@ use shared_testkit::predicates::ord::eq;
 use shared_testkit::predicates::prelude::PredicateBooleanExt;
 use shared_testkit::predicates::str::{contains, ends_with, starts_with};
 use shared_testkit::{
-    Builder, Client, Interest, Server, has_descriptors, program, promises, run_to_exit, skip,
+    Client, Interest, Server, has_descriptors, program, promises, run_to_exit, skip,
 };
 
 use crate::flood::{Flooder, flood_lines};
@@ -104,15 +104,6 @@ fn many_flooders_do_not_close_an_honest_reader() {
     assert_eq!(count(&server.stderr_lines(), contains("Token(1)")), 0);
 }
 
-/// The numbers in those of the lines that have `before` in front of one, and go on with `after`.
-fn numbers(lines: &[String], before: &str, after: &str) -> Vec<u64> {
-    let numbers = lines.iter().filter_map(|line| {
-        let (number, rest) = line.strip_prefix(before)?.split_once(' ')?;
-        rest.starts_with(after).then(|| number.parse().ok())?
-    });
-    numbers.collect()
-}
-
 /// How many of the lines are as wanted.
 fn count(lines: &[String], wanted: impl Predicate<str>) -> usize {
     lines.iter().filter(|line| wanted.eval(line)).count()
@@ -120,8 +111,8 @@ fn count(lines: &[String], wanted: impl Predicate<str>) -> usize {
 
 /// How many bytes the server has passed on.
 fn bytes_broadcast(server: &Server) -> u64 {
-    let counts = numbers(&server.stdout_lines(), "Broadcast ", "bytes from ");
-    counts.iter().sum()
+    let counts = server.numbers("Broadcast ", "bytes from ");
+    counts.iter().sum::<usize>() as u64
 }
 
 #[track_caller]
@@ -302,10 +293,9 @@ fn a_slow_reader_is_not_taken_for_a_stalled_one() {
 
 /// How many bytes the server has for a reader, and could not send so far.
 fn bytes_queued_for(server: &Server, token: &str) -> u64 {
-    let written = server.bytes_written_to(token) as u64;
-    let after = format!("bytes from {token}");
-    let own = numbers(&server.stdout_lines(), "Broadcast ", &after);
-    bytes_broadcast(server) - own.iter().sum::<u64>() - written
+    let own = server.numbers("Broadcast ", &format!("bytes from {token}"));
+    let own_or_written = own.iter().sum::<usize>() + server.bytes_written_to(token);
+    bytes_broadcast(server) - own_or_written as u64
 }
 
 /// Milestone 4 takes some MiB for each of them.
@@ -416,8 +406,7 @@ fn kernels_socket(server: &Server, client: &Client) -> Option<String> {
 /// Milestone 4 keeps a client forever that vanishes without end of file, as when its cable is cut.
 #[test]
 fn the_kernel_asks_silent_clients_for_signs_of_life() {
-    let traced = Server::builder(program!()).under_strace(&["--trace=setsockopt"]);
-    let Some(server) = traced.map(Builder::start) else {
+    let Some(server) = Server::start_under_strace(program!(), &["--trace=setsockopt"]) else {
         return;
     };
     let alice = server.client("alice");
@@ -507,7 +496,7 @@ fn a_turn_is_bounded() {
     reader.expect_bytes(lines.repeat(20));
     // The log may come later than the bytes.
     server.wait_until_asleep();
-    let written = numbers(&server.stdout_lines(), "Wrote ", "bytes to Token(21)");
+    let written = server.numbers("Wrote ", "bytes to Token(21)");
     let most = written.into_iter().max().expect("something was written");
     assert!(most <= 256 << 10, "{most} bytes in one turn");
 }
@@ -639,8 +628,8 @@ fn the_descriptor_limit_is_reported_once() {
 /// No event reports it, and no client leaves.
 fn a_descriptor_freed_elsewhere_is_found() {
     let inject = "--inject=accept,accept4:error=EMFILE:when=1";
-    let traced = Server::builder(program!()).under_strace(&["--trace=accept,accept4", inject]);
-    let Some(server) = traced.map(Builder::start) else {
+    let Some(server) = Server::start_under_strace(program!(), &["--trace=accept,accept4", inject])
+    else {
         return;
     };
     let _ = server.client("alice");
@@ -650,8 +639,7 @@ fn a_descriptor_freed_elsewhere_is_found() {
 /// Milestone 4 turns WRITABLE on and off again for every line and reader.
 #[test]
 fn writable_is_not_asked_for_in_a_chat() {
-    let traced = Server::builder(program!()).under_strace(&["--trace=epoll_ctl"]);
-    let Some(server) = traced.map(Builder::start) else {
+    let Some(server) = Server::start_under_strace(program!(), &["--trace=epoll_ctl"]) else {
         return;
     };
     let mut alice = server.client("alice");
@@ -777,8 +765,7 @@ fn an_unread_stdout_does_no_harm_and_dropped_lines_are_counted() {
 /// How many lines of stdout or stderr are lost, as the server has reported.
 fn lines_dropped(server: &Server, stream: &str) -> usize {
     let after = format!("lines of {stream}: they could not be written");
-    let counts = numbers(&server.stderr_lines(), "Dropped ", &after);
-    counts.iter().sum::<u64>() as usize
+    server.numbers("Dropped ", &after).iter().sum()
 }
 
 /// Makes the server report that many errors: each of these clients resets its connection.
@@ -1117,8 +1104,7 @@ fn help_states_the_usage_the_limits_and_the_signals() {
 /// As in milestone 4, which does that too.
 #[test]
 fn row_9_turns_writable_on_once() {
-    let traced = Server::builder(program!()).under_strace(&["--trace=epoll_ctl"]);
-    let Some(server) = traced.map(Builder::start) else {
+    let Some(server) = Server::start_under_strace(program!(), &["--trace=epoll_ctl"]) else {
         return;
     };
     let mut alice = server.client("alice");
@@ -1172,8 +1158,7 @@ fn waits_before_and_after_a_signal() -> Option<(String, String)> {
     let name = thread::current().name().unwrap_or_default().to_owned();
     let trace = format!("{}/{name}-{}", env!("CARGO_TARGET_TMPDIR"), process::id());
     let output = format!("--output={trace}");
-    let traced = Server::builder(program!()).under_strace(&[calls, &output]);
-    let mut server = traced.map(Builder::start)?;
+    let mut server = Server::start_under_strace(program!(), &[calls, &output])?;
     let (mut alice, mut bob) = (server.client("alice"), server.client("bob"));
     chat(&mut alice, &mut bob, 1);
     server.terminate();

@@ -2,7 +2,7 @@
 
 use predicates::str::contains;
 
-use crate::{Builder, Program, Server};
+use crate::{Program, Server};
 
 /// No client is lost and none is accepted twice, a thousand times in a row.
 pub fn accepts_a_thousand_clients_in_a_row(program: Program) {
@@ -56,8 +56,8 @@ pub fn skips_an_aborted_connection(program: Program) {
 
 fn accepts_although_the_first_call_fails(program: Program, error: &str) {
     let inject = format!("--inject=accept,accept4:error={error}:when=1");
-    let traced = Server::builder(program).under_strace(&["--trace=accept,accept4", &inject]);
-    let Some(server) = traced.map(Builder::start) else {
+    let Some(server) = Server::start_under_strace(program, &["--trace=accept,accept4", &inject])
+    else {
         return;
     };
     let alice = server.connect("alice");

@@ -4,7 +4,7 @@ use std::thread;
 
 use predicates::str::starts_with;
 
-use crate::{Builder, Client, Interest, Program, Server, skip};
+use crate::{Client, Interest, Program, Server, skip};
 
 /// Bytes without a newline wait for it; the bytes after it wait for the next one.
 pub fn keeps_half_lines(program: Program) {
@@ -58,8 +58,7 @@ fn broadcasts(program: Program, lines: &str, bytes: usize) -> (Server, Client) {
 /// makes the first call fail.
 pub fn retries_an_interrupted_read(program: Program) {
     let inject = "--inject=recvfrom:error=EINTR:when=1";
-    let traced = Server::builder(program).under_strace(&["--trace=recvfrom", inject]);
-    let Some(server) = traced.map(Builder::start) else {
+    let Some(server) = Server::start_under_strace(program, &["--trace=recvfrom", inject]) else {
         return;
     };
     let mut alice = server.client("alice");

@@ -2,7 +2,7 @@
 
 use predicates::str::contains;
 
-use crate::{Builder, Interest, Program, Server};
+use crate::{Interest, Program, Server};
 
 /// `Token(0)` is the listener's, so clients count from 1.
 pub fn tokens_count_up_from_1(program: Program) {
@@ -30,8 +30,7 @@ pub fn keeps_clients_open(program: Program) {
 ///
 /// Checks the system call: from outside it shows only as 40 ms of waiting, and no test measures time.
 pub fn row_3_small_lines_are_not_delayed(program: Program) {
-    let traced = Server::builder(program).under_strace(&["--trace=setsockopt"]);
-    let Some(server) = traced.map(Builder::start) else {
+    let Some(server) = Server::start_under_strace(program, &["--trace=setsockopt"]) else {
         return;
     };
     let _alice = server.client("alice");

@@ -2,7 +2,7 @@
 
 use predicates::str::starts_with;
 
-use crate::{Builder, Client, Interest, Program, Server};
+use crate::{Client, Interest, Program, Server};
 
 /// A signal that interrupts `write` is no error, and loses no bytes. On Linux a non-blocking call is
 /// not interrupted, but POSIX allows it.
@@ -38,8 +38,7 @@ pub fn row_8_a_write_error_closes_the_client_at_once(program: Program) {
 /// Alice says a line, and `strace` makes the first call fail that writes it to bob.
 fn chat_whose_first_write_fails(program: Program, error: &str) -> Option<(Server, Client, Client)> {
     let inject = format!("--inject=sendto:error={error}:when=1");
-    let traced = Server::builder(program).under_strace(&["--trace=sendto", &inject]);
-    let server = traced.map(Builder::start)?;
+    let server = Server::start_under_strace(program, &["--trace=sendto", &inject])?;
     let mut alice = server.client("alice");
     let bob = server.client("bob");
     alice.send_line("Hello from A");

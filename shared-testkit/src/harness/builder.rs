@@ -82,6 +82,17 @@ impl Server {
         (server, clients)
     }
 
+    /// [`Server::start`] with [`Builder::under_strace`].
+    ///
+    /// # Panics
+    ///
+    /// As those do.
+    #[must_use]
+    pub fn start_under_strace(program: impl Into<Program>, options: &[&str]) -> Option<Server> {
+        let builder = Server::builder(program).under_strace(options)?;
+        Some(builder.start())
+    }
+
     /// Starts with the defaults of [`Server::start`], to change some of them.
     #[must_use]
     pub fn builder(program: impl Into<Program>) -> Builder {

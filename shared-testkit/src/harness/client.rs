@@ -14,7 +14,6 @@ use socket2::{Domain, Socket, Type};
 use crate::failure::{self, Expected};
 use crate::harness::received::Received;
 use crate::log::{Conversation, Deadline, Kind, Log, escape, lock};
-use crate::proc::socket;
 use crate::wait::patience;
 
 /// Bytes of a segment to a client with a small receive buffer. The kernel's buffer at the server's end
@@ -33,7 +32,6 @@ pub struct Client {
     unread: Vec<u8>,
     /// In the log, too.
     conversation: Arc<Mutex<Conversation>>,
-    server: SocketAddr,
     pub(crate) token: Option<String>,
     log: Arc<Log>,
 }
@@ -62,7 +60,6 @@ impl Client {
             unread: Vec::new(),
             address,
             conversation,
-            server,
             token: None,
             log,
         }
@@ -90,11 +87,6 @@ impl Client {
     pub fn token(&self) -> &str {
         let token = self.token.as_deref();
         token.expect("the server has registered this client")
-    }
-
-    /// The inode of the server's end of the connection, if the server has accepted it.
-    pub(crate) fn server_socket(&self) -> Option<u64> {
-        Some(socket::connection(self.server, self.address)?.inode)
     }
 
     // Sending.

@@ -151,9 +151,8 @@ impl Server {
     #[must_use]
     pub fn interest(&self, client: &Client) -> Option<Interest> {
         let descriptors = process::descriptors(self.pid);
-        let interest = client
-            .server_socket()
-            .and_then(|inode| epoll::interest(self.pid, inode));
+        let socket = socket::connection(self.address, client.address());
+        let interest = socket.and_then(|socket| epoll::interest(self.pid, socket.inode));
         failure::looks(Some(Look::Interest(client.name().to_owned(), interest)));
         if !descriptors.iter().any(epoll::is_epoll) {
             let title = "the server has no epoll instance";

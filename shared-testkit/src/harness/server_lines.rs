@@ -122,12 +122,20 @@ impl Server {
     /// How many bytes the server has reported as written to a client so far.
     #[must_use]
     pub fn bytes_written_to(&self, token: &str) -> usize {
-        let after = format!(" bytes to {token}");
-        let lines = self.stdout_lines();
-        let counts = lines
-            .iter()
-            .filter_map(|line| line.strip_prefix("Wrote ")?.strip_suffix(&after));
-        counts.filter_map(|count| count.parse::<usize>().ok()).sum()
+        let counts = self.numbers("Wrote ", &format!("bytes to {token}"));
+        counts.iter().sum()
+    }
+
+    /// The numbers in those lines, on stdout or stderr, that have `before` in front of one, and go on with
+    /// `after`.
+    #[must_use]
+    pub fn numbers(&self, before: &str, after: &str) -> Vec<usize> {
+        let lines = [self.stdout_lines(), self.stderr_lines()].concat();
+        let numbers = lines.iter().filter_map(|line| {
+            let (number, rest) = line.strip_prefix(before)?.split_once(' ')?;
+            rest.starts_with(after).then(|| number.parse().ok())?
+        });
+        numbers.collect()
     }
 
     /// Fails with the server's lines that no assertion has asked for as what came instead.
