@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use course::test_runner::cargo;
 use course::workspace::{read, root, source_files};
-use course::{Book, Page};
+use course::{Book, Page, regex};
 use serde_json::Value;
 
 /// The options of cargo that name a package or a target.
@@ -47,10 +47,13 @@ impl Names {
                 names.options.insert(format!("{name} --{kind} {target}"));
             }
         }
+        let function = regex(r"fn (\w+)");
         for source in source_files() {
             let source = read(&source);
-            let functions = source.split("fn ").skip(1).map(first_word);
-            names.functions.extend(functions.map(str::to_owned));
+            let functions = function.captures_iter(&source);
+            names
+                .functions
+                .extend(functions.map(|found| found[1].to_owned()));
         }
         names
     }
@@ -138,13 +141,7 @@ fn is_placeholder(word: &str) -> bool {
 
 /// Whether this can only be a function: the name of a test is a sentence.
 fn is_function(word: &str) -> bool {
-    let is_sentence = word.starts_with("row_") || word.matches('_').count() >= 2;
-    is_sentence && word == word.to_lowercase() && word == first_word(word)
-}
-
-fn first_word(text: &str) -> &str {
-    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    &text[..end.unwrap_or(text.len())]
+    regex(r"^(row_|[a-z0-9]*_[a-z0-9]*_)[a-z0-9_]*$").is_match(word)
 }
 
 fn cargo_metadata() -> Value {
