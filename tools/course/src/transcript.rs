@@ -11,6 +11,7 @@ use shared_testkit::predicates::function::function;
 use shared_testkit::{Builder, Client, Server, skip};
 
 use crate::page::{Block, Page};
+use crate::regex;
 use crate::test_runner::{is_installed, program};
 
 /// Where a milestone listens by default.
@@ -29,7 +30,7 @@ const RESULTS: [&str; 5] = ["|", "!", "<", "closed", "ends"];
 ///
 /// What is no milestone is a tool, which gets the real addresses in its arguments. A line of its stderr
 /// that is in the transcript is waited for, and others may come before it. In such a line, `…` is any
-/// beginning, and an address at the end is where the tool listens.
+/// text, and an address at the end is where the tool listens.
 ///
 /// # Panics
 ///
@@ -196,15 +197,18 @@ impl<'a> Cast<'a> {
 
     /// Waits for a line of a tool, which may say where it listens.
     fn hear(&mut self, name: &str, line: &'a str) {
-        let wanted = self.with_real_addresses(line);
+        let (beginning, end) = line.rsplit_once(' ').unwrap_or_default();
+        let listens = end.parse::<SocketAddr>().is_ok();
+        let wanted = match listens {
+            true => self.with_real_addresses(beginning) + " …",
+            false => self.with_real_addresses(line),
+        };
         let mut tools = self.tools.iter();
         let tool = tools.find(|(tool, _)| *tool == name);
         let (_, tool) = tool.expect("there is a tool of this name");
-        let real = tool.expect_stderr(function(|line: &str| is_said(&wanted, line)));
-        let (_, written) = split_address(line);
-        let (_, real) = split_address(&real);
-        if !written.is_empty() {
-            self.addresses.push((written, real.to_owned()));
+        let real = tool.expect_stderr(function(|line: &str| is_like(&wanted, line)));
+        if let (true, Some((_, real))) = (listens, real.rsplit_once(' ')) {
+            self.addresses.push((end, real.to_owned()));
         }
     }
 
@@ -262,34 +266,10 @@ impl Actor<'_> {
     }
 }
 
-/// Whether a tool's line is the wanted one, with any address at its end, and any beginning in the place of
-/// `…`.
-fn is_said(wanted: &str, line: &str) -> bool {
-    let (wanted, wanted_address) = split_address(wanted);
-    let (line, address) = split_address(line);
-    let is_like = match wanted.strip_prefix('…') {
-        Some(end) => line.ends_with(end),
-        None => line == wanted,
-    };
-    is_like && address.is_empty() == wanted_address.is_empty()
-}
-
-/// Splits a line before the address at its end, which may be empty.
-fn split_address(line: &str) -> (&str, &str) {
-    let start = line.rfind(' ').map_or(0, |space| space + 1);
-    match line[start..].parse::<SocketAddr>() {
-        Ok(_) => line.split_at(start),
-        Err(_) => (line, ""),
-    }
-}
-
-/// Whether a line is the wanted one, with any number in the place of `xxxxx`.
+/// Whether a line is the wanted one, with any number in the place of `xxxxx`, and any text in that of `…`.
 #[must_use]
 pub fn is_like(wanted: &str, line: &str) -> bool {
-    let Some((before, after)) = wanted.split_once("xxxxx") else {
-        return line == wanted;
-    };
-    let rest = line.strip_prefix(before).unwrap_or_default();
-    let number = rest.strip_suffix(after).unwrap_or_default();
-    number.parse::<u16>().is_ok()
+    let wanted = regex_lite::escape(wanted);
+    let wanted = wanted.replace("xxxxx", r"\d+").replace('…', ".*");
+    regex(&format!("^{wanted}$")).is_match(line)
 }
