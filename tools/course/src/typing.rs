@@ -1,16 +1,14 @@
 //! Types the program of each chapter from the blocks of its pages.
 
-use crate::page::{Block, Page, Text};
 use std::collections::BTreeMap;
 
+use crate::page::{Block, Page, Text};
 use crate::quote::{Program, check_quote, lines, lost, pieces, places};
+use crate::regex;
 use crate::workspace::{files, milestones};
 
 /// The file that a block is about if it does not say otherwise.
 const MAIN: &str = "src/main.rs";
-
-/// What comes before the name of an item.
-const KEYWORDS: [&str; 5] = ["fn", "const", "struct", "enum", "impl"];
 
 /// The line of a page, and what is wrong there.
 type Problem = (usize, String);
@@ -172,8 +170,11 @@ fn file_of<'a>(program: &'a mut Program, block: &Block) -> Result<&'a mut Vec<St
 /// The index of the line after an item. As `rustfmt` formats it, the item ends with the first line
 /// that is indented like its first one and ends with `}` or `;`.
 fn end_of(item: &str, file: &[String]) -> Option<usize> {
+    // Not in a comment.
+    let start = format!(r"^\s*([^/\s].*)?\b(fn|const|struct|enum|impl)\W+{item}\b");
+    let start = regex(&start);
     let mut starts: Vec<_> = (0..file.len()).collect();
-    starts.retain(|index| declares(&file[*index], item));
+    starts.retain(|index| start.is_match(&file[*index]));
     let start = *starts.last()?;
     // A type and its `impl` have the same name, but two functions are ambiguous.
     if starts.len() > 1 && file[start].contains("fn ") {
@@ -183,15 +184,6 @@ fn end_of(item: &str, file: &[String]) -> Option<usize> {
     let is_like_start = |line: &str| indent(line) == indent(&file[start]);
     let is_end = |line: &String| is_like_start(line) && line.ends_with(['}', ';']);
     Some(start + 1 + file[start..].iter().position(is_end)?)
-}
-
-/// Whether an item begins in this line.
-fn declares(line: &str, item: &str) -> bool {
-    let words = line.split(|c: char| !c.is_alphanumeric() && c != '_');
-    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
-    let mut pairs = words.windows(2);
-    let is_comment = line.trim_start().starts_with("//");
-    !is_comment && pairs.any(|pair| KEYWORDS.contains(&pair[0]) && pair[1] == item)
 }
 
 /// The program typed from a chapter's pages must be the milestone's.
