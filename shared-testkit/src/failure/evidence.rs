@@ -12,8 +12,8 @@ use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::{LimitValue, Process};
 use rustix::process::Pid;
 
+use crate::failure::diff::{self, Difference};
 use crate::failure::runtime::{self, Runtime};
-use crate::failure::streams::{self, Difference};
 use crate::failure::{Expected, Look};
 use crate::lines::{ACCEPTED, REGISTERED};
 use crate::log::{End, Kind, Log};
@@ -225,7 +225,7 @@ impl Evidence {
         self.is_partial = log.is_flooding() || log.has_bare_client() || is_cut;
         for (peer, conversation) in self.peers.iter_mut().zip(&conversations) {
             peer.received = conversation.received.len();
-            let compare = || streams::compare(conversation, &conversations);
+            let compare = || diff::compare(conversation, &conversations);
             peer.difference = (!self.is_partial).then(compare).flatten();
         }
     }

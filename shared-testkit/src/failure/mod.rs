@@ -1,10 +1,10 @@
 //! What a failing test teaches: what it checks, the cause that was seen, and where to read on.
 
+pub(crate) mod diff;
 pub(crate) mod evidence;
 mod lessons;
 mod rules;
 mod runtime;
-pub(crate) mod streams;
 mod text;
 
 use std::backtrace::{Backtrace, BacktraceStatus};

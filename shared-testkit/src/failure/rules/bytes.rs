@@ -3,7 +3,7 @@
 use bstr::ByteSlice;
 
 use super::*;
-use crate::failure::streams::trimmed;
+use crate::failure::diff::trimmed;
 
 rules! { RULES:
     "echo" Certain, |e| differs(e, Change::Own),

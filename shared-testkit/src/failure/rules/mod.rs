@@ -8,8 +8,8 @@
     reason = "every table asks the same evidence, in the same words"
 )]
 
+use crate::failure::diff::{Change, Difference, complete};
 use crate::failure::evidence::{Evidence, Peer, Socket};
-use crate::failure::streams::{Change, Difference, complete};
 use crate::failure::{Expected, Look};
 use crate::lines::{ACCEPTED, LISTENING, REGISTERED};
 use crate::log::Kind;
