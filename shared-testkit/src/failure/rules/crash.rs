@@ -1,5 +1,7 @@
 //! A server that has ended, and the message with which it did.
 
+use regex_lite::Regex;
+
 use super::*;
 
 /// What a message contains that is about EAGAIN, in small letters.
@@ -101,71 +103,45 @@ fn message(stderr: &[String]) -> Option<String> {
     exception(stderr).or(Some(both))
 }
 
+/// How the languages print an exception, and what of it is its message.
+const EXCEPTIONS: &[(&str, &str)] = &[
+    // A sanitizer sums up at its end.
+    (r"(?m)^SUMMARY: .*", "$0"),
+    // Go's, Java's, C#'s and PHP's.
+    (
+        r"(?m)^(panic: |fatal error: |Exception in thread |Unhandled exception\. |PHP Fatal error: ).*",
+        "$0",
+    ),
+    // C's and C++'s, and those of their libraries.
+    (
+        r"(?m)^(terminate called|free\(\):|malloc\(\):|double free|corrupted) .*",
+        "$0",
+    ),
+    (r"(?m)^\*\*\* (stack smashing|buffer overflow) .*", "$0"),
+    (r"(?m)^.*(: Assertion `|runtime error: ).*", "$0"),
+    // Rust's is in the line after the place in the source.
+    (r"panicked at .*\n(.*)", "panicked: $1"),
+    // Python's is in the first line after the last traceback that is not indented.
+    (
+        r"(?s:.*)Traceback \(most recent call last\):\n(?: .*\n)*([^ ].*)",
+        "$1",
+    ),
+    // Ruby's is before the places that called it, in the same line as the first of them.
+    (r"\.rb:.*:in .*?': (.*)", "$1"),
+    // Node's is above the first place that called it.
+    (r"(?m)^(.*\S.*)\n+    at ", "$1"),
+];
+
 /// The message of an exception, a panic or a sanitizer, wherever the language puts it.
 pub(super) fn exception(stderr: &[String]) -> Option<String> {
-    let mut languages = [of_one_line, of_rust, of_python, of_ruby, of_node].into_iter();
-    let message = languages.find_map(|language| language(stderr))?;
-    Some(message.trim().to_owned())
-}
-
-/// C's and C++'s, Go's, Java's, PHP's and C#'s.
-fn of_one_line(stderr: &[String]) -> Option<String> {
-    const BEGINNINGS: &[&str] = &[
-        // A sanitizer sums up at its end.
-        "SUMMARY: ",
-        "panic: ",
-        "fatal error: ",
-        "Exception in thread ",
-        "terminate called ",
-        "free(): ",
-        "malloc(): ",
-        "double free ",
-        "corrupted ",
-        "*** stack smashing ",
-        "*** buffer overflow ",
-        "PHP Fatal error: ",
-        "Unhandled exception. ",
-    ];
-    let find = |start: &&str| stderr.iter().find(|line| line.starts_with(start));
-    let is_within =
-        |line: &&String| line.contains(": Assertion `") || line.contains("runtime error: ");
-    let line = BEGINNINGS.iter().find_map(find);
-    line.or_else(|| stderr.iter().find(is_within)).cloned()
-}
-
-/// In the line after the place in the source.
-fn of_rust(stderr: &[String]) -> Option<String> {
-    let mut lines = stderr
-        .iter()
-        .skip_while(|line| !line.contains("panicked at "));
-    let place = lines.next()?;
-    let text = lines.next().filter(|text| !text.starts_with("note: "));
-    Some(format!("panicked: {}", text.unwrap_or(place)))
-}
-
-/// The first line after the last traceback that is not indented.
-fn of_python(stderr: &[String]) -> Option<String> {
-    let traceback = "Traceback (most recent call last):";
-    let place = stderr.iter().rposition(|line| line.contains(traceback))?;
-    let mut lines = stderr[place + 1..].iter();
-    lines.find(|line| !line.starts_with(' ')).cloned()
-}
-
-/// Before the places that called it, in the same line as the first of them.
-fn of_ruby(stderr: &[String]) -> Option<String> {
-    let is_it = |line: &&String| {
-        line.contains(".rb:") && line.contains(":in ") && !line.contains("warning: ")
-    };
-    let line = stderr.iter().find(is_it)?;
-    let (_, text) = line.split_once("': ").or(line.split_once("`: "))?;
-    Some(text.to_owned())
-}
-
-/// Above the first place that called it, between the source and the stack.
-fn of_node(stderr: &[String]) -> Option<String> {
-    let stack = stderr.iter().position(|line| line.starts_with("    at "))?;
-    let mut lines = stderr[..stack].iter();
-    lines.rfind(|line| !line.trim().is_empty()).cloned()
+    let text = stderr.join("\n");
+    let mut found = EXCEPTIONS.iter().filter_map(|(pattern, message)| {
+        let found = Regex::new(pattern).ok()?.captures(&text)?;
+        let mut said = String::new();
+        found.expand(message, &mut said);
+        Some(said.trim().to_owned())
+    });
+    found.next()
 }
 
 #[cfg(test)]
@@ -187,6 +163,9 @@ mod tests {
             ("a.rb:3:in 'IO#gets': no luck (Errno::X)\n\tfrom a.rb:9:in '<main>'", "no luck (Errno::X)"),
             ("==1==ERROR: AddressSanitizer: x\n    #0 0x1\nSUMMARY: AddressSanitizer: x a.c:1\nShadow", "SUMMARY: AddressSanitizer: x a.c:1"),
             ("chat: chat.c:9: main: Assertion `x' failed.", "chat: chat.c:9: main: Assertion `x' failed."),
+            ("chat.c:9:5: runtime error: no luck", "chat.c:9:5: runtime error: no luck"),
+            ("*** stack smashing detected ***: terminated\nAborted", "*** stack smashing detected ***: terminated"),
+            ("free(): no luck\nAborted", "free(): no luck"),
             ("Listening on 127.0.0.1:9\nError: cannot listen\n\nCaused by:\n    no luck\n", "Error: cannot listen: no luck"),
             ("epoll_wait: no luck", "epoll_wait: no luck"),
         ] {
