@@ -165,7 +165,7 @@ fn a_program_that_does_not_run() {
     server.expect_exit();
     let ended = ["the server has ended", "exit status: 3"];
     fails(|| server.expect_running(), &ended);
-    for (program, rule) in [("true", "[exit-status]"), ("false", "[no-error]")] {
+    for (program, rule) in [("true", "[exit-status]"), ("false", "[error-text]")] {
         let refuses = || start::refuses_a_second_argument(Program::from(program));
         fails(refuses, &["did not end with a clear error", rule]);
     }

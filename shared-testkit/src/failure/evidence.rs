@@ -133,8 +133,6 @@ pub(crate) struct Evidence {
     pub peers: Vec<Peer>,
     /// It has as many descriptors as it may have.
     pub is_at_limit: bool,
-    /// Descriptors of connections that are over.
-    pub dead_sockets: usize,
     /// Some bytes that clients have sent or received are not logged, so counts cannot be compared.
     pub is_partial: bool,
 }
@@ -247,12 +245,6 @@ impl Evidence {
         self.runtime = runtime::of(pid);
         self.has_epoll = descriptors.iter().any(epoll::is_epoll);
         self.is_at_limit = is_at_limit(pid, descriptors.len());
-        self.dead_sockets = descriptors
-            .iter()
-            .filter(|descriptor| epoll.contains_key(&descriptor.fd))
-            .filter(|descriptor| !table.iter().any(|entry| is_socket(descriptor, entry.inode)))
-            .filter(|descriptor| socket::is_tcp(pid, descriptor.fd))
-            .count();
         self.add_sockets(&table, |entry| {
             let descriptor = descriptors.iter().find(|d| is_socket(d, entry.inode))?;
             Some(Socket {

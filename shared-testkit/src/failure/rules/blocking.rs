@@ -7,12 +7,9 @@ rules! { RULES:
     "blocking-listener" Certain, |e| when(e.listener.as_ref().is_some_and(|l| is_blocked(e, "accept", l))),
         "The server waits inside accept, and no connection is pending: the listener is blocking. Make it non-blocking, and accept until WouldBlock.",
         "docs/src/without-mio.md, 'Both sides must be non-blocking'", [|e| waits(e, "accept", 4)];
-    "blocking-client" Certain, |e| client(e, |_, s| is_blocked(e, "read", s)),
-        "The server waits inside read for {}, whose socket is blocking. Make each accepted socket non-blocking, and read until WouldBlock.",
-        "docs/src/without-mio.md, 'Both sides must be non-blocking'", [|e| waits(e, "read", 5)];
-    "blocking-client" Certain, |e| client(e, |_, s| is_blocked(e, "write", s)),
-        "The server waits inside write for {}, whose socket is blocking. Make each accepted socket non-blocking, and write until WouldBlock.",
-        "docs/src/without-mio.md, 'Both sides must be non-blocking'", [|e| waits(e, "write", 5)];
+    "blocking-client" Certain, |e| ["read", "write"].iter().find_map(|call| Some(format!("{call} for {}", client(e, |_, s| is_blocked(e, call, s))?))),
+        "The server waits inside {}, whose socket is blocking. Make each accepted socket non-blocking, and read until WouldBlock.",
+        "docs/src/without-mio.md, 'Both sides must be non-blocking'", [|e| waits(e, "read", 5), |e| waits(e, "write", 5)];
     "sleeps" Certain, |e| when(!e.is_asleep() && e.threads.iter().any(|t| t.call == Some("nanosleep")) && (has_pending(e) || e.open().any(|(_, s)| s.unread > 0))),
         "The server sleeps of its own accord (nanosleep), while clients wait to be served. Only the wait for events may sleep: nothing else is served meanwhile.",
         "docs/src/without-mio.md, 'Both sides must be non-blocking'", [|e| { waits(e, "nanosleep", 0); socket(e).unread = 7; }];

@@ -7,7 +7,7 @@ use super::interest::{is_emfile, is_stuck};
 use super::*;
 
 rules! { RULES:
-    "no-accept-after-emfile" Certain, |e| when(is_waited_for(e) && (e.stderr.iter().any(|line| is_emfile(line)) || e.expected == Expected::Line(Kind::Stderr, "Failed to accept: ".to_owned()))),
+    "no-accept-after-emfile" Certain, |e| when(is_waited_for(e) && (e.stderr.iter().any(|line| is_emfile(line)) || e.expects("Failed to accept: "))),
         "Connections are pending and the server sleeps, after accept had failed with EMFILE: that event is spent. Print `Failed to accept: ` and the error, and call accept again when a client disconnects.",
         "docs/src/3-broadcast.md, 'When descriptors run out'", [|e| { e.listener.as_mut().unwrap().unread = 1; fail(e, "Failed to accept: Too many open files"); }];
     "accept-until-would-block" Certain, |e| when(is_waited_for(e)),
@@ -31,9 +31,6 @@ rules! { RULES:
     "end-of-file-ignored" Certain, |e| if e.is_asleep() && is_chapter_3(e) { client(e, |p, s| s.has_ended && s.unsent == 0 && p.token.is_some()) } else { None },
         "{} has sent end of file, and the server sleeps without having reported it as disconnected: either it stopped reading before end of file, or it ignored a read of 0 bytes. Read until WouldBlock or 0 bytes.",
         "docs/src/3-broadcast.md, 'Read until WouldBlock'", [|e| { socket(e).has_ended = true; say(e, &[BROADCAST_6]); }];
-    "not-closed" Certain, |e| when(e.dead_sockets > 0 && e.is_asleep()),
-        "The server sleeps, and a connection that is over is still open and registered. Remove the client from the map and from epoll, and close it.",
-        "docs/src/3-broadcast.md, 'One way out'", [|e| e.dead_sockets = 1];
     "write-half-skipped" Certain, |e| if e.is_asleep() { client(e, |p, s| is_stuck(s) && is_owed(e, p) && has_half_line(e, p)) } else { None },
         "Bytes are queued for {}, WRITABLE is on and the socket has room, but the server sleeps: after half a line of that client, the write half of the event was skipped.",
         "docs/src/4-write.md, 'One event, two halves'", [|e| { socket(e).interest = Some(BOTH); differ(e, 0, Change::Cut); say(e, &["Buffering partial message from Token(1)"]); }];
@@ -55,15 +52,12 @@ rules! { RULES:
     "fragment-lost" Certain, |e| if e.is_asleep() && is_of_broadcast(e) { sender(e, fragment_lost) } else { None },
         "All bytes of {} were read, and fewer were broadcast than the complete lines have: the others are lost between the two. Often that is what follows the last newline of a read: keep it for the next read.",
         "docs/src/3-broadcast.md, 'A stream has no messages'", [|e| { expects(e, "Broadcast 12 bytes from Token(1)"); is_sent(e, b"half a line\n"); say(e, &[BROADCAST_6]); }];
-    "half-line-not-kept" Certain, |e| if e.is_asleep() && e.expects("Buffering ") { sender(e, has_silent_half) } else { None },
-        "The server has read half a line from {}, and did not print `Buffering partial message from` and the token. Keep the bytes until their newline arrives, and print that line.",
-        "docs/src/3-broadcast.md, 'A stream has no messages'", [|e| { is_sent(e, b"hel"); expects(e, "Buffering partial message from Token(1)"); }];
 }
 
 /// Connections are pending, the server sleeps, and nothing keeps it from accepting. At the descriptor
 /// limit it cannot, but is to say so.
 fn is_waited_for(e: &Evidence) -> bool {
-    let is_to_say_so = e.expected == Expected::Line(Kind::Stderr, "Failed to accept: ".to_owned());
+    let is_to_say_so = e.expects("Failed to accept: ");
     e.is_asleep() && has_pending(e) && (!e.is_at_limit || is_to_say_so)
 }
 
@@ -210,11 +204,6 @@ fn has_lines_left(e: &Evidence, peer: &Peer) -> bool {
         && !counts.is_empty()
         && counts.iter().all(ends_line)
         && at < complete(&peer.sent).len()
-}
-
-/// The bytes after the last newline were read, and no line says so.
-fn has_silent_half(e: &Evidence, peer: &Peer) -> bool {
-    is_read(peer) && !e.has_printed("Buffering") && complete(&peer.sent).len() < peer.sent.len()
 }
 
 fn fragment_lost(e: &Evidence, peer: &Peer) -> bool {

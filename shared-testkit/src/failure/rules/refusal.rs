@@ -4,7 +4,7 @@ use super::crash::exception;
 use super::*;
 
 rules! { RULES:
-    "starts-all-the-same" Certain, |e| when(words(e).is_some() && e.end.is_none()).map(|_| first_line(e).unwrap_or("nothing".to_owned())),
+    "starts-all-the-same" Certain, |e| when(words(e).is_some() && e.end.is_none()).map(|_| first_line(e)),
         "The program should have ended with an error, but it went on and printed {}. Check the arguments, and end with exit status 1.",
         "docs/src/1-accept.md, 'Start, or say why not'", [|e| { refuses(e, "Listening on 127.0.0.1:9"); e.end = None; }, |e| { refuses(e, ""); e.end = None; }];
     "exception-at-start" Certain, |e| exception(&e.stderr).filter(|_| words(e).is_some()),
@@ -19,12 +19,9 @@ rules! { RULES:
     "error-on-stdout" Certain, |e| when(words(e).is_some() && !e.stdout.is_empty()),
         "The program was to end with an error, and printed something on stdout. Print the error on stderr, and nothing else.",
         "docs/src/1-accept.md, 'Start, or say why not'", [|e| { refuses(e, "Error: 8081"); e.stdout.push("usage".to_owned()); }];
-    "error-text" Certain, |e| first_line(e).filter(|line| words(e).is_some() && !line.starts_with("\"Error: ")),
-        "As its error, the program printed {}. Begin it with `Error: `.",
-        "docs/src/1-accept.md, 'Start, or say why not'", [|e| refuses(e, "bind: 8081 is in use")];
-    "no-error" Certain, |e| when(words(e).is_some() && first_line(e).is_none()),
-        "The program ended, and printed no error.",
-        "docs/src/1-accept.md, 'Start, or say why not'", [|e| refuses(e, "")];
+    "error-text" Certain, |e| Some(first_line(e)).filter(|line| words(e).is_some() && !line.starts_with("\"Error: ")),
+        "As its error, the program printed {}. Print one that begins with `Error: `.",
+        "docs/src/1-accept.md, 'Start, or say why not'", [|e| refuses(e, "bind: 8081 is in use"), |e| refuses(e, "")];
     "error-names-nothing" Certain, missing_word,
         "The error does not contain {}. Name the address and the cause.",
         "docs/src/1-accept.md, 'Start, or say why not'", [|e| refuses(e, "Error: in use")];
@@ -38,9 +35,9 @@ fn words(e: &Evidence) -> Option<&Vec<String>> {
 }
 
 /// What the program printed first, on stderr or else on stdout.
-fn first_line(e: &Evidence) -> Option<String> {
-    let line = e.stderr.iter().chain(&e.stdout).next()?;
-    Some(format!("{line:?}"))
+fn first_line(e: &Evidence) -> String {
+    let line = e.stderr.iter().chain(&e.stdout).next();
+    line.map_or("nothing".to_owned(), |line| format!("{line:?}"))
 }
 
 /// A word that the error of a program lacks.
