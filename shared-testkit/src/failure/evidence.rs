@@ -67,6 +67,18 @@ impl Socket {
     pub fn is_disarmed(&self) -> bool {
         self.has(epoll::EPOLLONESHOT) && !self.has(epoll::EPOLLIN | epoll::EPOLLOUT)
     }
+
+    fn describe(&self, name: &str) -> String {
+        let interest = match (self.is_level_triggered(), self.wants_to_write()) {
+            _ if self.interest.is_none() => "is not registered with epoll",
+            (true, true) => "is registered level-triggered, with WRITABLE",
+            (true, false) => "is registered level-triggered for READABLE",
+            (false, true) => "is registered edge-triggered, with WRITABLE",
+            (false, false) => "is registered edge-triggered for READABLE",
+        };
+        let (unread, unsent) = (self.unread, self.unsent);
+        format!("{unread} bytes of {name}'s are unread, {unsent} unsent; {name} {interest}")
+    }
 }
 
 /// A client of the test.
@@ -367,20 +379,6 @@ impl Evidence {
         let open = open.take(3).map(|(peer, s)| s.describe(&peer.name));
         let facts = [state].into_iter().chain(pending).chain(open);
         facts.collect::<Vec<_>>().join("; ")
-    }
-}
-
-impl Socket {
-    fn describe(&self, name: &str) -> String {
-        let interest = match (self.is_level_triggered(), self.wants_to_write()) {
-            _ if self.interest.is_none() => "is not registered with epoll",
-            (true, true) => "is registered level-triggered, with WRITABLE",
-            (true, false) => "is registered level-triggered for READABLE",
-            (false, true) => "is registered edge-triggered, with WRITABLE",
-            (false, false) => "is registered edge-triggered for READABLE",
-        };
-        let (unread, unsent) = (self.unread, self.unsent);
-        format!("{unread} bytes of {name}'s are unread, {unsent} unsent; {name} {interest}")
     }
 }
 

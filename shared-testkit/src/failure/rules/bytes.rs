@@ -101,11 +101,7 @@ fn differs(e: &Evidence, change: Change) -> Option<String> {
 /// Bytes that are missing from where a write ended that had not taken everything.
 fn dropped_by_write(e: &Evidence) -> Option<String> {
     let (peer, found) = difference(e)?;
-    let mut at = 0;
-    let is_end = e.writes_to(peer).iter().any(|count| {
-        at += count;
-        at == found.at
-    });
+    let is_end = sums(e.writes_to(peer)).any(|end| end == found.at);
     differs(e, Change::BytesMissing).filter(|_| is_end && !has_everything(e, peer))
 }
 
@@ -174,13 +170,9 @@ fn left_out(e: &Evidence, peer: &Peer) -> [bool; 2] {
 }
 
 fn half_line_broadcast(e: &Evidence, peer: &Peer) -> bool {
-    let mut at = 0;
-    let is_in_line = |count: &usize| {
-        at += count;
-        *count > 0 && peer.sent.get(at - 1).is_some_and(|&byte| byte != b'\n')
-    };
     let is_all = e.broadcast_from(peer) >= complete(&peer.sent).len();
-    is_all && e.broadcasts_from(peer).iter().any(is_in_line)
+    let is_in_line = |end| last_byte(peer, end).is_some_and(|byte| byte != b'\n');
+    is_all && sums(e.broadcasts_from(peer)).any(is_in_line)
 }
 
 /// As many bytes were broadcast as were expected in one go.

@@ -158,12 +158,7 @@ fn is_cut_short(e: &Evidence, peer: &Peer) -> bool {
 
 /// Whether the last write took one or several broadcasts in a row: then it was not short.
 fn is_whole(e: &Evidence, peer: &Peer) -> bool {
-    let mut sum = 0;
-    let ends = of_others(&e.stdout, peer).map(|count| {
-        sum += count;
-        sum
-    });
-    let ends: HashSet<_> = ends.chain([0]).collect();
+    let ends: HashSet<_> = sums(of_others(&e.stdout, peer)).chain([0]).collect();
     let last = e.writes_to(peer).pop();
     last.is_some_and(|n| ends.iter().any(|end| ends.contains(&(end + n))))
 }
@@ -195,15 +190,9 @@ fn is_read(peer: &Peer) -> bool {
 
 /// Every broadcast ends where a line ends, and complete lines come after the last one.
 fn has_lines_left(e: &Evidence, peer: &Peer) -> bool {
-    let (mut at, counts) = (0, e.broadcasts_from(peer));
-    let ends_line = |&count: &usize| {
-        at += count;
-        count > 0 && peer.sent.get(at - 1) == Some(&b'\n')
-    };
-    is_read(peer)
-        && !counts.is_empty()
-        && counts.iter().all(ends_line)
-        && at < complete(&peer.sent).len()
+    let mut ends = sums(e.broadcasts_from(peer));
+    let is_less = (1..complete(&peer.sent).len()).contains(&e.broadcast_from(peer));
+    is_read(peer) && is_less && ends.all(|end| last_byte(peer, end) == Some(b'\n'))
 }
 
 fn fragment_lost(e: &Evidence, peer: &Peer) -> bool {

@@ -151,6 +151,19 @@ fn of_others(lines: &[String], peer: &Peer) -> impl Iterator<Item = usize> {
     counts.filter_map(|count| count.parse().ok())
 }
 
+/// The sum of the first of these numbers, of the first two, and so on.
+fn sums(counts: impl IntoIterator<Item = usize>) -> impl Iterator<Item = usize> {
+    counts.into_iter().scan(0, |sum, count| {
+        *sum += count;
+        Some(*sum)
+    })
+}
+
+/// The last of so many bytes that a client has sent.
+fn last_byte(peer: &Peer, end: usize) -> Option<u8> {
+    peer.sent.get(end.checked_sub(1)?).copied()
+}
+
 /// How many bytes others had broadcast since a client was registered, when so many lines were printed.
 fn due_until(e: &Evidence, peer: &Peer, end: usize) -> usize {
     let start = e.last(REGISTERED, peer.token()).unwrap_or(0);
