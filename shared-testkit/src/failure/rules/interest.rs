@@ -46,10 +46,7 @@ rules! { RULES:
     "spins-at-would-block" Certain, |e| when(e.spins && !has_pending(e) && e.open().all(|(_, s)| s.unread == 0 && !s.has_ended && !s.wants_to_write())),
         "The server runs without a pause although no connection is pending and no bytes are unread. Often a loop does not return at WouldBlock, or the wait for events has a timeout of 0.",
         "docs/src/1-accept.md, 'Accept until WouldBlock'", [|e| { e.spins = true; say(e, &[BROADCAST_6]); }];
-    "interest" Certain, |e| match &e.look {
-            Some(Look::Interest(name, None)) if e.has_epoll && e.peers.iter().any(|p| p.name == *name && p.socket.is_some()) => Some(name.clone()),
-            _ => None,
-        },
+    "interest" Certain, |e| client(e, |p, _| e.has_epoll && is_asked(e, p, None)),
         "{} is connected, and not registered with epoll.",
         "docs/src/1-accept.md, 'Reported once: edge-triggered readiness'", [|e| { looks(e, None); socket(e).interest = None; }];
     "interest" Certain, queued_and_off,
@@ -98,14 +95,15 @@ fn needs_edge(e: &Evidence) -> bool {
 
 /// A client for which a line is queued, by what a test asks, and WRITABLE is off.
 fn queued_and_off(e: &Evidence) -> Option<String> {
-    match &e.look {
-        Some(Look::Interest(name, Some(Interest::READABLE)))
-            if e.expected == Expected::Assertion =>
-        {
-            Some(name.clone())
-        }
-        _ => None,
-    }
+    let is_compared = e.expected == Expected::Assertion;
+    client(e, |p, _| {
+        is_compared && is_asked(e, p, Some(Interest::READABLE))
+    })
+}
+
+/// Whether the test has asked for a client's interest, and this is the answer.
+fn is_asked(e: &Evidence, peer: &Peer, answer: Option<Interest>) -> bool {
+    e.look == Some(Look::Interest(peer.name.clone(), answer))
 }
 
 /// What is reported again and again, as the server runs or prints without end.
