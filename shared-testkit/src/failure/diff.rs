@@ -174,17 +174,12 @@ impl<'a> Rest<'a> {
         let alike = |source: &Source| common(source.due(), self.bytes);
         let sources = self.sources.iter().enumerate();
         let pending = sources.filter(|(_, source)| !source.due().is_empty());
-        match pending.max_by_key(|(n, source)| (alike(source), *n == self.last)) {
-            Some((_, source)) => {
-                let equal = alike(source);
-                let found = self.within_line(source, equal);
-                difference(self.receiver, source.name, self.at + equal, found)
-            }
-            None => {
-                let found = self.inserted(bob, line, b"");
-                difference(self.receiver, bob, self.at, found)
-            }
-        }
+        let nearest = pending.max_by_key(|(n, source)| (alike(source), *n == self.last));
+        let Some((_, source)) = nearest else {
+            return difference(self.receiver, bob, self.at, self.inserted(bob, line, b""));
+        };
+        let (at, found) = (alike(source), self.within_line(source, alike(source)));
+        difference(self.receiver, source.name, self.at + at, found)
     }
 
     fn is_sent(&self, line: &[u8]) -> bool {
