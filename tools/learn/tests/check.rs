@@ -48,8 +48,8 @@ fn a_server_that_is_right_keeps_all_promises() {
     let first = "\n\n  ✓ with port 0";
     let later = "\n  ✓ one event for five pending connections: all are accepted\n";
     let shown = contains(first).and(contains(later));
-    let shown = shown.and(contains("✓").count(16));
-    let shown = shown.and(ends_with("\n16 of 16 promises hold.\n"));
+    let shown = shown.and(contains("✓").count(17));
+    let shown = shown.and(ends_with("\n17 of 17 promises hold.\n"));
     check(words, "1").assert().code(0).stdout(shown);
 }
 
@@ -58,7 +58,7 @@ fn a_known_mistake_is_what_to_fix_first() {
     let mistaken = test_runner::program("mistaken");
     let words = ["4", "--", mistaken.to_str().unwrap(), "accepts-once"];
     let broken = "✗ one event for five pending connections: all are accepted\n";
-    let first = " of 56 promises hold.\n\nFix this first:\n  ";
+    let first = " of 60 promises hold.\n\nFix this first:\n  ";
     let read = "\n  Read: docs/src/1-accept.md, 'Accept until WouldBlock'\n";
     let shown = contains(broken).and(contains(first)).and(contains(read));
     let shown = shown.and(contains("what happened, in milliseconds").count(1));
@@ -68,9 +68,9 @@ fn a_known_mistake_is_what_to_fix_first() {
 #[test]
 fn a_server_that_hangs_keeps_no_promise() {
     let words = ["1", "--all", "--", "sh", "-c", "exec sleep 1000"];
-    let shown = contains("\n0 of 16 promises hold.\n\nFix this first:\n  ")
-        .and(contains(" of the 16 failures)\n  Read: "))
-        .and(contains("the server did not report where it listens").count(11));
+    let shown = contains("\n0 of 17 promises hold.\n\nFix this first:\n  ")
+        .and(contains(" of the 17 failures)\n  Read: "))
+        .and(contains("the server did not report where it listens").count(12));
     check(words, SHORT).assert().code(1).stdout(shown);
 }
 
@@ -82,7 +82,7 @@ fn a_server_without_an_argument_has_an_address() {
     let program = test_runner::program("milestone-1-accept");
     let words = ["1", "--", program.to_str().unwrap(), &address];
     let skipped = contains("  - a second argument is a clear error with exit status 1 (skipped:")
-        .and(contains("\n9 of 16 promises hold, 7 are skipped.\n"));
+        .and(contains("\n10 of 17 promises hold, 7 are skipped.\n"));
     let checked = check(words, "1").env(SERVER_ADDR, &address).assert();
     checked.code(0).stdout(skipped);
 }
