@@ -90,9 +90,6 @@ pub(crate) struct Peer {
     pub token: Option<String>,
     pub sent: Vec<u8>,
     pub received: usize,
-    pub has_half_closed: bool,
-    /// The client has not left.
-    pub is_alive: bool,
     /// What it has received is not what it should have.
     pub difference: Option<Difference>,
     /// `None` if the server has not accepted it, or has closed it.
@@ -220,8 +217,8 @@ impl Evidence {
                 address: Some(conversation.address),
                 token: token.filter(|_| !log.is_flooding()),
                 sent: conversation.sent,
-                has_half_closed: conversation.has_half_closed,
-                is_alive: conversation.stream.strong_count() > 0,
+                is_closed_first: conversation.stream.strong_count() > 0
+                    && !conversation.has_half_closed,
                 ..Peer::default()
             });
         }
@@ -286,7 +283,7 @@ impl Evidence {
             peer.socket = ends.filter(|entry| entry.inode != 0).find_map(&look);
             let mut own = table.iter().filter(|entry| is_its(entry.local_address));
             let is_open = own.any(|entry| entry.state == TcpState::Established);
-            peer.is_closed_first = peer.is_alive && !is_open && !peer.has_half_closed;
+            peer.is_closed_first &= !is_open;
         }
     }
 

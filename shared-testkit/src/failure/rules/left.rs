@@ -70,7 +70,7 @@ fn is_held_back(e: &Evidence) -> bool {
 fn closed(e: &Evidence) -> Option<&Peer> {
     let is_silent = |token: &String| !e.stderr.iter().any(|line| line.contains(token.as_str()));
     let is_closed = |peer: &&Peer| {
-        let is_over = peer.has_half_closed || e.expected == Expected::Closed(peer.name.clone());
+        let is_over = e.expected == Expected::Closed(peer.name.clone());
         peer.is_closed_first && !is_over && peer.token.as_ref().is_some_and(is_silent)
     };
     e.peers.iter().find(is_closed).filter(|_| e.end.is_none())
