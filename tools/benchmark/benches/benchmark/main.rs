@@ -7,7 +7,7 @@
 //! cargo bench -p benchmark -- --quick           # a smoke test: its figures mean little
 //! ```
 //!
-//! The figures are also written to `target/tmp/benchmark.json`, and plotted in `benchmark.svg` beside it.
+//! The figures are also plotted in `target/tmp/benchmark.svg`.
 //!
 //! Each server is a process of its own. This process is the load: one thread, in a closed loop. In a
 //! *round* it sends, and waits until every client has received everything; only then does it send
@@ -34,41 +34,20 @@ mod server;
 mod workload;
 
 use std::env;
-use std::ffi::OsString;
 use std::fs;
-use std::net::SocketAddr;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
-use benchmark::{floor, tokio_chat};
+use anyhow::{Context, Result};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::measure::Measured;
-use crate::server::Contestant;
 use crate::workload::Workload;
 
 /// The core that runs this process. The servers have another one: [`server::CORE`].
 const CORE: usize = 1;
 
-/// Descriptors in addition to the clients' sockets: pipes, epoll instances, `/proc`.
-const SPARE_DESCRIPTORS: usize = 100;
-
 fn main() -> Result<()> {
-    // The benchmark also runs itself in two other roles, selected by the first argument.
-    let mut arguments = env::args_os().skip(1);
-    match arguments.next() {
-        Some(role) if role == floor::ROLE => floor::run(address(arguments.next())?),
-        Some(role) if role == tokio_chat::ROLE => tokio_chat::run(address(arguments.next())?),
-        _ => benchmark(),
-    }
-}
-
-fn address(argument: Option<OsString>) -> Result<SocketAddr> {
-    Ok(argument.unwrap_or_default().to_string_lossy().parse()?)
-}
-
-fn benchmark() -> Result<()> {
     let (mut is_bench, mut is_quick, mut workloads) = (false, false, Vec::new());
     for argument in env::args().skip(1) {
         match argument.as_str() {
@@ -90,18 +69,19 @@ fn benchmark() -> Result<()> {
     }
 
     let results = run(&workloads)?;
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("benchmark.json");
-    fs::write(&file, serde_json::to_vec_pretty(&results)?)?;
-    let plot = file.with_extension("svg");
+    let plot = Path::new(env!("CARGO_TARGET_TMPDIR")).join("benchmark.svg");
     fs::write(&plot, plot::render(&results))?;
-    println!("\nWritten to {} and {}", file.display(), plot.display());
+    println!("\nPlotted in {}", plot.display());
     Ok(())
 }
 
 /// Measures and reports one workload after the other.
 fn run(workloads: &[Workload]) -> Result<Vec<Measured>> {
-    let contestants = server::contestants()?;
-    raise_descriptor_limit(workloads, &contestants)?;
+    let contestants = server::contestants();
+    // As many as are allowed, for this process and the servers that it starts.
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).context("cannot raise the limit on file descriptors")?;
     let mut core = CpuSet::new();
     core.set(CORE);
     sched_setaffinity(None, &core).context("cannot run on core 1: two cores are needed")?;
@@ -109,26 +89,8 @@ fn run(workloads: &[Workload]) -> Result<Vec<Measured>> {
     for workload in workloads {
         let measured = measure::measure(workload, &contestants)
             .with_context(|| format!("cannot measure {}", workload.name))?;
-        println!("{}", report::render(&measured));
+        report::print(&measured);
         results.push(measured);
     }
     Ok(results)
-}
-
-/// Raises the soft limit to the hard limit, for this process and the servers that it starts.
-fn raise_descriptor_limit(workloads: &[Workload], contestants: &[Contestant]) -> Result<()> {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    let hard = limit.maximum.unwrap_or(u64::MAX);
-    setrlimit(Resource::Nofile, limit).context("cannot raise the limit on file descriptors")?;
-    for workload in workloads {
-        let servers = contestants.iter().filter(|c| c.check(workload).is_ok());
-        let needed = servers.count() * workload.clients() + SPARE_DESCRIPTORS;
-        ensure!(
-            needed as u64 <= hard,
-            "{} needs {needed} file descriptors, and the hard limit (`ulimit -Hn`) is {hard}",
-            workload.name
-        );
-    }
-    Ok(())
 }

@@ -4,7 +4,6 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use serde::Serialize;
 
 use crate::load::Load;
 use crate::server::{Contestant, FLOOR, Server};
@@ -14,17 +13,12 @@ use crate::workload::Workload;
 const SETTLE: Duration = Duration::from_millis(10);
 
 /// The results of a workload.
-#[derive(Serialize)]
 pub(crate) struct Measured {
-    #[serde(flatten)]
     pub(crate) workload: Workload,
     pub(crate) servers: Vec<Figures>,
-    /// The servers without figures, each with the reason.
-    pub(crate) failures: Vec<String>,
 }
 
 /// What a server needs for a workload.
-#[derive(Serialize)]
 pub(crate) struct Figures {
     /// The server.
     pub(crate) name: &'static str,
@@ -58,7 +52,6 @@ pub(crate) fn measure(workload: &Workload, contestants: &[Contestant]) -> Result
     let mut measured = Measured {
         workload: *workload,
         servers: Vec::new(),
-        failures: Vec::new(),
     };
     for (contestant, lane) in contestants.iter().zip(run_lanes(workload, contestants)) {
         match lane {
@@ -67,9 +60,7 @@ pub(crate) fn measure(workload: &Workload, contestants: &[Contestant]) -> Result
             Err(e) if contestant.name.starts_with("milestone") => {
                 return Err(e).context(contestant.name);
             }
-            Err(e) => measured
-                .failures
-                .push(format!("{}: {e:#}", contestant.name)),
+            Err(e) => println!("No figures for {}: {e:#}", contestant.name),
         }
     }
     let floor = measured.server(FLOOR).map(|floor| floor.cpu_us);

@@ -23,10 +23,10 @@ pub(crate) const OURS: &str = "milestone 5";
 
 /// The name, protocol and arguments of each server. `PORT` is replaced by the port to listen on.
 const SERVERS: [(&str, Protocol, &str); 7] = [
-    (FLOOR, Lines, "--floor 127.0.0.1:PORT"),
+    (FLOOR, Lines, "127.0.0.1:PORT"),
     ("milestone 4", Lines, "127.0.0.1:PORT"),
     (OURS, Lines, "127.0.0.1:PORT"),
-    ("tokio", Lines, "--tokio 127.0.0.1:PORT"),
+    ("tokio", Lines, "127.0.0.1:PORT"),
     ("ncat", Lines, "--broker -l 127.0.0.1 PORT -m 10000"),
     ("redis-server", Redis, "--bind 127.0.0.1 --port PORT"),
     ("nats-server", Nats, "-a 127.0.0.1 -p PORT"),
@@ -52,10 +52,10 @@ pub(crate) struct Contestant {
 }
 
 /// All servers that exist on this machine. Reports those that are not installed.
-pub(crate) fn contestants() -> Result<Vec<Contestant>> {
+pub(crate) fn contestants() -> Vec<Contestant> {
     let mut contestants = Vec::new();
     for (name, protocol, arguments) in SERVERS {
-        match program(name)? {
+        match program(name) {
             Some(program) => contestants.push(Contestant {
                 name,
                 protocol,
@@ -65,16 +65,17 @@ pub(crate) fn contestants() -> Result<Vec<Contestant>> {
             None => println!("Skipped {name}: it is not installed"),
         }
     }
-    Ok(contestants)
+    contestants
 }
 
-fn program(server: &str) -> Result<Option<PathBuf>> {
-    Ok(match server {
-        FLOOR | "tokio" => Some(env::current_exe()?),
+fn program(server: &str) -> Option<PathBuf> {
+    Some(match server {
+        FLOOR => env!("CARGO_BIN_EXE_floor").into(),
+        "tokio" => env!("CARGO_BIN_EXE_tokio-chat").into(),
         // For a benchmark, cargo builds only the programs of the same package.
-        "milestone 4" => Some(test_runner::program("milestone-4-write")),
-        OURS => Some(test_runner::program("milestone-5-harden")),
-        peer => installed(peer),
+        "milestone 4" => test_runner::program("milestone-4-write"),
+        OURS => test_runner::program("milestone-5-harden"),
+        peer => return installed(peer),
     })
 }
 
@@ -145,7 +146,7 @@ impl Server {
     /// already ended, and its stderr.
     pub(crate) fn explain(&mut self, error: Error) -> Error {
         let ended = self.child.try_wait().ok().flatten();
-        self.kill();
+        drop(self.child.kill());
         let mut stderr = String::new();
         if let Some(pipe) = &mut self.child.stderr {
             // If this fails, the message is shorter, no more.
@@ -158,11 +159,9 @@ impl Server {
     /// The CPU time that all threads have used, as the scheduler counts it: the times in
     /// `/proc/PID/stat` have a resolution of only 10 ms.
     pub(crate) fn cpu_time(&self) -> Result<Duration> {
-        let mut nanoseconds = 0;
-        for task in self.process()?.tasks()? {
-            nanoseconds += task?.schedstat()?.sum_exec_runtime;
-        }
-        Ok(Duration::from_nanos(nanoseconds))
+        let tasks = self.process()?.tasks()?;
+        let nanoseconds = tasks.map(|task| Ok(task?.schedstat()?.sum_exec_runtime));
+        Ok(Duration::from_nanos(nanoseconds.sum::<Result<_>>()?))
     }
 
     /// The resident memory in KiB (`VmRSS`, proc_pid_status(5)).
@@ -174,16 +173,12 @@ impl Server {
     fn process(&self) -> Result<Process> {
         Ok(Process::new(self.child.id().try_into()?)?)
     }
-
-    fn kill(&mut self) {
-        // Fails only if it has already ended.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.kill();
+        // Either fails only if it has already ended.
+        drop(self.child.kill());
+        drop(self.child.wait());
     }
 }

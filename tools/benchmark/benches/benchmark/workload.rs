@@ -3,7 +3,6 @@
 use std::fmt;
 
 use anyhow::{Context, Result};
-use serde::Serialize;
 
 /// A workload is played in rounds. In a round each sender sends its lines, and the round is over
 /// when every client has received what the others sent. Two workloads differ:
@@ -15,7 +14,7 @@ use serde::Serialize;
 ///   do not count as deliveries. Before a block, the load sends until the server cannot write to that
 ///   reader any more. After the block, the reader receives the rest at full speed: it must not lose
 ///   a byte, and no block begins with the queue of another.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy)]
 pub(crate) struct Workload {
     /// The name on the command line and in the report.
     pub(crate) name: &'static str,

@@ -1,19 +1,16 @@
 //! Tokio used in the plainest way: two tasks for each client, one to read and one to write, and a
 //! broadcast channel between them.
 
+use std::env;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::runtime::Runtime;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::broadcast::{self, Receiver, Sender};
-
-/// The first argument that selects this role.
-pub const ROLE: &str = "--tokio";
 
 /// Lines in the channel. A client that falls further behind loses the oldest.
 const CAPACITY: usize = 1024;
@@ -21,13 +18,10 @@ const CAPACITY: usize = 1024;
 /// A line and the client that sent it.
 type Line = (SocketAddr, Arc<str>);
 
-/// Serves until it is killed.
-pub fn run(address: SocketAddr) -> Result<()> {
-    Runtime::new()?.block_on(serve(address))
-}
-
-async fn serve(address: SocketAddr) -> Result<()> {
-    let listener = TcpListener::bind(address).await?;
+/// Serves on the address that is its argument, until it is killed.
+#[tokio::main]
+async fn main() -> Result<()> {
+    let listener = TcpListener::bind(env::args().nth(1).context("no address")?).await?;
     let (lines, _) = broadcast::channel(CAPACITY);
     loop {
         let (stream, client) = listener.accept().await?;

@@ -4,16 +4,14 @@
 //! compared with it. A server that gathers the lines of several senders into one write can.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 
 use anyhow::{Context, Result, ensure};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::retry_on_intr;
-
-/// The first argument that selects this role.
-pub const ROLE: &str = "--floor";
 
 /// The listener in epoll. Clients count up from 1.
 const LISTENER: u64 = 0;
@@ -21,9 +19,9 @@ const LISTENER: u64 = 0;
 /// Bytes that one read takes: more than any workload has in flight.
 const BUFFER: usize = 64 * 1024;
 
-/// Serves until it is killed.
-pub fn run(address: SocketAddr) -> Result<()> {
-    let listener = TcpListener::bind(address)?;
+/// Serves on the address that is its argument, until it is killed.
+fn main() -> Result<()> {
+    let listener = TcpListener::bind(env::args().nth(1).context("no address")?)?;
     // Level-triggered: what is still ready is reported again, so one call per event is enough.
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
     let data = EventData::new_u64(LISTENER);
