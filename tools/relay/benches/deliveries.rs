@@ -19,11 +19,11 @@
 #[path = "../tests/common/mod.rs"]
 mod common;
 
-use std::env;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
 use std::time::{Duration, Instant};
+use std::{env, mem};
 
 use course::test_runner::program;
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -55,14 +55,13 @@ fn main() {
     println!("| at once | servers | servers | relays | NATS | together | of CPU | of the clock |");
     println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     for speakers in [1, 10, 100].map(|speakers| clients.min(speakers)) {
-        let mut figures = rooms.each_ref().map(|_| Figures::default());
         for _ in 0..BLOCKS {
-            for (room, figures) in rooms.iter_mut().zip(&mut figures) {
-                room.measure(speakers, Duration::from_secs(seconds as u64), figures);
+            for room in &mut rooms {
+                room.measure(speakers, Duration::from_secs(seconds as u64));
             }
         }
-        for (room, figures) in rooms.iter().zip(&figures) {
-            figures.print(speakers, room.servers.len());
+        for room in &mut rooms {
+            room.report(speakers);
         }
     }
 }
@@ -70,17 +69,13 @@ fn main() {
 /// A server, or three that are joined, and the clients of all of them.
 struct Room {
     clients: Vec<TcpStream>,
-    relays: Vec<Process>,
-    servers: Vec<Process>,
-    nats: Option<Nats>,
+    /// The servers, the relays and NATS.
+    groups: [Vec<Process>; 3],
     next_speaker: usize,
-}
-
-#[derive(Default)]
-struct Figures {
+    /// Deliveries since the last report, and how long they took.
     deliveries: usize,
     took: Duration,
-    /// The CPU time of the servers, the relays and NATS.
+    /// The CPU time of each group for them.
     spent: [Duration; 3],
 }
 
@@ -89,31 +84,34 @@ impl Room {
         run_on(MEASURED);
         let server = program("milestone-5-harden");
         let start = |_| Process::start(&server, &["127.0.0.1:0"]);
-        let servers = if nats.is_some() { 3 } else { 1 };
-        let mut room = Room {
-            clients: Vec::new(),
-            relays: Vec::new(),
-            servers: (0..servers).map(start).collect(),
-            nats,
-            next_speaker: 0,
-        };
+        let count = if nats.is_some() { 3 } else { 1 };
+        let servers: Vec<_> = (0..count).map(start).collect();
         let address = |server: &Process| {
             let line = server.expect("Listening on ");
             line.trim_start_matches("Listening on ").parse().unwrap()
         };
-        let addresses: Vec<SocketAddr> = room.servers.iter().map(address).collect();
-        for address in addresses.iter().cycle().take(clients - servers) {
-            room.clients.push(TcpStream::connect(address).unwrap());
-        }
-        if let Some(nats) = &room.nats {
-            let url = nats.url();
-            let relays = addresses.iter().map(|&a| Process::relay(a, &url));
-            room.relays = relays.collect();
-        }
+        let addresses: Vec<SocketAddr> = servers.iter().map(address).collect();
+        let connect = |address: &SocketAddr| TcpStream::connect(address).unwrap();
+        let early = addresses.iter().cycle().take(clients - count);
+        let clients = early.map(connect).collect();
+        let join = |nats: &Nats| {
+            let relays = addresses.iter().map(|&a| Process::relay(a, &nats.url()));
+            relays.collect()
+        };
+        let relays = nats.as_ref().map(join).unwrap_or_default();
+        let nats = nats.into_iter().map(|nats| nats.process).collect();
+        let mut room = Room {
+            clients,
+            groups: [servers, relays, nats],
+            next_speaker: 0,
+            deliveries: 0,
+            took: Duration::ZERO,
+            spent: [Duration::ZERO; 3],
+        };
         run_on(CLIENTS);
         // A server accepts in order: when it reads the last client's line, it knows all of them.
         for address in &addresses {
-            room.clients.push(TcpStream::connect(address).unwrap());
+            room.clients.push(connect(address));
             room.round(room.clients.len() - 1..room.clients.len());
         }
         room
@@ -131,40 +129,36 @@ impl Room {
         }
     }
 
-    fn measure(&mut self, speakers: usize, time: Duration, figures: &mut Figures) {
-        let before = self.spent();
+    fn measure(&mut self, speakers: usize, time: Duration) {
+        let before = self.cpu_times();
         let start = Instant::now();
         loop {
             let first = self.next_speaker % (self.clients.len() + 1 - speakers);
             self.next_speaker += 1;
             self.round(first..first + speakers);
-            figures.deliveries += speakers * (self.clients.len() - 1);
+            self.deliveries += speakers * (self.clients.len() - 1);
             if start.elapsed() >= time {
                 break;
             }
         }
-        figures.took += start.elapsed();
-        for (index, spent) in self.spent().into_iter().enumerate() {
-            figures.spent[index] += spent - before[index];
+        self.took += start.elapsed();
+        for (index, now) in self.cpu_times().into_iter().enumerate() {
+            self.spent[index] += now - before[index];
         }
     }
 
-    fn spent(&self) -> [Duration; 3] {
-        let nats = self.nats.as_ref().map(|nats| &nats.process);
-        [
-            self.servers.iter().map(Process::cpu_time).sum(),
-            self.relays.iter().map(Process::cpu_time).sum(),
-            nats.map(Process::cpu_time).unwrap_or_default(),
-        ]
+    fn cpu_times(&self) -> [Duration; 3] {
+        let groups = self.groups.each_ref();
+        groups.map(|group| group.iter().map(Process::cpu_time).sum())
     }
-}
 
-impl Figures {
-    fn print(&self, speakers: usize, servers: usize) {
-        let per_second = self.deliveries as f64 / self.took.as_secs_f64();
-        let per_delivery = |spent: Duration| spent.as_secs_f64() * 1e6 / self.deliveries as f64;
-        let [server, relays, nats] = self.spent.map(per_delivery);
-        let together = server + relays + nats;
+    /// Prints the figures since the last report.
+    fn report(&mut self, speakers: usize) {
+        let (deliveries, took) = (mem::take(&mut self.deliveries), mem::take(&mut self.took));
+        let per_second = deliveries as f64 / took.as_secs_f64();
+        let per_delivery = |spent: Duration| spent.as_secs_f64() * 1e6 / deliveries as f64;
+        let [server, relays, nats] = mem::take(&mut self.spent).map(per_delivery);
+        let (together, servers) = (server + relays + nats, self.groups[0].len());
         print!("| {speakers} | {servers} | {server:.3} | {relays:.3} | {nats:.3} | {together:.3} ");
         println!("| {:.0} | {per_second:.0} |", 1e6 / together);
     }

@@ -8,21 +8,19 @@
     reason = "the tests and the benchmark use them, each not all of them"
 )]
 
-use std::env;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use rustix::net::{
-    AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with, sockopt,
-};
+use course::test_runner::is_installed;
+use rustix::process::{Pid, Signal, kill_process};
 use shared_testkit::{skip, wait_until};
+use socket2::{Domain, Socket, Type};
 
 pub const RELAY: &str = env!("CARGO_BIN_EXE_relay");
 
@@ -99,11 +97,8 @@ impl Process {
         Duration::from_nanos(nanoseconds.sum())
     }
 
-    /// Sends a signal by its name.
-    pub fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        let status = Command::new("kill").args(["-s", name, &pid]).status();
-        assert!(status.expect("kill can be run").success());
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Kills it, and waits until it has ended.
@@ -115,11 +110,8 @@ impl Process {
 
     /// Waits until it has exited by itself, and returns its status.
     pub fn expect_exit(&mut self) -> Option<i32> {
-        let mut status = None;
-        wait_until(|| {
-            status = self.child.try_wait().expect("it is our child");
-            status.is_some()
-        });
+        wait_until(|| self.child.try_wait().unwrap().is_some());
+        let status = self.child.try_wait().unwrap();
         status.expect("it still runs").code()
     }
 }
@@ -134,17 +126,17 @@ impl Drop for Process {
 /// other program gets it meanwhile, because a socket of ours is bound to it, and does not listen.
 pub struct Port {
     pub address: SocketAddr,
-    _socket: OwnedFd,
+    _socket: Socket,
 }
 
 impl Port {
     pub fn new() -> Port {
-        let flags = SocketFlags::CLOEXEC;
-        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap();
-        sockopt::set_socket_reuseaddr(&socket, true).unwrap();
-        bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_reuse_address(true).unwrap();
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        socket.bind(&any.into()).unwrap();
         Port {
-            address: getsockname(&socket).unwrap().try_into().unwrap(),
+            address: socket.local_addr().unwrap().as_socket().unwrap(),
             _socket: socket,
         }
     }
@@ -161,8 +153,7 @@ pub struct Nats {
 impl Nats {
     /// `None` if there is none on this machine: the calling test is reported as skipped.
     pub fn start(arguments: &[&str]) -> Option<Nats> {
-        let path = env::var_os("PATH").unwrap_or_default();
-        if !env::split_paths(&path).any(|folder| folder.join("nats-server").is_file()) {
+        if !is_installed("nats-server") {
             skip("there is no nats-server");
             return None;
         }
@@ -231,16 +222,13 @@ impl Nats {
 
     /// Publishes lines as any program can, each with the subject of an answer, or none.
     pub fn publish<'a>(&self, lines: impl IntoIterator<Item = (String, &'a str)>) {
-        let mut publisher = self.connect();
-        publisher
-            .write_all(b"CONNECT {\"verbose\":false}\r\n")
-            .unwrap();
+        let mut commands = "CONNECT {\"verbose\":false}\r\n".to_owned();
         for (answer, line) in lines {
-            let length = line.len();
-            write!(publisher, "PUB chat {answer} {length}\r\n{line}\r\n").unwrap();
+            commands += &format!("PUB chat {answer} {}\r\n{line}\r\n", line.len());
         }
-        // It waits until all of them have arrived.
-        publisher.write_all(b"PING\r\n").unwrap();
+        let mut publisher = self.connect();
+        // The answer to this comes when all of them have arrived.
+        write!(publisher, "{commands}PING\r\n").unwrap();
         let lines = BufReader::new(publisher).lines().map(Result::unwrap);
         assert!(lines.into_iter().any(|line| line == "PONG"));
     }
