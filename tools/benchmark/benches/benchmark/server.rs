@@ -5,12 +5,12 @@ use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use course::test_runner;
 use procfs::process::Process;
+use shared_testkit::wait_until;
 
 use crate::protocol::Protocol::{self, Lines, Nats, Redis};
 use crate::workload::Workload;
@@ -34,12 +34,6 @@ const SERVERS: [(&str, Protocol, &str); 7] = [
 
 /// The core that runs the servers, all of them: only one is active at a time.
 pub(crate) const CORE: &str = "0";
-
-/// How long a server may take to start.
-const START_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// The pause between two attempts to connect to a server that is starting.
-const RETRY: Duration = Duration::from_millis(5);
 
 /// A server that can be started.
 pub(crate) struct Contestant {
@@ -118,8 +112,12 @@ impl Contestant {
             .spawn()
             .context("cannot run `setpriv`, a part of util-linux like `taskset`")?;
         let mut server = Server { child, address };
-        server.wait_for_listener().map_err(|e| server.explain(e))?;
-        Ok(server)
+        let has_ended = |child: &mut Child| child.try_wait().is_ok_and(|status| status.is_some());
+        let is_open = || TcpStream::connect(address).is_ok();
+        if wait_until(|| is_open() || has_ended(&mut server.child)) && is_open() {
+            return Ok(server);
+        }
+        Err(server.explain(anyhow!("it does not accept connections")))
     }
 }
 
@@ -131,17 +129,6 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    fn wait_for_listener(&mut self) -> Result<()> {
-        let deadline = Instant::now() + START_TIMEOUT;
-        while let Err(e) = TcpStream::connect(self.address) {
-            if self.child.try_wait()?.is_some() || Instant::now() > deadline {
-                return Err(e).context("it does not accept connections");
-            }
-            thread::sleep(RETRY);
-        }
-        Ok(())
-    }
-
     /// Ends the server, and adds to an error what the server reported: its exit status, if it had
     /// already ended, and its stderr.
     pub(crate) fn explain(&mut self, error: Error) -> Error {
