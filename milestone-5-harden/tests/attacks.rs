@@ -675,12 +675,16 @@ fn clients_are_written_to_in_the_order_in_which_they_came() {
     let mut sender = server.client("sender");
     let _readers: Vec<_> = (0..20).map(|_| server.client("reader")).collect();
     sender.send_line("a line of 20 bytes.");
-    server.expect_line("Broadcast 20 bytes from Token(1)");
-    server.wait_until_asleep();
+    let written = || {
+        let mut lines = server.stdout_lines();
+        lines.retain(|line| line.starts_with("Wrote "));
+        lines
+    };
+    let is_done = || written().len() == 20;
+    server.wait_until("the line is written to all readers", is_done);
     let tokens = 2..=21;
     let expected = tokens.map(|token| format!("Wrote 20 bytes to Token({token})"));
-    let said = server.stdout_lines();
-    assert!(said.ends_with(&expected.collect::<Vec<_>>()), "{said:?}");
+    assert_eq!(written(), expected.collect::<Vec<_>>());
 }
 
 /// A server whose stdout is not read, and two clients.
