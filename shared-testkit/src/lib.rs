@@ -3,9 +3,9 @@
 //!
 //! Everything here is ordinary blocking code over [`std::net`] and [`std::process`]. Nothing sleeps
 //! and hopes for the best: every wait is for a fact (a line in the server's log, bytes at a client),
-//! and gives up after 20 seconds: after 40 if something still comes, and later only if the server doesn't
-//! get the CPU. If your machine is so slow that this isn't enough, set the environment variable
-//! `TESTKIT_DEADLINE_SCALE` to the factor by which to wait longer.
+//! and gives up after 20 seconds, or after 40 if something still comes. If your machine is so slow that
+//! this isn't enough, set the environment variable `TESTKIT_DEADLINE_SCALE` to the factor by which to wait
+//! longer.
 //!
 //! A test that can't run on this machine (no IPv6, no `strace`, too few file descriptors) is skipped,
 //! and says so on stderr. With `TESTKIT_STRICT` set, it fails instead.

@@ -69,9 +69,6 @@ const MOST_BYTES: usize = 32 << 20;
 /// A wait lasts at most so many times the usual time if there is progress.
 const LONG: u32 = 2;
 
-/// The same if the server does not get the CPU.
-const LONGEST: u32 = 8;
-
 /// What kind of event this is, by its mark in the log.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kind {
@@ -499,14 +496,11 @@ impl Log {
         !matches!(waitid(WaitId::Pid(self.server), ENDED), Ok(None))
     }
 
-    fn seen(&self) -> Seen {
+    /// How many lines and bytes have come so far.
+    fn progress(&self) -> usize {
         let state = self.lock();
         let bytes = state.conversations.iter().map(|client| lock(client).bytes);
-        Seen {
-            at: Instant::now(),
-            progress: state.events.len() + bytes.sum::<usize>(),
-            delay: process::delay(self.server),
-        }
+        state.events.len() + bytes.sum::<usize>()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -546,22 +540,13 @@ fn keep(kept: &mut Vec<u8>, bytes: &[u8], is_cut: &mut bool) {
 
 /// The end of a wait: twenty seconds after its beginning, unless it is put off, by five seconds each time.
 ///
-/// Bytes and lines that still come put it off until [`LONG`]: beside a flood they never stop. A busy machine
-/// is slow, and that is not wrong: while the server has work to do and waits for a CPU three quarters of the
-/// time, the end is put off until [`LONGEST`].
+/// Bytes and lines that still come put it off until [`LONG`]: beside a flood they never stop.
 pub(crate) struct Deadline {
     start: Instant,
     end: Instant,
-    /// When the wait began: most of what is waited for is there already.
-    seen: Option<Seen>,
-}
-
-/// What shows whether a wait goes on.
-struct Seen {
-    at: Instant,
-    progress: usize,
-    /// How long the server has waited for a CPU.
-    delay: Duration,
+    /// How many lines and bytes had come at the last look. `None` before the first: most of what is waited
+    /// for is there already.
+    seen: Option<usize>,
 }
 
 impl Deadline {
@@ -576,19 +561,16 @@ impl Deadline {
 
     /// How long to wait yet. `None` if there is no use.
     pub(crate) fn left(&mut self, log: &Log) -> Option<Duration> {
-        let before = self.seen.get_or_insert_with(|| log.seen());
+        let before = *self.seen.get_or_insert_with(|| log.progress());
         let left = self.end.saturating_duration_since(Instant::now());
         if !left.is_zero() {
             return Some(left);
         }
-        let now = log.seen();
-        let is_starved = now.delay.saturating_sub(before.delay) > (now.at - before.at) * 3 / 4;
-        let most = if is_starved { LONGEST } else { LONG };
-        let goes_on = is_starved || now.progress != before.progress;
         let more = patience() / 4;
-        self.end = now.at + more;
-        self.seen = Some(now);
-        (goes_on && self.end <= self.start + patience() * most).then_some(more)
+        self.end = Instant::now() + more;
+        self.seen = Some(log.progress());
+        let goes_on = self.seen != Some(before) && self.end <= self.start + patience() * LONG;
+        goes_on.then_some(more)
     }
 }
 

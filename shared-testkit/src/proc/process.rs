@@ -147,13 +147,6 @@ fn looks(pid: Pid) -> Vec<(char, Thread)> {
     tasks(pid).into_iter().filter_map(look).collect()
 }
 
-/// How long its threads have had work to do and waited for a CPU, in all (schedstat, proc(5)).
-pub(crate) fn delay(pid: Pid) -> Duration {
-    let tasks = tasks(pid).into_iter();
-    let delays = tasks.filter_map(|task| Some(task.schedstat().ok()?.run_delay));
-    Duration::from_nanos(delays.sum())
-}
-
 /// Whether one of its threads has work to do, on a CPU or waiting for one.
 pub(crate) fn is_running(pid: Pid) -> bool {
     threads(pid).iter().any(|thread| thread.runs)

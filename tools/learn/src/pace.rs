@@ -15,6 +15,9 @@ const HARDEN_PATIENCE: Duration = Duration::from_secs(12);
 /// How long the testkit waits without a scale.
 const USUAL: Duration = Duration::from_secs(20);
 
+/// On a busy machine tests wait so many times as long at most.
+const MOST_LOAD: f64 = 4.0;
+
 /// A test that waits for one fact after the other is killed after so many waits, times the load.
 const WAITS: f64 = 4.0;
 
@@ -43,9 +46,10 @@ impl Pace {
             5 => HARDEN_PATIENCE,
             _ => PATIENCE,
         };
+        let load = load();
         Pace {
-            patience,
-            waits: WAITS * load(),
+            patience: patience.mul_f64(load.min(MOST_LOAD)),
+            waits: WAITS * load,
             at_once: AT_ONCE,
         }
     }
