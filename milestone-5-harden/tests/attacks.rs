@@ -295,7 +295,8 @@ fn a_slow_reader_is_not_taken_for_a_stalled_one() {
 fn bytes_queued_for(server: &Server, token: &str) -> u64 {
     let own = server.numbers("Broadcast ", &format!("bytes from {token}"));
     let own_or_written = own.iter().sum::<usize>() + server.bytes_written_to(token);
-    bytes_broadcast(server) - own_or_written as u64
+    // Some servers say what they broadcast after they have written it.
+    bytes_broadcast(server).saturating_sub(own_or_written as u64)
 }
 
 /// Milestone 4 takes some MiB for each of them.
@@ -468,10 +469,9 @@ fn fill_the_socket_of_bob(server: &Server, alice: &mut Client, bob: &Client) -> 
 #[test]
 fn row_7_half_a_line_does_not_hold_up_the_queue() {
     let (server, _alice, mut bob, lines) = bob_has_a_queue();
-    let written = server.bytes_written_to("Token(2)");
-
     // The event that reports room reports half a line as well, and no client speaks after it.
     server.stop();
+    let written = server.bytes_written_to("Token(2)");
     bob.expect_bytes(&lines[..written]);
     bob.send("half a li");
     server.resume();

@@ -238,7 +238,7 @@ impl Log {
         for client in &self.lock().conversations {
             let mut client = lock(client);
             if let Some(stream) = client.stream.upgrade() {
-                while client.receive(&stream, &mut chunk).is_ok_and(|n| n > 0) {}
+                while !client.is_cut && client.receive(&stream, &mut chunk).is_ok_and(|n| n > 0) {}
             }
         }
     }
@@ -567,7 +567,7 @@ impl Deadline {
             return Some(left);
         }
         let more = patience() / 4;
-        self.end = Instant::now() + more;
+        self.end += more;
         self.seen = Some(log.progress());
         let goes_on = self.seen != Some(before) && self.end <= self.start + patience() * LONG;
         goes_on.then_some(more)

@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The pause between two checks of a fact that nothing announces.
 pub(crate) const PAUSE: Duration = Duration::from_millis(2);
 
-/// How long one wait may take.
+/// How long one wait takes if nothing comes.
 ///
 /// # Panics
 ///

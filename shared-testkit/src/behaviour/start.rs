@@ -152,9 +152,9 @@ pub fn ends_when_polling_fails(program: Program) {
     if !program.takes_an_address() {
         return;
     }
-    let inject = "--inject=epoll_wait,epoll_pwait,?epoll_pwait2:error=EBADF";
+    let inject = "--inject=?epoll_wait,epoll_pwait,?epoll_pwait2:error=EBADF";
     let traced = Server::builder(program).under_strace(&[
-        "--trace=epoll_wait,epoll_pwait,?epoll_pwait2",
+        "--trace=?epoll_wait,epoll_pwait,?epoll_pwait2",
         "--output=/dev/null",
         inject,
     ]);

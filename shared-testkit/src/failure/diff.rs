@@ -134,12 +134,16 @@ pub(crate) fn compare(receiver: &Conversation, all: &[Conversation]) -> Option<D
         last = taker;
         at += line.len();
     }
-    let source = sources.iter().max_by_key(|source| source.due().len())?;
+    let begun = &receiver.received[at..];
+    let is_begun = |source: &&Source| source.due().starts_with(begun);
+    let source = sources
+        .iter()
+        .filter(is_begun)
+        .max_by_key(|s| s.due().len())?;
     let (all, left) = (&source.sent[source.start..source.end], source.due().len());
-    let begun = receiver.received.len() - at;
-    let came = &all[..all.len().saturating_sub(left) + begun.min(left)];
+    let came = &all[..all.len().saturating_sub(left) + begun.len()];
     let found = (Change::Cut, came, all);
-    let is_cut = came.len() < all.len();
+    let is_cut = came.len() < all.len() && !is_ambiguous;
     is_cut.then(|| difference(receiver, source.name, receiver.received.len(), found))
 }
 
@@ -394,6 +398,7 @@ mod tests {
             said(b"one\ntwo\n", b"one\nsix\n", b"", b"one\none\nno\n"),
             None
         );
+        assert_eq!(said(b"one\n", b"one\n", b"", b"one\n"), None);
     }
 
     #[test]
@@ -403,6 +408,7 @@ mod tests {
         for (alice, carol, bob, received, what) in [
             (one, none, none, none, "nothing of the 4 bytes in alice's lines"),
             (two, none, none, b"one\nt", "the first 5 of the 8 bytes in alice's lines"),
+            (one, b"sixsix\n", none, b"on", "the first 2 of the 4 bytes in alice's lines"),
             (one, none, none, b"one", "all of alice's lines but the last newline"),
             (one, none, b"mine\n", b"mine\n", "received \"mine\\n\", which bob has sent"),
             (two, none, none, b"one\none\ntwo\ntwo\n", "each line of alice's twice"),

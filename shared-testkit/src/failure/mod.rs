@@ -56,13 +56,10 @@ pub(crate) enum Expected {
     Bytes(String),
     /// End of file at this client.
     Closed(String),
-    /// That the server takes what this client sends.
-    Sent(String),
     /// A server that sleeps while nothing happens.
     Idle,
-    /// A server that has done its work and sleeps.
-    Rest,
-    Running,
+    /// Something else, which no rule knows: that it takes what is sent, comes to rest, or runs on.
+    Other,
     Exit,
     /// An error with these words, and exit status 1.
     Refusal(Vec<String>),

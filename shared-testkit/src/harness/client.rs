@@ -109,7 +109,7 @@ impl Client {
                 let wanted = format!("{}, all of it", escape(bytes));
                 let sent = bytes.len() - rest.len();
                 let received = format!("{sent} bytes were sent, then: {e}");
-                self.fail(Expected::Sent, "could not send", &wanted, &received)
+                self.fail(|_| Expected::Other, "could not send", &wanted, &received)
             });
             rest = &rest[sent..];
         }
@@ -146,7 +146,12 @@ impl Client {
         lock(&self.conversation).has_half_closed = true;
         if let Err(e) = self.stream.shutdown(Shutdown::Write) {
             let what = "could not half-close";
-            self.fail(Expected::Sent, what, "an open connection", &e.to_string());
+            self.fail(
+                |_| Expected::Other,
+                what,
+                "an open connection",
+                &e.to_string(),
+            );
         }
     }
 

@@ -177,7 +177,7 @@ impl Server {
         if let Some(status) = status {
             let received = format!("its end, with {status}");
             let (title, wanted) = ("the server has ended", "a running server");
-            failure::fail(&self.log, Expected::Running, title, wanted, &received);
+            failure::fail(&self.log, Expected::Other, title, wanted, &received);
         }
     }
 
@@ -221,7 +221,10 @@ impl Server {
     #[track_caller]
     pub fn stop(&self) {
         self.signal(Signal::STOP);
-        self.wait_until("the server is stopped", || process::is_stopped(self.pid));
+        // What it has printed until now is logged, too.
+        self.wait_until("the server is stopped", || {
+            self.log.is_at_rest(|| process::is_stopped(self.pid))
+        });
         self.note("is stopped");
     }
 

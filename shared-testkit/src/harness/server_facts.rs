@@ -37,7 +37,7 @@ impl Server {
             let received = format!("it was busy for {} s", patience().as_secs_f32());
             let title = "the server does not come to rest";
             let wanted = "that it sleeps until something comes";
-            failure::fail(&self.log, Expected::Rest, title, wanted, &received);
+            failure::fail(&self.log, Expected::Other, title, wanted, &received);
         }
     }
 

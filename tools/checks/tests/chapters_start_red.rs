@@ -22,6 +22,7 @@ fn assert_new_tests_are_red(before: &str, chapter: &str, reasons: &str) {
         let mut reasons = reasons.lines().filter_map(|line| line.split_once(" → "));
         let is_its_own = |(name, _): &(&str, &str)| name == test || *name == "all others";
         let (_, reason) = reasons.find(is_its_own).unwrap_or_default();
+        assert!(!reason.is_empty(), "{test} has no reason here");
         // Which place is to be read depends on the rule that fits.
         for part in ["\nthe test: ", "\nread: docs/src/", reason] {
             assert!(output.contains(part), "{test}: no {part:?} in:\n{output}");

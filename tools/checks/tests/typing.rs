@@ -70,17 +70,8 @@ stream.set_nodelay(true)?;⏎```⏎ → stream.set_nodelay(false)?;  ⇐ not in 
     assert_changes_are_found(check_typing, "2-register.md", changes);
 }
 
-/// A page that is not typed quotes any source, and a chapter that is empty makes no milestone.
-#[test]
-fn a_block_on_another_page_is_in_its_source() {
-    let chapter = "\
-# 1. Accept  ⇐ in line 1 of the milestone's src/main.rs: //! Milestone 1
-
-```rust,example
-        for line in BufReader::new(alice).lines() {  ⇐ not in the source
-```
-";
-    let page = r#"
+/// Not one that is typed.
+const OTHER_PAGE: &str = r#"
 ```rust
         self.connections.remove(token, connection);  ⇐ not in the source
         // …
@@ -112,9 +103,23 @@ use std::env;
 ExecStart=/usr/local/bin/broadcast 0.0.0.0:8080  ⇐ not in the source
 ```
 "#;
+
+/// A page that is not typed quotes any source, and a chapter that is empty makes no milestone.
+#[test]
+fn a_block_on_another_page_is_in_its_source() {
+    let chapter = "\
+# 1. Accept  ⇐ in line 1 of the milestone's src/main.rs: //! Milestone 1
+
+```rust,example
+        for line in BufReader::new(alice).lines() {  ⇐ not in the source
+```
+";
     assert_found(
         check_typing,
-        &[("docs/src/a.md", page), ("docs/src/1-accept.md", chapter)],
+        &[
+            ("docs/src/a.md", OTHER_PAGE),
+            ("docs/src/1-accept.md", chapter),
+        ],
     );
 }
 

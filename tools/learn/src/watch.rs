@@ -8,12 +8,22 @@ use std::time::{Duration, SystemTime};
 /// How often the file is looked at. A build or an editor is done when nothing has happened for this long.
 const QUIET: Duration = Duration::from_millis(300);
 
-/// When a file, or the latest of a folder and the files in it, was changed. `None` if there is none.
+/// How deep a folder is looked into: a milestone's sources are no deeper, and a project's libraries are.
+const DEPTH: usize = 2;
+
+/// When a file, or the latest of a folder and what is in it, was changed. `None` if there is none.
 pub(crate) fn last_change(path: &Path) -> Option<SystemTime> {
+    latest(path, DEPTH)
+}
+
+fn latest(path: &Path, depth: usize) -> Option<SystemTime> {
+    let own = fs::metadata(path).ok()?.modified().ok();
+    if depth == 0 {
+        return own;
+    }
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
-    let files = entries.map(|entry| entry.path()).chain([path.to_owned()]);
-    let changes = files.filter_map(|file| fs::metadata(file).ok()?.modified().ok());
-    changes.max()
+    let changes = entries.filter_map(|entry| latest(&entry.path(), depth - 1));
+    changes.chain(own).max()
 }
 
 /// Waits until the last change is another one, and the file is at rest.
@@ -26,5 +36,26 @@ pub(crate) fn wait_for_change(path: &Path, last: Option<SystemTime>) {
         if now.is_some() && now != last && now == before {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+    use std::fs::File;
+    use std::process;
+
+    use super::*;
+
+    #[test]
+    fn a_file_in_a_folder_of_the_folder_counts() {
+        let folder = env::temp_dir().join(format!("learn-watch-{}", process::id()));
+        fs::create_dir_all(folder.join("log")).unwrap();
+        let file = File::create(folder.join("log/writer.rs")).unwrap();
+        let later = SystemTime::now() + Duration::from_secs(60);
+        file.set_modified(later).unwrap();
+        let last = last_change(&folder);
+        fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(last, Some(later));
     }
 }

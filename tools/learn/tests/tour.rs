@@ -66,7 +66,7 @@ fn what_the_own_server_does_not_do_is_marked() {
     let words = ["4", "--", mistaken.to_str().unwrap(), "forgets-the-last"];
     let missing = contains("  expected, but it did not come: carol< pizza or curry?\n")
         .and(contains("  bob           < pizza or curry?\n"));
-    tour("0.05", words).code(1).stdout(missing);
+    tour("0.25", words).code(1).stdout(missing);
 }
 
 #[test]

@@ -228,12 +228,9 @@ impl Server {
             say(&format!("Buffering partial message from {token:?}"));
         }
 
-        if makes("forgets-to-remove") && !matches!(outcome, Ok(false)) {
-            say(&format!("Client {token:?} disconnected"));
-            return Ok(true);
-        }
         match outcome {
             Ok(false) => {}
+            _ if makes("forgets-to-remove") => say(&format!("Client {token:?} disconnected")),
             Ok(true) => {
                 self.write(token);
                 self.disconnect(token);

@@ -102,12 +102,8 @@ fn is_found(mistake: &str) {
         // Within the short time, a busy machine may not get as far as the mistake.
         now = text(1.0);
     }
-    assert_eq!(
-        now,
-        golden,
-        "{}; to record it, set {RECORD}",
-        path.display()
-    );
+    let shown = path.display();
+    assert_eq!(now, golden, "{shown}; to record it, set {RECORD}");
     let names_it = |text: &str| {
         let mut rules = entry.named_by.iter();
         rules.any(|rule| text.contains(&format!("[{rule}]")))

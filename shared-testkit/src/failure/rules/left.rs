@@ -7,7 +7,7 @@ use super::interest::{is_emfile, is_stuck};
 use super::*;
 
 rules! { RULES:
-    "no-accept-after-emfile" Certain, |e| when(is_waited_for(e) && (e.stderr.iter().any(|line| is_emfile(line)) || e.expects("Failed to accept: "))),
+    "no-accept-after-emfile" Certain, |e| when(is_waited_for(e) && (e.stderr.iter().any(|line| is_emfile(line)) || e.is_at_limit && e.expects("Failed to accept: "))),
         "Connections are pending and the server sleeps, after accept had failed with EMFILE: that event is spent. Print `Failed to accept: ` and the error, and call accept again when a client disconnects.",
         "docs/src/3-broadcast.md, 'When descriptors run out'", [|e| { e.listener.as_mut().unwrap().unread = 1; fail(e, "Failed to accept: Too many open files"); }];
     "accept-until-would-block" Certain, |e| when(is_waited_for(e)),
@@ -73,7 +73,8 @@ fn closed(e: &Evidence) -> Option<&Peer> {
         let is_over = e.expected == Expected::Closed(peer.name.clone());
         peer.is_closed_first && !is_over && peer.token.as_ref().is_some_and(is_silent)
     };
-    e.peers.iter().find(is_closed).filter(|_| e.end.is_none())
+    let peer = e.peers.iter().find(is_closed);
+    peer.filter(|_| e.end.is_none() && !e.is_asked_to_end)
 }
 
 /// Whether nothing but its registration was reported of a client.

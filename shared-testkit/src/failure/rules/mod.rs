@@ -326,6 +326,8 @@ mod tests {
             |e| { e.is_partial = true; say(e, &["Broadcast 9 bytes from Token(1)"]); },
             // An exit status.
             |e| { e.expected = Expected::Exit; end(e, "Error: no luck"); say(e, &[FIRST, FIRST]); },
+            // A server that was asked to end closes its clients.
+            |e| { e.expected = Expected::Exit; e.is_asked_to_end = true; is_sent(e, b""); e.peers[0].is_closed_first = true; },
             // A server at its limit cannot accept, and one whose reader is slow may hold back a sender.
             |e| { e.is_at_limit = true; e.listener.as_mut().unwrap().unread = 1; },
             |e| { socket(e).unread = 7; second(e).socket = Some(Socket { unsent: 7, ..Socket::default() }); say(e, &[BROADCAST_6]); },

@@ -48,13 +48,15 @@ fn wants_free_port(e: &Evidence) -> bool {
     e.wanted.is_some_and(|wanted| wanted.port() == 0)
 }
 
-/// Where it was to listen, and where it does, if a client of the other family cannot reach it.
+/// Where it was to listen, and where it does, if that explains what was expected: a client reaches one that
+/// listens everywhere, unless it is of the other family.
 fn elsewhere(e: &Evidence) -> Option<String> {
     let (wanted, at) = (e.wanted?, e.listens_at?);
     let is_of_client = matches!(e.expected, Expected::Registered(_) | Expected::Connection);
-    let is_about_it = is_of_client || e.is_starting || e.expects(ACCEPTED);
+    let is_out_of_reach = !at.ip().is_unspecified() || wanted.is_ipv6() && at.is_ipv4();
+    let is_about_it = (is_of_client || e.expects(ACCEPTED)) && is_out_of_reach;
     let differs = wanted.ip() != at.ip();
-    (is_about_it && differs).then(|| format!("{wanted}, and listens on {at}"))
+    ((is_about_it || e.is_starting) && differs).then(|| format!("{wanted}, and listens on {at}"))
 }
 
 /// What came after `Listening on`.

@@ -39,7 +39,7 @@ pub fn assert_found(check: fn(&Book) -> Vec<String>, pages: &[(&str, &str)]) {
 }
 
 /// A page of the book with one of these changes, a line for each: `FROM → TO`, with `⏎` for a newline. It must be
-/// a problem, at the mark.
+/// a problem, at the mark. Without a mark, it must be none.
 #[allow(dead_code, reason = "not every test changes a page")]
 #[track_caller]
 pub fn assert_changes_are_found(check: fn(&Book) -> Vec<String>, page: &str, changes: &str) {
