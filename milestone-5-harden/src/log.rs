@@ -55,13 +55,12 @@ impl Log {
     }
 
     fn report_dropped(&mut self) {
-        for (output, stream) in [(&self.out, "stdout"), (&self.err, "stderr")] {
-            let lines = output.counts.dropped.swap(0, Relaxed);
-            if lines > 0 {
+        for (output, name) in [(&self.out, "stdout"), (&self.err, "stderr")] {
+            let n = output.counts.dropped.swap(0, Relaxed);
+            if n > 0 {
+                let report = format!("Dropped {n} lines of {name}: they could not be written\n");
                 // Even if too many are waiting: a lost report would take its count with it.
-                let why = "they could not be written";
-                self.err
-                    .send(format!("Dropped {lines} lines of {stream}: {why}\n"));
+                self.err.send(report);
             }
         }
     }
