@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
+use procfs::net::TcpNetEntry;
 use rustix::process::Pid;
 
 use crate::failure::{self, Expected, Look};
@@ -168,9 +169,23 @@ impl Server {
     /// If there is no such socket.
     #[must_use]
     pub fn unread_bytes(&self, client: &Client) -> usize {
-        let connection = socket::connection(self.address, client.address());
-        let unread = connection.expect("the connection is open").rx_queue as usize;
+        let unread = self.connection_of(client).rx_queue as usize;
         failure::looks(Some(Look::Unread(unread)));
         unread
+    }
+
+    /// How many bytes are in the server's socket for a client, on their way or waiting for room.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such socket.
+    #[must_use]
+    pub fn unsent_bytes(&self, client: &Client) -> usize {
+        self.connection_of(client).tx_queue as usize
+    }
+
+    fn connection_of(&self, client: &Client) -> TcpNetEntry {
+        let connection = socket::connection(self.address, client.address());
+        connection.expect("the connection is open")
     }
 }
