@@ -27,7 +27,8 @@ const LAST_PATIENCE: Duration = Duration::from_secs(5);
 /// before, wherever it is in the log: between two actions the order of a server's lines is free.
 pub struct Server {
     pub(super) child: Child,
-    pub(super) pid: Pid,
+    /// The process that was started.
+    pub pid: Pid,
     pub(super) address: SocketAddr,
     pub(super) log: Arc<Log>,
     _port: Option<File>,
@@ -263,7 +264,8 @@ impl Server {
         kill_process(self.pid, signal).unwrap_or_else(|e| panic!("cannot signal the server: {e}"));
     }
 
-    fn end(&mut self) {
+    /// Kills the server and what it has started, and waits until its last lines are logged.
+    pub fn kill(&mut self) {
         // A wrapper's children would outlive it and hold its pipes open. The number of a process
         // that has ended may be another's by now.
         let children = match self.child.try_wait() {
@@ -287,6 +289,6 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.end();
+        self.kill();
     }
 }

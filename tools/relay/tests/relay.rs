@@ -14,12 +14,11 @@ use std::sync::{Arc, LazyLock};
 use std::thread;
 
 use course::test_runner::program;
-use rustix::process::Signal;
 use shared_testkit::predicates::prelude::PredicateBooleanExt;
 use shared_testkit::predicates::str::{contains, starts_with};
-use shared_testkit::{Client, Server, run_to_exit, wait_until};
+use shared_testkit::{Client, Server, run_to_exit};
 
-use crate::common::{Nats, Port, Process, RELAY};
+use crate::common::{Nats, Port, RELAY, relay};
 
 static SERVER: LazyLock<PathBuf> = LazyLock::new(|| program("milestone-5-harden"));
 
@@ -35,7 +34,7 @@ const CLIENTS: usize = 2;
 /// A server, its relay, and its clients.
 struct Site {
     clients: [Client; CLIENTS],
-    relay: Process,
+    relay: Server,
     server: Server,
 }
 
@@ -54,8 +53,8 @@ impl Site {
 }
 
 /// Starts a relay, and returns when the server has registered it.
-fn join(server: &Server, url: &str) -> Process {
-    let relay = Process::relay(server.address(), url);
+fn join(server: &Server, url: &str) -> Server {
+    let relay = relay(server.address(), url);
     server.expect_match(starts_with("Registered "));
     relay
 }
@@ -90,7 +89,7 @@ fn exchange_with_losses(sites: &mut [Site], topic: &str, lines: usize) {
     let missed = count_missed(sites, topic, lines);
     for (site, missed) in sites.iter().zip(missed.chunks(CLIENTS)) {
         for &missed in missed {
-            site.relay.expect_lost(FROM_OTHERS, missed);
+            expect_lost(&site.relay, FROM_OTHERS, missed);
         }
     }
 }
@@ -127,6 +126,21 @@ fn count_missed(sites: &mut [Site], topic: &str, lines: usize) -> Vec<usize> {
     missed
 }
 
+/// How many lines a relay has reported as lost at this place.
+fn lost(relay: &Server, place: &str) -> usize {
+    let report = format!("Lines lost {place}: ");
+    let lines = relay.stderr_lines();
+    let counts = lines.iter().filter_map(|line| line.strip_prefix(&report));
+    counts.map(|count| count.parse::<usize>().unwrap()).sum()
+}
+
+/// Waits until a relay has reported so many lines as lost at this place.
+#[track_caller]
+fn expect_lost(relay: &Server, place: &str, lines: usize) {
+    let what = format!("{lines} lines lost {place}");
+    relay.wait_until(&what, || lost(relay, place) == lines);
+}
+
 /// At most once: lines are lost while NATS is away, but none comes twice or late, and each is counted.
 #[test]
 fn survives_the_end_of_nats_and_counts_what_it_misses() {
@@ -139,7 +153,7 @@ fn survives_the_end_of_nats_and_counts_what_it_misses() {
     say(&mut sites, "meanwhile", 0..20);
     nats.process.kill();
     for site in &sites {
-        site.relay.expect("NATS: disconnected");
+        site.relay.expect_stderr(contains("NATS: disconnected"));
     }
     say(&mut sites, "meanwhile", 20..40);
     nats.restart();
@@ -155,7 +169,8 @@ fn survives_the_end_of_one_nats_server_of_a_cluster() {
     let Some(mut first) = Nats::start(&cluster) else {
         return;
     };
-    let line = first.process.expect("Listening for route connections on ");
+    let route = contains("Listening for route connections on ");
+    let line = first.process.expect_stderr(route);
     let route = format!("nats://{}", line.rsplit(' ').next().unwrap());
     let second = Nats::start(&[&cluster[..], &["--routes", &route]].concat()).unwrap();
     first.expect_peer(&second);
@@ -202,22 +217,22 @@ fn survives_the_end_of_its_server_and_counts_what_came_meanwhile() {
     exchange(&mut sites, "before", 10);
     sites[0].server.terminate();
     sites[0].server.expect_exit();
-    sites[0].relay.expect("Lost the server");
+    sites[0].relay.expect_stderr(contains("Lost the server"));
     exchange(&mut sites[1..], "meanwhile", 10);
 
     sites[0].server = start();
-    sites[0].relay.expect("The server is back");
+    sites[0].relay.expect_stderr(contains("The server is back"));
     sites[0].server.expect_match(starts_with("Registered "));
     sites[0].clients = ["third", "fourth"].map(|name| sites[0].server.client(name));
     exchange(&mut sites, "after", 10);
     // Ten lines of each, and what marks their end.
-    sites[0].relay.expect_lost(TO_SERVER, 11 * CLIENTS);
+    expect_lost(&sites[0].relay, TO_SERVER, 11 * CLIENTS);
 }
 
 /// A server that is this test, and its relay.
-fn fake_site(nats: &Nats) -> (TcpListener, TcpStream, Process) {
+fn fake_site(nats: &Nats) -> (TcpListener, TcpStream, Server) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let relay = Process::relay(listener.local_addr().unwrap(), &nats.url());
+    let relay = relay(listener.local_addr().unwrap(), &nats.url());
     let connection = listener.accept().unwrap().0;
     (listener, connection, relay)
 }
@@ -242,7 +257,7 @@ fn publishes_whole_lines_only() {
     client.expect_line("the rest of another");
     // Only this one is too long. What was lost before would be counted with it.
     writeln!(connection, "{}", "x".repeat(70_000)).unwrap();
-    relay.expect_lost(TOO_LONG, 1);
+    expect_lost(&relay, TOO_LONG, 1);
 }
 
 /// For every server, or for a NATS that takes less. That counts the newline, too.
@@ -263,7 +278,7 @@ fn drops_and_counts_lines_that_are_too_long() {
         }
         client.expect_line(&"x".repeat(longest));
         client.expect_line("x");
-        relay.expect_lost(TOO_LONG, 2);
+        expect_lost(&relay, TOO_LONG, 2);
     }
 }
 
@@ -288,10 +303,10 @@ fn drops_and_counts_lines_for_a_server_that_does_not_read() {
     let (_other_listener, mut talker, _other_relay) = fake_site(&nats);
     let line = format!("{}\n", "x".repeat(60_000));
     talker.write_all(line.repeat(LINES).as_bytes()).unwrap();
-    assert!(wait_until(|| relay.lost(TO_SERVER) > 0));
+    relay.wait_until("lines are lost", || lost(&relay, TO_SERVER) > 0);
     let received = count_lines(&stalled);
-    let sum = || received.load(Ordering::Relaxed) + relay.lost(TO_SERVER);
-    assert!(wait_until(|| sum() == LINES), "{} of {LINES}", sum());
+    let sum = || received.load(Ordering::Relaxed) + lost(&relay, TO_SERVER);
+    relay.wait_until("all lines are accounted for", || sum() == LINES);
 }
 
 #[test]
@@ -302,54 +317,49 @@ fn drops_and_counts_lines_while_nats_does_not_read() {
     let (_other_listener, mut talker, relay) = fake_site(&nats);
     let received = count_lines(&listener);
     talker.write_all(b"the first one\n").unwrap();
-    assert!(wait_until(|| received.load(Ordering::Relaxed) == 1));
+    relay.wait_until("the first one arrives", || {
+        received.load(Ordering::Relaxed) == 1
+    });
 
-    nats.process.signal(Signal::STOP);
+    nats.process.stop();
     let line = format!("{}\n", "x".repeat(999));
     talker.write_all(line.repeat(LINES).as_bytes()).unwrap();
-    assert!(wait_until(|| relay.lost(TO_NATS) > 0));
-    nats.process.signal(Signal::CONT);
-    let sum = || received.load(Ordering::Relaxed) + relay.lost(TO_NATS);
-    assert!(wait_until(|| sum() == 1 + LINES), "{} of {LINES}", sum());
+    relay.wait_until("lines are lost", || lost(&relay, TO_NATS) > 0);
+    nats.process.resume();
+    let sum = || received.load(Ordering::Relaxed) + lost(&relay, TO_NATS);
+    relay.wait_until("all lines are accounted for", || sum() == 1 + LINES);
     // The next line tells the other relay how many it has missed.
     talker.write_all(b"the last one\n").unwrap();
-    other_relay.expect_lost(FROM_OTHERS, relay.lost(TO_NATS));
-}
-
-/// What comes late has a smaller number than something that has come.
-#[test]
-fn passes_no_line_on_twice_or_late() {
-    let Some(nats) = Nats::start(&[]) else { return };
-    let mut site = Site::new(&nats.url());
-    let numbers = ["05", "06", "06", "09", "07", "10"];
-    nats.publish(numbers.map(|number| (format!("name.{number}"), number)));
-    for line in ["05", "06", "09", "10"] {
-        site.clients[0].expect_line(line);
-    }
-    site.relay.expect_lost(FROM_OTHERS, 2);
+    expect_lost(&other_relay, FROM_OTHERS, lost(&relay, TO_NATS));
 }
 
 /// Anybody may publish a line, with or without its newline. One that is too long would end the connection
-/// to the server.
+/// to the server. Those of a relay have numbers: what comes late has a smaller one than something that has
+/// come.
 #[test]
-fn passes_on_what_is_published_by_others() {
+fn passes_on_what_is_published_and_nothing_twice_or_late() {
     let Some(nats) = Nats::start(&[]) else { return };
     let mut site = Site::new(&nats.url());
-    let lines = ["one", "two\n", &"x".repeat(70_000), "three"];
-    nats.publish(lines.map(|line| (String::new(), line)));
-    for line in ["one", "two", "three"] {
+    let others = ["one", "two\n", &"x".repeat(70_000), "three"];
+    nats.publish(others.map(|line| ("", line)));
+    let numbers = ["name.5", "name.6", "name.6", "name.9", "name.7", "name.10"];
+    nats.publish(numbers.map(|number| (number, number)));
+    for line in [
+        "one", "two", "three", "name.5", "name.6", "name.9", "name.10",
+    ] {
         site.clients[0].expect_line(line);
     }
-    site.relay.expect_lost(TO_SERVER, 1);
+    expect_lost(&site.relay, TO_SERVER, 1);
+    expect_lost(&site.relay, FROM_OTHERS, 2);
 }
 
 /// Everything that has reached the relay's sockets when the signal comes.
 #[test]
 fn a_signal_ends_it_when_everything_is_delivered() {
     let Some(nats) = Nats::start(&[]) else { return };
-    for signal in [Signal::TERM, Signal::INT] {
+    for asks_to_end in [Server::terminate, Server::interrupt] {
         let [mut west, mut east, mut north] = three_sites(&nats);
-        west.relay.signal(Signal::STOP);
+        west.relay.stop();
         let lines: String = (0..100).map(|n| format!("from the west {n}\n")).collect();
         west.clients[0].send(&lines);
         // The server writes to its oldest client first, the relay.
@@ -360,8 +370,8 @@ fn a_signal_ends_it_when_everything_is_delivered() {
         north.clients[0].expect_line("from the east");
         north.clients[0].expect_line("fence");
 
-        west.relay.signal(signal);
-        west.relay.signal(Signal::CONT);
+        asks_to_end(&west.relay);
+        west.relay.resume();
         assert_eq!(west.relay.expect_exit(), Some(0));
         north.clients[0].expect_bytes(&lines);
         east.clients[0].expect_bytes(&lines);
@@ -376,55 +386,36 @@ fn an_end_without_nats_is_reported() {
     };
     let mut site = Site::new(&nats.url());
     nats.process.kill();
-    site.relay.expect("NATS: disconnected");
-    site.relay.signal(Signal::TERM);
-    site.relay.expect("NATS does not confirm what it was sent");
+    site.relay.expect_stderr(contains("NATS: disconnected"));
+    site.relay.terminate();
+    site.relay
+        .expect_stderr(contains("NATS does not confirm what it was sent"));
     assert_eq!(site.relay.expect_exit(), Some(0));
 }
 
-/// A bad start is one clear error, with exit status 1.
-#[track_caller]
-fn assert_refuses(arguments: &str, error: &str) {
-    let assert = run_to_exit(RELAY, arguments.split_whitespace()).code(1);
-    assert.stderr(contains("Error: ").and(contains(error)));
-}
-
+/// One line, with exit status 1.
 #[test]
 fn a_bad_start_is_a_clear_error() {
-    let nobody = Port::new();
-    let nats = format!("server nats://{}", nobody.address);
-    assert_refuses("", "expected SERVER NATS [SUBJECT]");
-    assert_refuses("a b c d", "expected SERVER NATS [SUBJECT]");
-    assert_refuses(&nats, "cannot connect to NATS at nats://127.0.0.1:");
-    assert_refuses(
-        "server http://127.0.0.1:1",
-        "invalid scheme for NATS server",
-    );
-    assert_refuses(
-        "server nats://no-such-host.invalid:1",
-        "failed to lookup address",
-    );
-}
-
-#[test]
-fn a_nats_server_that_demands_tls_is_a_clear_error() {
-    let nats = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("nats://{}", nats.local_addr().unwrap());
-    let greet = move || writeln!(nats.accept().unwrap().0, "INFO {{\"tls_required\":true}}\r");
-    thread::spawn(greet);
-    assert_refuses(
-        &format!("server {url}"),
-        "demands TLS, which is not supported",
-    );
-}
-
-#[test]
-fn a_server_that_is_not_there_is_a_clear_error() {
     let Some(nats) = Nats::start(&[]) else { return };
-    let (nobody, url) = (Port::new(), nats.url());
-    assert_refuses(&format!("{} {url}", nobody.address), "Connection refused");
-    assert_refuses(&format!("no-such-host.invalid:1 {url}"), "failed to lookup");
-    assert_refuses(&format!("server {url} a..subject"), "is not a subject");
+    let with_tls = TcpListener::bind("127.0.0.1:0").unwrap();
+    let tls = format!("server nats://{}", with_tls.local_addr().unwrap());
+    let info = "INFO {\"tls_required\":true}\r\n";
+    thread::spawn(move || with_tls.accept().unwrap().0.write_all(info.as_bytes()));
+    for (arguments, error) in [
+        ("", "expected SERVER NATS [SUBJECT]"),
+        ("a b c d", "expected SERVER NATS [SUBJECT]"),
+        ("a nats://127.0.0.1:1", "cannot connect to NATS at nats://"),
+        ("a http://127.0.0.1:1", "invalid scheme for NATS server"),
+        ("a nats://no-such-host.invalid:1", "failed to lookup"),
+        (&tls, "demands TLS, which is not supported"),
+        ("127.0.0.1:1 NATS", "Connection refused"),
+        ("no-such-host.invalid:1 NATS", "failed to lookup"),
+        ("a NATS a..subject", "is not a subject"),
+    ] {
+        let arguments = arguments.replace("NATS", &nats.url());
+        let assert = run_to_exit(RELAY, arguments.split_whitespace()).code(1);
+        assert.stderr(contains("Error: ").and(contains(error)));
+    }
 }
 
 #[test]
