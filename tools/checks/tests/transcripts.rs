@@ -53,7 +53,7 @@ alice leaves → dave leaves  ⇐ client of this name
 alice leaves → server sings  ⇐ \"server sings\"
 alice leaves → other sings  ⇐ server of this name
 $ cargo run -p milestone-4-write⏎server → $ cargo run -p milestone-9  ⇐ milestone-9⏎server
-⏎server! Listening on 127.0.0.1:8080 →   ⇐ 127.0.0.1:8080
+⏎server! Listening on 127.0.0.1:8080 →   ⇐ no line `server! Listening on
 :8080⏎alice → :9000  ⇐ another address⏎alice";
     assert_changes_are_found(check_transcripts, "4-write.md", changes);
 }

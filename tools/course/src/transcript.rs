@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
 
 use shared_testkit::env::{STRICT, is_strict};
@@ -12,36 +11,33 @@ use shared_testkit::{Builder, Client, Server, skip};
 
 use crate::page::{Block, Page};
 use crate::regex;
-use crate::test_runner::{is_installed, program};
+use crate::test_runner::{free_address, program};
 
 /// Where a milestone listens by default.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
 
+/// Where NATS does.
+const NATS_ADDRESS: &str = "127.0.0.1:4222";
+
 /// The marks and verbs of what follows from an action.
 const RESULTS: [&str; 5] = ["|", "!", "<", "closed", "ends"];
 
-/// Replays a `transcript` block against the real servers, and skips it where a tool is missing that it
-/// needs. An error names the line that does not come true.
+/// Replays a `transcript` block against the real servers. An error names the line that does not come true.
 ///
 /// The steps are taken one after the other. Before each of them, the server has printed the lines
 /// of the transcript up to there (in any order since the last step) and no other. Clients have
 /// received what the transcript says, and at the end nothing else. `xxxxx` is any port. Servers
-/// listen on a port that the kernel chooses; it is compared as if it were the written one.
+/// listen on a free port; it is compared as if it were the written one.
 ///
 /// What is no milestone is a tool, which gets the real addresses in its arguments. A line of its stderr
-/// that is in the transcript is waited for, and others may come before it. In such a line, `…` is any
-/// text, and an address at the end is where the tool listens.
+/// that is in the transcript is waited for, and others may come before it. `…` is any text.
 ///
 /// # Panics
 ///
 /// If a milestone's program cannot be built.
 pub fn replay(page: &Page, block: &Block) -> Result<(), String> {
-    if let Some(tool) = block.values("needs").find(|tool| !is_installed(tool)) {
-        skip(&format!("there is no {tool}"));
-        return Ok(());
-    }
     if block.has_flag("strict") && !is_strict() {
-        skip(&format!("what it needs takes long to build: set {STRICT}"));
+        skip(&format!("it needs more tools: set {STRICT}"));
         return Ok(());
     }
     let mut at = &block.lines[0];
@@ -94,22 +90,20 @@ pub fn is_result(line: &str) -> bool {
 /// Everybody who takes part.
 #[derive(Default)]
 pub struct Cast<'a> {
-    servers: Vec<Actor<'a>>,
+    actors: Vec<Actor<'a>>,
     /// The clients that have not left, by name.
     pub clients: BTreeMap<&'a str, Client>,
-    /// What else runs until the transcript ends, by name.
-    tools: Vec<(&'a str, Server)>,
-    /// The addresses of servers and tools: as the book has them, and as they are.
+    /// Where actors listen: as the book has it, and as it is.
     addresses: Vec<(&'a str, String)>,
 }
 
-/// A server that takes part.
+/// A server that takes part, or a tool.
 pub struct Actor<'a> {
     name: &'a str,
     /// The real one.
     pub server: Server,
-    /// Its address in the book.
-    written: &'a str,
+    /// Whether it may print more than the transcript has.
+    is_tool: bool,
     /// Whether the transcript has its first line, for which [`Server::start`] has waited.
     is_announced: bool,
 }
@@ -142,8 +136,7 @@ impl<'a> Cast<'a> {
                 client.half_close();
                 self.clients.remove(name);
             }
-            "!" if self.servers.iter().all(|server| server.name != name) => self.hear(name, text),
-            _ => self.actor(name).act(verb, text),
+            _ => self.hear(name, verb, text),
         }
     }
 
@@ -151,10 +144,10 @@ impl<'a> Cast<'a> {
     pub fn enter(&mut self, name: &'a str, server: Server, written: &'a str) {
         let real = server.address().to_string();
         self.addresses.push((written, real));
-        self.servers.push(Actor {
+        self.actors.push(Actor {
             name,
             server,
-            written,
+            is_tool: false,
             is_announced: false,
         });
     }
@@ -174,9 +167,14 @@ impl<'a> Cast<'a> {
                 self.run_tool(name, Server::builder(program(package)), arguments);
             }
             ["nats-server", arguments @ ..] => {
-                // A port that is free.
-                let tool = Server::builder("nats-server").argument("--port=-1");
-                self.run_tool(name, tool, arguments);
+                let address = free_address();
+                self.addresses.push((NATS_ADDRESS, address.to_string()));
+                let port = format!("--port={}", address.port());
+                self.run_tool(
+                    name,
+                    Server::builder("nats-server").argument(port),
+                    arguments,
+                );
             }
             [tool, arguments @ ..] => self.run_tool(name, Server::builder(tool), arguments),
             [] => panic!("there is no command"),
@@ -192,23 +190,34 @@ impl<'a> Cast<'a> {
     fn run_tool(&mut self, name: &'a str, tool: Builder, arguments: &[&str]) {
         let arguments = arguments.iter().map(|word| self.with_real_addresses(word));
         let tool = arguments.fold(tool, Builder::argument);
-        self.tools.push((name, tool.without_address().spawn()));
+        self.actors.push(Actor {
+            name,
+            server: tool.without_address().spawn(),
+            is_tool: true,
+            is_announced: true,
+        });
     }
 
-    /// Waits for a line of a tool, which may say where it listens.
-    fn hear(&mut self, name: &str, line: &'a str) {
-        let (beginning, end) = line.rsplit_once(' ').unwrap_or_default();
-        let listens = end.parse::<SocketAddr>().is_ok();
-        let wanted = match listens {
-            true => self.with_real_addresses(beginning) + " …",
-            false => self.with_real_addresses(line),
-        };
-        let mut tools = self.tools.iter();
-        let tool = tools.find(|(tool, _)| *tool == name);
-        let (_, tool) = tool.expect("there is a tool of this name");
-        let real = tool.expect_stderr(function(|line: &str| is_like(&wanted, line)));
-        if let (true, Some((_, real))) = (listens, real.rsplit_once(' ')) {
-            self.addresses.push((end, real.to_owned()));
+    /// What a server or a tool prints, what is done to it, and how it ends.
+    fn hear(&mut self, name: &str, verb: &str, text: &str) {
+        let wanted = self.with_real_addresses(text);
+        let is_wanted = function(|line: &str| is_like(&wanted, line));
+        let actor = self.actor(name);
+        match verb {
+            "!" if !actor.is_announced => {
+                let first = format!("{LISTENING}{}", actor.server.address());
+                assert_eq!(wanted, first, "another address");
+                actor.is_announced = true;
+            }
+            "|" => drop(actor.server.expect_match(is_wanted)),
+            "!" => drop(actor.server.expect_stderr(is_wanted)),
+            "gets" if text == "SIGINT" => actor.server.interrupt(),
+            "ends" => {
+                let status = actor.server.expect_exit();
+                let status = status.map(|status| format!("with {status}"));
+                assert_eq!(status.as_deref(), Some(text), "the exit status");
+            }
+            _ => panic!("a transcript has no line like this"),
         }
     }
 
@@ -225,7 +234,7 @@ impl<'a> Cast<'a> {
     ///
     /// If there is none.
     pub fn actor(&mut self, name: &str) -> &mut Actor<'a> {
-        let actor = self.servers.iter_mut().find(|actor| actor.name == name);
+        let actor = self.actors.iter_mut().find(|actor| actor.name == name);
         actor.expect("there is a server of this name")
     }
 
@@ -235,33 +244,10 @@ impl<'a> Cast<'a> {
     }
 
     fn expect_no_more_lines(&self) {
-        for actor in &self.servers {
-            let Actor { name, written, .. } = actor;
-            assert!(actor.is_announced, "no line `{name}! {LISTENING}{written}`");
+        for actor in self.actors.iter().filter(|actor| !actor.is_tool) {
+            let name = actor.name;
+            assert!(actor.is_announced, "no line `{name}! {LISTENING}…`");
             actor.server.expect_no_more_lines();
-        }
-    }
-}
-
-impl Actor<'_> {
-    fn act(&mut self, verb: &str, text: &str) {
-        let real = self.server.address().to_string();
-        let wanted = text.replace(self.written, &real);
-        let is_wanted = function(|line: &str| is_like(&wanted, line));
-        match (verb, text) {
-            ("!", _) if text.starts_with(LISTENING) => {
-                assert_eq!(wanted, format!("{LISTENING}{real}"), "another address");
-                self.is_announced = true;
-            }
-            ("|", _) => drop(self.server.expect_match(is_wanted)),
-            ("!", _) => drop(self.server.expect_stderr(is_wanted)),
-            ("gets", "SIGINT") => self.server.interrupt(),
-            ("ends", _) => {
-                let status = self.server.expect_exit();
-                let status = status.map(|status| format!("with {status}"));
-                assert_eq!(status.as_deref(), Some(text), "the exit status");
-            }
-            _ => panic!("a transcript has no line like this"),
         }
     }
 }
