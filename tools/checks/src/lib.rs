@@ -17,7 +17,7 @@ pub use crate::names::check_names;
 
 use course::quote::{Program, check_quote, lines};
 use course::workspace::{EXAMPLES, names_in, source_files};
-use course::{Block, Book, Page, transcript, typing};
+use course::{Book, transcript, typing};
 
 /// Blocks in these languages are from the examples.
 const OF_EXAMPLES: [&str; 7] = ["c", "go", "ini", "java", "js", "python", "ruby"];
@@ -29,31 +29,25 @@ const OF_EXAMPLES: [&str; 7] = ["c", "go", "ini", "java", "js", "python", "ruby"
 pub fn check_typing(book: &Book) -> Vec<String> {
     let mut problems = typing::type_book(&book.pages).problems;
     let examples = names_in(EXAMPLES).into_iter();
-    let examples = examples.map(|name| format!("{EXAMPLES}/{name}"));
-    let files = source_files().into_iter().chain(examples);
-    let sources = files.map(|path| (path.clone(), lines(&path))).collect();
-    let languages = [&OF_EXAMPLES[..], &["rust", "diff"]].concat();
-    let blocks = book.blocks(&languages);
-    problems.extend(blocks.filter_map(|(page, block)| check_source(page, block, &sources).err()));
-    problems
-}
-
-/// Checks a block from an example, or on a page that is not typed in Rust. There is no `diff` block on such a
-/// page, and its marks would not be found.
-fn check_source(page: &Page, block: &Block, sources: &Program) -> Result<(), String> {
-    let is_example = block.has_flag("example") || OF_EXAMPLES.contains(&block.language.as_str());
-    if !is_example && (page.milestone().is_some() || block.has_flag("sketch")) {
-        return Ok(());
-    }
-    if !is_example && !block.has_flag("wrong") {
-        return check_quote(page, block, sources);
-    }
-    let mut files = sources.clone();
-    files.retain(|path, _| match is_example {
-        true => path.starts_with(EXAMPLES),
-        false => path.starts_with("milestone-") && path.contains("/src/"),
+    let examples: Vec<_> = examples.map(|name| format!("{EXAMPLES}/{name}")).collect();
+    let [examples, sources] = [examples, source_files()].map(|paths| {
+        let files = paths.iter().map(|path| (path.clone(), lines(path)));
+        files.collect::<Program>()
     });
-    check_quote(page, block, &files)
+    let languages = [&OF_EXAMPLES[..], &["rust", "diff"]].concat();
+    for (page, block) in book.blocks(&languages) {
+        let is_of_example = OF_EXAMPLES.contains(&block.language.as_str());
+        let files = match is_of_example || block.has_flag("example") {
+            true => &examples,
+            // It is typed. On another page, there is no `diff` block: its marks would not be found.
+            false if page.milestone().is_some() => continue,
+            false => &sources,
+        };
+        if !block.has_flag("sketch") {
+            problems.extend(check_quote(page, block, files).err());
+        }
+    }
+    problems
 }
 
 /// Replays every `transcript` block against the real servers.

@@ -8,20 +8,16 @@ use crate::workspace::read;
 /// The lines of source files, by their path.
 pub type Program = BTreeMap<String, Vec<String>>;
 
-/// A block must be in one of these files or, if it is marked as wrong, in none.
+/// A block must be in one of these files.
 pub fn check_quote(page: &Page, block: &Block, files: &Program) -> Result<(), String> {
-    let is_there = files.values().any(|file| has_in_order(block, file));
-    match (is_there, block.has_flag("wrong")) {
-        (true, false) | (false, true) => Ok(()),
-        (true, true) => Err(page.problem(block.line, "marked as wrong, but in the source")),
-        (false, false) => {
-            let pieces = pieces(block).concat();
-            let lines: Vec<_> = files.values().flatten().cloned().collect();
-            let lost = lost(&pieces, &lines);
-            let what = format!("not in the source, or in another order:\n{}", lost.text);
-            Err(page.problem(lost.line, &what))
-        }
+    if files.values().any(|file| has_in_order(block, file)) {
+        return Ok(());
     }
+    let pieces = pieces(block).concat();
+    let lines: Vec<_> = files.values().flatten().cloned().collect();
+    let lost = lost(&pieces, &lines);
+    let what = format!("not in the source, or in another order:\n{}", lost.text);
+    Err(page.problem(lost.line, &what))
 }
 
 fn has_in_order(block: &Block, file: &[String]) -> bool {

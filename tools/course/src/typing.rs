@@ -89,7 +89,6 @@ fn type_block(
         "diff" => patch(program, block),
         "sh" => copy(program, source, block),
         "rust" if block.has_flag("sketch") || block.has_flag("example") => Ok(()),
-        "rust" if block.has_flag("wrong") => return check_quote(page, block, source),
         "rust" if block.has_flag("shown") => return check_quote(page, block, program),
         "rust" => add(program, block),
         _ => Ok(()),
