@@ -1,7 +1,5 @@
 //! Swim lanes as an SVG: a lane for each client, the kernel and the server, and time downwards.
 
-use std::fmt::Write;
-
 /// As wide as a small phone, where nothing gets smaller then.
 const WIDTH: usize = 390;
 
@@ -26,22 +24,6 @@ const LETTER: usize = 7;
 
 /// The width of a buffer.
 const BUFFER: usize = 184;
-
-/// The book's colours (`docs/book.css`), in light and dark: of a line or word, and of an area.
-const OWNERS: [(&str, [&str; 2], [&str; 2]); 6] = [
-    ("alice", ["#1257d8", "#6aa5ff"], ["#e3ecfc", "#21324f"]),
-    ("bob", ["#0a6b46", "#63e6b5"], ["#dcf0e6", "#1c4036"]),
-    ("carol", ["#b8278f", "#fbb4f2"], ["#fae4f3", "#433048"]),
-    ("kernel", ["#2f3847", "#a3acb8"], ["#e7eaef", "#2d3541"]),
-    ("server", ["#7d5a00", "#f2ae4e"], ["#f8edd0", "#43361f"]),
-    ("mark", ["#8f0e12", "#ff8577"], ["#fbe3e2", "#4a2a2b"]),
-];
-
-/// What is nobody's: words, side notes, thin lines, and what is behind all.
-const NOBODYS: [[&str; 4]; 2] = [
-    ["#1a1f27", "#58616e", "#c9d0d9", "#fff"],
-    ["#e6eaf0", "#a9b2be", "#434c59", "#1b2028"],
-];
 
 /// Where something happens.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -213,8 +195,10 @@ impl<'a> Lane<'a> {
 
     /// The class of what is its own. Three clients have a colour each, all others the kernel's.
     pub(crate) fn class(self) -> &'a str {
-        let is_known = OWNERS.iter().any(|(owner, ..)| *owner == self.name());
-        if is_known { self.name() } else { "kernel" }
+        match self {
+            Lane::Client(name) if !["alice", "bob", "carol"].contains(&name) => "kernel",
+            _ => self.name(),
+        }
     }
 }
 
@@ -234,37 +218,20 @@ pub(crate) fn words((x, y): (usize, usize), class: &str, anchor: &str, text: &st
     format!("<text x=\"{x}\" y=\"{y}\" class=\"{class}\" text-anchor=\"{anchor}\">{text}</text>\n")
 }
 
-/// An SVG of this size. Its text is text, and its colours follow the reader's (light or dark).
+/// An SVG of this size. Its text is text, and its colours follow the reader's (light or dark): they are the
+/// book's (`docs/book.css`), of a line or word and of an area.
 pub(crate) fn svg(title: &str, (width, height): (usize, usize), body: &str) -> String {
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" role=\"img\">\n\
-         <title>{}</title>\n<style>\n{}@media (prefers-color-scheme: dark) {{\n{}}}\n\
-         text {{ font: 12px system-ui, 'DejaVu Sans', sans-serif; paint-order: stroke; stroke-width: 3px }}\n\
-         .head {{ font-weight: bold }}\n.line {{ stroke-width: 2 }}\n.lane {{ opacity: 0.6 }}\n\
-         .lane, .line, .hollow {{ fill: none }}\n.flat, .plain {{ stroke: none }}\n.none {{ stroke-dasharray: 4 3 }}\n\
-         </style>\n<rect class=\"page\" x=\"0.5\" y=\"0.5\" width=\"{}\" height=\"{}\" rx=\"8\"/>\n{body}</svg>\n",
-        escape(title),
-        colors(0),
-        colors(1),
+    let page = format!(
+        r#"<rect class="page" x="0.5" y="0.5" width="{}" height="{}" rx="8"/>"#,
         width - 1,
-        height - 1,
-    )
-}
-
-/// The rules for colours, in light (0) or dark (1).
-fn colors(theme: usize) -> String {
-    let [ink, quiet, hair, page] = NOBODYS[theme];
-    let mut rules = format!(
-        "text {{ fill: {ink}; stroke: {page} }}\ntext.quiet {{ fill: {quiet} }}\n.page {{ fill: {page}; stroke: {hair} }}\n"
+        height - 1
     );
-    for (owner, line, area) in OWNERS {
-        let (line, area) = (line[theme], area[theme]);
-        let _ = writeln!(
-            rules,
-            ".{owner} {{ fill: {area}; stroke: {line} }}\n.head.{owner} {{ fill: {line}; stroke: none }}"
-        );
-    }
-    rules + &format!("text.badge {{ fill: {page}; stroke: none; font-weight: bold }}\n")
+    include_str!("frame.svg")
+        .replace("WIDTH", &width.to_string())
+        .replace("HEIGHT", &height.to_string())
+        .replace("PAGE", &page)
+        .replace("TITLE", &escape(title))
+        .replace("BODY", body)
 }
 
 /// Text of an XML document, which cannot have every character (XML 1.0, section 2.2).

@@ -1,6 +1,5 @@
 //! The servers: which exist, how they start, and the CPU time and memory that they use.
 
-use std::env;
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -69,17 +68,8 @@ fn program(server: &str) -> Option<PathBuf> {
         // For a benchmark, cargo builds only the programs of the same package.
         "milestone 4" => test_runner::program("milestone-4-write"),
         OURS => test_runner::program("milestone-5-harden"),
-        peer => return installed(peer),
+        peer => return test_runner::is_installed(peer).then(|| peer.into()),
     })
-}
-
-/// The path of a program. Searches the folders of servers too, which a user's `PATH` may lack.
-fn installed(program: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .chain(["/usr/local/sbin".into(), "/usr/sbin".into()])
-        .map(|folder| folder.join(program))
-        .find(|candidate| candidate.is_file())
 }
 
 impl Contestant {
