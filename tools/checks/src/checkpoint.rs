@@ -117,5 +117,5 @@ fn build(checkpoint: &Checkpoint<'_>, suite: &Suite) -> Result<PathBuf, String> 
     let target = target.to_str().expect("the path is Unicode");
     let arguments = ["build", "--bins", "--target-dir", target];
     let mut programs = test_runner::built_by_cargo(&arguments, &folder)?;
-    Ok(programs.pop().expect("the crate has a binary").path)
+    Ok(programs.pop().expect("the crate has a binary").1)
 }

@@ -119,16 +119,19 @@ impl Suite {
         }
         let built = built_by_cargo(&arguments, &root())?;
         let (mut programs, tests): (Vec<_>, Vec<_>) =
-            built.into_iter().partition(|built| built.kind == "bin");
-        let program = programs.pop().expect("its tests need its program");
+            built.into_iter().partition(|(kind, _)| kind == "bin");
+        let (_, program) = programs.pop().expect("its tests need its program");
         Ok(Suite {
-            program: program.path,
+            program,
             deadline_scale: 0.1,
             server_address: None,
             time_limit: None,
             at_once: AT_ONCE,
             directory,
-            tests: tests.into_iter().flat_map(|t| tests_in(t.path)).collect(),
+            tests: tests
+                .into_iter()
+                .flat_map(|(_, path)| tests_in(path))
+                .collect(),
         })
     }
 
@@ -257,7 +260,7 @@ impl Drop for Place {
 pub fn program(name: &str) -> PathBuf {
     let arguments = ["build", "--package", name];
     let built = built_by_cargo(&arguments, &root()).unwrap_or_else(|e| panic!("{e}"));
-    let mut paths = built.into_iter().map(|built| built.path);
+    let mut paths = built.into_iter().map(|(_, path)| path);
     paths.next().expect("cargo reports what it has built")
 }
 
@@ -318,21 +321,13 @@ fn tests_in(binary: PathBuf) -> Vec<Test> {
     names.map(test).collect()
 }
 
-/// An executable that cargo has built.
-pub struct Built {
-    /// What for: `bin` or `test`.
-    pub kind: String,
-    /// Where it is.
-    pub path: PathBuf,
-}
-
-/// Runs cargo in this folder and returns the executables that it has built, as it reports them: a file in
-/// the target folder may be out of date.
+/// Runs cargo in this folder and returns the executables that it has built, each after its kind (`bin` or
+/// `test`), as it reports them: a file in the target folder may be out of date.
 ///
 /// # Errors
 ///
 /// The compiler's messages if they cannot be built.
-pub fn built_by_cargo(arguments: &[&str], folder: &Path) -> Result<Vec<Built>, String> {
+pub fn built_by_cargo(arguments: &[&str], folder: &Path) -> Result<Vec<(String, PathBuf)>, String> {
     let mut cargo = cargo();
     cargo.args(arguments);
     // The same profile as this test, so that what is built already can be used.
@@ -350,10 +345,8 @@ pub fn built_by_cargo(arguments: &[&str], folder: &Path) -> Result<Vec<Built>, S
     }
     let messages = serde_json::Deserializer::from_slice(&output.stdout).into_iter::<Value>();
     let built = messages.map_while(Result::ok).filter_map(|message| {
-        Some(Built {
-            kind: message["target"]["kind"][0].as_str()?.to_owned(),
-            path: message["executable"].as_str()?.into(),
-        })
+        let kind = message["target"]["kind"][0].as_str()?;
+        Some((kind.to_owned(), message["executable"].as_str()?.into()))
     });
     Ok(built.collect())
 }

@@ -43,14 +43,9 @@ const FORGETFUL: &str = "mistaken forgets-to-insert";
 /// Who does what, and what the reader is told about it.
 #[derive(Deserialize)]
 pub struct Scene {
-    /// The name of the trace's file.
-    pub name: String,
-    /// The title that the reader sees.
-    pub title: String,
-    /// A milestone, or `mistaken` and the name of a mistake.
-    pub program: String,
-    /// The clients, in the order in which they are shown.
-    pub clients: Vec<String>,
+    /// Its head, with no steps yet.
+    #[serde(flatten)]
+    pub trace: Trace,
     script: Vec<Line>,
 }
 
@@ -76,27 +71,5 @@ impl Scene {
     pub fn all() -> Vec<Scene> {
         let scenes = read("docs/src/loop/scenes.json");
         serde_json::from_str(&scenes).expect("the scenes can be read")
-    }
-
-    /// Where its trace is committed, relative to the workspace's root.
-    #[must_use]
-    pub fn path(&self) -> String {
-        format!("docs/src/loop/traces/{}.json", self.name)
-    }
-
-    /// Where the picture of its trace is committed.
-    #[must_use]
-    pub fn picture_path(&self) -> String {
-        format!("docs/src/loop/pictures/{}.svg", self.name)
-    }
-
-    /// Its committed trace.
-    ///
-    /// # Panics
-    ///
-    /// If it cannot be read.
-    #[must_use]
-    pub fn trace(&self) -> Trace {
-        serde_json::from_str(&read(&self.path())).expect("the trace can be read")
     }
 }

@@ -32,13 +32,9 @@ const SPINS: usize = 6;
 /// names what does not happen.
 #[must_use]
 pub fn record(scene: &Scene) -> Option<Trace> {
-    Some(Trace {
-        scene: scene.name.clone(),
-        title: scene.title.clone(),
-        program: scene.program.clone(),
-        clients: scene.clients.clone(),
-        steps: Stage::play(&scene.program, &scene.script)?.steps,
-    })
+    let mut trace = scene.trace.clone();
+    trace.steps = Stage::play(&trace.program, &scene.script)?.steps;
+    Some(trace)
 }
 
 /// The system calls that a milestone's first thread makes while two clients connect, one sends a line, and

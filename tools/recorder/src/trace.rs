@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use course::regex;
+use course::workspace::read;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -10,7 +11,7 @@ use serde_json::Value;
 const SHOWN: usize = 40;
 
 /// What happened in one scene.
-#[derive(Serialize, Deserialize, PartialEq)]
+#[derive(Clone, Serialize, Deserialize, PartialEq)]
 pub struct Trace {
     /// The scene's name.
     pub scene: String,
@@ -21,6 +22,7 @@ pub struct Trace {
     /// The clients, in the order in which they are shown.
     pub clients: Vec<String>,
     /// What happened, in order.
+    #[serde(default)]
     pub steps: Vec<Step>,
 }
 
@@ -124,6 +126,28 @@ pub struct Entry {
 }
 
 impl Trace {
+    /// Where it is committed, relative to the workspace's root.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("docs/src/loop/traces/{}.json", self.scene)
+    }
+
+    /// Where its picture is committed.
+    #[must_use]
+    pub fn picture_path(&self) -> String {
+        format!("docs/src/loop/pictures/{}.svg", self.scene)
+    }
+
+    /// It, as it is committed.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be read.
+    #[must_use]
+    pub fn committed(&self) -> Trace {
+        serde_json::from_str(&read(&self.path())).expect("the trace can be read")
+    }
+
     /// The trace as JSON, one step a line, without what a step does not have.
     ///
     /// # Panics

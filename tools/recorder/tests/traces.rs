@@ -18,13 +18,13 @@ use shared_testkit::{env::is_strict, skip};
 #[test]
 fn each_scene_has_a_trace_and_its_picture() {
     let scenes = Scene::all();
-    let mut paths: Vec<_> = scenes.iter().map(Scene::path).collect();
+    let mut paths: Vec<_> = scenes.iter().map(|scene| scene.trace.path()).collect();
     paths.sort();
     assert_eq!(paths, files("docs/src/loop/traces", "json"));
     for scene in scenes {
-        let (trace, path) = (scene.trace(), scene.picture_path());
-        assert_eq!(trace.program, scene.program);
-        assert!(trace.to_json() == read(&scene.path()), "not as written");
+        let (trace, path) = (scene.trace.committed(), scene.trace.picture_path());
+        assert_eq!(trace.program, scene.trace.program);
+        assert!(trace.to_json() == read(&trace.path()), "not as written");
         assert!(picture(&trace) == read(&path), "{path} is another trace's");
     }
 }
@@ -40,14 +40,13 @@ fn recorded_again_they_are_the_same() {
         return skip("all scenes are recorded, and TESTKIT_STRICT is not set");
     }
     for scene in Scene::all() {
-        let Some(trace) = record(&scene) else {
-            return;
-        };
-        let (now, then) = (comparable(&trace), comparable(&scene.trace()));
+        let trace = record(&scene).expect("strace is installed");
+        let [now, then] = [&trace, &trace.committed()].map(comparable);
+        let path = trace.path();
         for (now, then) in now.lines().zip(then.lines()) {
-            assert_eq!(now, then, "recorded now and committed: {}", scene.path());
+            assert_eq!(now, then, "recorded now and committed: {path}");
         }
-        assert_eq!(now.len(), then.len(), "{} ends elsewhere", scene.path());
+        assert_eq!(now.len(), then.len(), "{path} ends elsewhere");
     }
 }
 
@@ -72,14 +71,11 @@ fn the_system_calls_in_the_book_are_made() {
     }
     let mut programs = BTreeMap::new();
     for (page, block) in Book::read().blocks(&["text"]) {
-        let Some(milestone) = block.values("calls").next() else {
-            continue;
-        };
-        let program = programs.entry(milestone.to_owned()).or_insert_with(|| {
-            let calls = calls(milestone);
-            calls.map(|calls| [(String::new(), calls)].into())
-        });
-        if let Some(program) = program {
+        for milestone in block.values("calls") {
+            let program = programs.entry(milestone.to_owned()).or_insert_with(|| {
+                let calls = calls(milestone).expect("strace is installed");
+                [(String::new(), calls)].into()
+            });
             assert_eq!(check_quote(page, block, program), Ok(()));
         }
     }
@@ -91,8 +87,8 @@ fn write_the_traces() {
     for scene in Scene::all() {
         let trace = record(&scene).expect("strace is installed");
         for (path, text) in [
-            (scene.path(), trace.to_json()),
-            (scene.picture_path(), picture(&trace)),
+            (trace.path(), trace.to_json()),
+            (trace.picture_path(), picture(&trace)),
         ] {
             fs::write(root().join(path), text).expect("it can be written");
         }
