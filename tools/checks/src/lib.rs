@@ -1,12 +1,6 @@
 //! Keeps the book and the code together. Each check takes a book and returns everything that is not true,
 //! each with its file and line.
 
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "panicking is how a check fails"
-)]
-
 mod checkpoint;
 mod links;
 mod names;

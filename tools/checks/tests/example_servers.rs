@@ -2,8 +2,6 @@
 //! describes, and what the language's own library can do. And the blocking server does what chapter 1
 //! begins with.
 
-#![allow(clippy::expect_used, reason = "the helpers are part of the tests")]
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;

@@ -1,8 +1,6 @@
 //! `SERVER_CMD` and `SERVER_ADDR`: the learner's own command runs as intended, or the failure says
 //! what is wrong with it.
 
-#![allow(clippy::unwrap_used, reason = "the helpers are part of the tests")]
-
 use std::net::TcpListener;
 
 use course::test_runner::{self, Outcome, Suite};

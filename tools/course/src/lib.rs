@@ -5,12 +5,6 @@
 //! the system calls of a server. What the words after a block's opening fence mean is in
 //! CONTRIBUTING.md, "The book stays true".
 
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "panicking is how a check fails"
-)]
-
 mod page;
 
 pub mod call;

@@ -16,12 +16,6 @@
 //! same batch each time; ports are `xxxxx`; and a long run of equal calls is one step. How many bytes
 //! fit into a socket is the kernel's choice.
 
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "panicking is how a check fails"
-)]
-
 mod kernel_check;
 mod lanes;
 mod levels;

@@ -1,11 +1,5 @@
 //! The players in the book show every recorded trace, and show it right. Every page fits its screen.
 
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "panicking is how a check fails"
-)]
-
 use std::path::Path;
 use std::process::{Command, Stdio};
 

@@ -1,11 +1,5 @@
 //! The recorded traces are what the servers really do.
 
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "panicking is how a check fails"
-)]
-
 use std::collections::BTreeMap;
 use std::fs;
 
