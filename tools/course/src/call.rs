@@ -64,7 +64,6 @@ impl Call {
     }
 
     /// The descriptor that it is about: the third argument of `epoll_ctl`, or the first.
-    #[must_use]
     pub fn descriptor(&self) -> Option<usize> {
         let place = if self.name == "epoll_ctl" { 2 } else { 0 };
         self.argument(place).parse().ok()

@@ -28,7 +28,6 @@ use crate::workspace::{PAGES, files, names_in, read};
 /// # Panics
 ///
 /// If it is none.
-#[must_use]
 pub fn regex(pattern: &str) -> Regex {
     Regex::new(pattern).expect("the pattern is valid")
 }
@@ -45,7 +44,6 @@ impl Book {
     /// # Panics
     ///
     /// If one of them cannot be read.
-    #[must_use]
     pub fn read() -> Book {
         let mut paths = names_in("");
         paths.retain(|name| name.ends_with(".md"));
@@ -58,7 +56,6 @@ impl Book {
     }
 
     /// The lines of the first `transcript` block in a chapter. Empty if there is none.
-    #[must_use]
     pub fn transcript(&self, chapter: usize) -> Vec<&str> {
         let mut blocks = self.blocks(&["transcript"]);
         let block = blocks.find(|(page, _)| page.milestone() == Some(chapter));
@@ -68,7 +65,6 @@ impl Book {
 
     /// The tests that pass at the end of a stop of a chapter ([`Page::place`]): those that the checkpoints up
     /// to there name as green.
-    #[must_use]
     pub fn tests_until(&self, (chapter, stop): (usize, usize)) -> Vec<&str> {
         let is_until = |page: &&Page| {
             let place = page.place();

@@ -42,7 +42,6 @@ pub struct Block {
 
 impl Page {
     /// Parses a page. `path` is relative to the workspace's root.
-    #[must_use]
     pub fn new(path: impl Into<PathBuf>, text: &str) -> Page {
         let mut page = Page {
             path: path.into(),
@@ -76,21 +75,18 @@ impl Page {
     }
 
     /// Describes a problem: `FILE:LINE: what is wrong`, with further lines indented.
-    #[must_use]
     pub fn problem(&self, line: usize, what: &str) -> String {
         let what = what.trim_end().replace('\n', "\n    ");
         format!("{}:{line}: {what}", self.path.display())
     }
 
     /// The milestone whose chapter this page is: 3 for `3-broadcast.md`.
-    #[must_use]
     pub fn milestone(&self) -> Option<usize> {
         Some(self.place()?.0)
     }
 
     /// The chapter, and the stop if the chapter has several pages, else 0: 5 and 3 for
     /// `5-3-write-first.md`.
-    #[must_use]
     pub fn place(&self) -> Option<(usize, usize)> {
         let mut numbers = self.name().split('-').map(str::parse);
         let chapter = numbers.next()?.ok()?;
@@ -98,14 +94,12 @@ impl Page {
     }
 
     /// The file's name.
-    #[must_use]
     pub fn name(&self) -> &str {
         let name = self.path.file_name().and_then(|name| name.to_str());
         name.unwrap_or_default()
     }
 
     /// The folder that it is in, relative to the workspace's root.
-    #[must_use]
     pub fn folder(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new(""))
     }
@@ -113,7 +107,6 @@ impl Page {
 
 impl Text {
     /// A line of a page.
-    #[must_use]
     pub fn new(line: usize, text: &str) -> Text {
         let text = text.to_owned();
         Text { line, text }
@@ -135,7 +128,6 @@ impl Block {
     }
 
     /// Whether the info string has this word.
-    #[must_use]
     pub fn has_flag(&self, flag: &str) -> bool {
         self.flags.iter().any(|f| f == flag)
     }

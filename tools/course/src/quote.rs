@@ -51,7 +51,6 @@ pub fn lost<'a>(piece: &'a [Text], file: &[String]) -> &'a Text {
 }
 
 /// The lines of a file of the workspace.
-#[must_use]
 pub fn lines(path: &str) -> Vec<String> {
     read(path).lines().map(str::to_owned).collect()
 }

@@ -34,7 +34,6 @@ impl Strace {
     /// # Panics
     ///
     /// As [`Builder::start`].
-    #[must_use]
     pub fn start(builder: Builder) -> Option<(Server, Strace)> {
         let (file, path) = unnamed_file();
         let output = format!("--output={path}");

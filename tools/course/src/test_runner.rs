@@ -68,7 +68,6 @@ pub type Report = BTreeMap<String, String>;
 impl Outcome {
     /// What it has reported under this name: how long its first server took to `started`, in milliseconds,
     /// or why it, or a part of it, was `skipped`.
-    #[must_use]
     pub fn reported(&self, name: &str) -> Option<&str> {
         let mut reports = self.reports.iter();
         let text = reports.find_map(|report| report.get(name));
@@ -76,7 +75,6 @@ impl Outcome {
     }
 
     /// What the testkit has reported of its failure under this name, or else an empty text.
-    #[must_use]
     pub fn get(&self, name: &str) -> &str {
         let mut reports = self.reports.iter();
         let failure = reports.find(|report| report.contains_key("title"));
@@ -85,7 +83,6 @@ impl Outcome {
     }
 
     /// Why it cannot hold, in the runtime that the server is written for.
-    #[must_use]
     pub fn limit(&self) -> Option<&str> {
         (self.get("certainty") == "limit").then(|| self.get("cause"))
     }
@@ -98,7 +95,6 @@ impl Suite {
     /// # Panics
     ///
     /// If they cannot be built.
-    #[must_use]
     pub fn of(package: &str) -> Suite {
         Suite::build(package).unwrap_or_else(|e| panic!("{e}"))
     }
@@ -136,21 +132,18 @@ impl Suite {
     }
 
     /// Tests that are meant to pass need the whole time on a busy machine.
-    #[must_use]
     pub fn deadline_scale(mut self, scale: f64) -> Suite {
         self.deadline_scale = scale;
         self
     }
 
     /// Leaves out the tests that are not wanted.
-    #[must_use]
     pub fn only(mut self, wanted: impl Fn(&str) -> bool) -> Suite {
         self.tests.retain(|test| wanted(&test.name));
         self
     }
 
     /// The names of all tests.
-    #[must_use]
     pub fn names(&self) -> Vec<String> {
         self.tests.iter().map(|test| test.name.clone()).collect()
     }
@@ -161,7 +154,6 @@ impl Suite {
     /// # Panics
     ///
     /// If a test cannot be run at all.
-    #[must_use]
     pub fn run(&self, server_command: &str, wanted: impl Fn(&str) -> bool) -> Vec<Outcome> {
         self.run_counting(server_command, wanted, |_| {})
     }
@@ -171,7 +163,6 @@ impl Suite {
     /// # Panics
     ///
     /// If a test cannot be run at all.
-    #[must_use]
     pub fn run_counting(
         &self,
         server_command: &str,
@@ -256,7 +247,6 @@ impl Drop for Place {
 /// # Panics
 ///
 /// If it cannot be built.
-#[must_use]
 pub fn program(name: &str) -> PathBuf {
     let arguments = ["build", "--package", name];
     let built = built_by_cargo(&arguments, &root()).unwrap_or_else(|e| panic!("{e}"));
@@ -269,7 +259,6 @@ pub fn program(name: &str) -> PathBuf {
 /// # Panics
 ///
 /// If it cannot be compiled.
-#[must_use]
 pub fn server_in_c() -> PathBuf {
     let server = program("mistaken").with_file_name("chat-c");
     let source = root().join(EXAMPLES).join("chat.c");
@@ -285,7 +274,6 @@ pub fn server_in_c() -> PathBuf {
 /// # Panics
 ///
 /// If its path is not Unicode.
-#[must_use]
 pub fn command(program: &Path) -> String {
     let path = program.to_str().expect("the path is Unicode");
     let quoted = shlex::try_quote(path).expect("a path has no NUL");
@@ -300,7 +288,6 @@ pub fn command(program: &Path) -> String {
 /// # Panics
 ///
 /// If none of a thousand ports is free.
-#[must_use]
 pub fn free_address() -> SocketAddr {
     let first = 20_000 + (process::id() % 10_000) as u16;
     let mut addresses = (first..first + 1_000).map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
@@ -357,7 +344,6 @@ pub fn cargo() -> Command {
 }
 
 /// Whether `PATH` has this program.
-#[must_use]
 pub fn is_installed(program: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path).any(|folder| folder.join(program).is_file())

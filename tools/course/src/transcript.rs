@@ -64,7 +64,6 @@ pub fn replay(page: &Page, block: &Block) -> Result<(), String> {
 }
 
 /// What a panic says.
-#[must_use]
 pub fn message_of(panic: &(dyn Any + Send)) -> &str {
     let message = panic.downcast_ref::<String>().map(String::as_str);
     let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
@@ -72,7 +71,6 @@ pub fn message_of(panic: &(dyn Any + Send)) -> &str {
 }
 
 /// Splits a line into a name, a verb or mark, and a text: `bob leaves`, `bob>> text`, `$ command`.
-#[must_use]
 pub fn split(line: &str) -> (&str, &str, &str) {
     let end = line.find(|c: char| !c.is_ascii_alphanumeric() && c != '-');
     let (name, rest) = line.split_at(end.unwrap_or(line.len()));
@@ -82,7 +80,6 @@ pub fn split(line: &str) -> (&str, &str, &str) {
 }
 
 /// Whether a line says what follows from the action before it.
-#[must_use]
 pub fn is_result(line: &str) -> bool {
     RESULTS.contains(&split(line).1)
 }
@@ -253,7 +250,6 @@ impl<'a> Cast<'a> {
 }
 
 /// Whether a line is the wanted one, with any number in the place of `xxxxx`, and any text in that of `…`.
-#[must_use]
 pub fn is_like(wanted: &str, line: &str) -> bool {
     let wanted = regex_lite::escape(wanted);
     let wanted = wanted.replace("xxxxx", r"\d+").replace('…', ".*");

@@ -13,7 +13,6 @@ use crate::workspace::read;
 /// # Panics
 ///
 /// If the workspace or the milestone has no dependencies.
-#[must_use]
 pub fn manifest(name: &str, milestone: &str) -> String {
     let workspace = section("workspace.dependencies", "Cargo.toml");
     let mut text = format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n\n[dependencies]\n");

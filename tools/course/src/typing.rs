@@ -37,7 +37,6 @@ pub struct Typed<'a> {
 }
 
 /// Types the program of each chapter. A chapter of several pages goes on where the page before ended.
-#[must_use]
 pub fn type_book(pages: &[Page]) -> Typed<'_> {
     let mut typed = Typed::default();
     let chapters = pages.chunk_by(|a, b| a.milestone() == b.milestone());

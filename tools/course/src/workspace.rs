@@ -21,7 +21,6 @@ pub const SUMMARY: &str = "SUMMARY.md";
 /// # Panics
 ///
 /// If this package is not in `tools/course`.
-#[must_use]
 pub fn root() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = package.ancestors().nth(2);
@@ -63,7 +62,6 @@ pub fn read(path: &str) -> String {
 /// # Panics
 ///
 /// If the workspace's folder cannot be listed.
-#[must_use]
 pub fn milestones() -> Vec<String> {
     let mut names = names_in("");
     names.retain(|name| name.starts_with("milestone-"));

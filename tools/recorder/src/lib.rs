@@ -61,7 +61,6 @@ impl Scene {
     /// # Panics
     ///
     /// If the file of the scenes is not as expected.
-    #[must_use]
     pub fn all() -> Vec<Scene> {
         let scenes = read("docs/src/loop/scenes.json");
         serde_json::from_str(&scenes).expect("the scenes can be read")

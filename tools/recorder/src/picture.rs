@@ -31,7 +31,6 @@ pub(crate) struct Buffer<'a> {
 }
 
 /// The trace as an SVG.
-#[must_use]
 pub fn picture(trace: &Trace) -> String {
     let first = trace.steps.iter().position(|step| step.caption.is_some());
     let steps = &trace.steps[first.unwrap_or_default()..];

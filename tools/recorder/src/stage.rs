@@ -30,7 +30,6 @@ const SPINS: usize = 6;
 ///
 /// If the program cannot be built, if what it does differs from the computed state, or if the script
 /// names what does not happen.
-#[must_use]
 pub fn record(scene: &Scene) -> Option<Trace> {
     let mut trace = scene.trace.clone();
     trace.steps = Stage::play(&trace.program, &scene.script)?.steps;
@@ -43,7 +42,6 @@ pub fn record(scene: &Scene) -> Option<Trace> {
 /// # Panics
 ///
 /// As [`record`].
-#[must_use]
 pub fn calls(milestone: &str) -> Option<Vec<String>> {
     let actions = [
         "alice connects",

@@ -127,13 +127,11 @@ pub struct Entry {
 
 impl Trace {
     /// Where it is committed, relative to the workspace's root.
-    #[must_use]
     pub fn path(&self) -> String {
         format!("docs/src/loop/traces/{}.json", self.scene)
     }
 
     /// Where its picture is committed.
-    #[must_use]
     pub fn picture_path(&self) -> String {
         format!("docs/src/loop/pictures/{}.svg", self.scene)
     }
@@ -143,7 +141,6 @@ impl Trace {
     /// # Panics
     ///
     /// If it cannot be read.
-    #[must_use]
     pub fn committed(&self) -> Trace {
         serde_json::from_str(&read(&self.path())).expect("the trace can be read")
     }
@@ -153,7 +150,6 @@ impl Trace {
     /// # Panics
     ///
     /// Never: everything in it can be written.
-    #[must_use]
     pub fn to_json(&self) -> String {
         let json = serde_json::to_string(self).expect("a trace can be written");
         // Quotes in a text are escaped, so these are in no text.
@@ -164,7 +160,6 @@ impl Trace {
 
 impl Step {
     /// What happened, in short: `alice connects`, `read alice = 4096`, `| Broadcast …`.
-    #[must_use]
     pub fn label(&self) -> String {
         if let Some(does) = &self.does {
             return format!("{} {does}", self.actor);
