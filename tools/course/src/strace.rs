@@ -38,15 +38,16 @@ impl Strace {
         let (file, path) = unnamed_file();
         let output = format!("--output={path}");
         let builder = builder.under_strace(&[TRACED, "--string-limit=60", &output])?;
+        let server = builder.start();
         let strace = Strace {
             file,
-            pid: String::new(),
+            pid: server.pid.to_string(),
             is_stopped: false,
             partial: Vec::new(),
             unfinished: BTreeMap::new(),
             has_begun: false,
         };
-        Some((builder.start(), strace))
+        Some((server, strace))
     }
 
     /// The calls of all threads that have returned since the last time. Left out: what precedes the
@@ -68,9 +69,6 @@ impl Strace {
     /// The call that ends in this line: `THREAD CALL`.
     fn call(&mut self, line: &str) -> Option<Call> {
         let (thread, text) = line.split_once(' ')?;
-        if self.pid.is_empty() {
-            thread.clone_into(&mut self.pid);
-        }
         if self.pid == thread {
             self.is_stopped = text.trim() == "--- stopped by SIGSTOP ---";
         }
