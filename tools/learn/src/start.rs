@@ -1,6 +1,5 @@
 //! `cargo learn start`: the program as it stands where a page of the book begins.
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -24,11 +23,8 @@ impl Start {
         let (chapter, stop) = self.place;
         let program = typed.starts.remove(&self.place);
         let program = program.with_context(|| format!("chapter {chapter} has no stop {stop}"))?;
-        let entries = fs::read_dir(&self.folder).ok();
-        let is_free = entries.map_or(!self.folder.exists(), |mut entries| {
-            entries.next().is_none()
-        });
-        ensure!(is_free, "{folder} exists, and nothing in it is overwritten");
+        let exists = self.folder.exists();
+        ensure!(!exists, "{folder} exists, and nothing in it is overwritten");
 
         let name = self.folder.file_name().and_then(|name| name.to_str());
         let name = name.context("the folder's name must be one for a crate")?;
