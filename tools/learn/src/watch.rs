@@ -38,24 +38,3 @@ pub(crate) fn wait_for_change(path: &Path, last: Option<SystemTime>) {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use std::env;
-    use std::fs::File;
-    use std::process;
-
-    use super::*;
-
-    #[test]
-    fn a_file_in_a_folder_of_the_folder_counts() {
-        let folder = env::temp_dir().join(format!("learn-watch-{}", process::id()));
-        fs::create_dir_all(folder.join("log")).unwrap();
-        let file = File::create(folder.join("log/writer.rs")).unwrap();
-        let later = SystemTime::now() + Duration::from_secs(60);
-        file.set_modified(later).unwrap();
-        let last = last_change(&folder);
-        fs::remove_dir_all(&folder).unwrap();
-        assert_eq!(last, Some(later));
-    }
-}

@@ -6,7 +6,7 @@ use shared_testkit::env::{DEADLINE_SCALE, SERVER_ADDR};
 
 #[test]
 fn bad_usage_is_a_clear_error() {
-    let no_file = "--watch needs a COMMAND with a word that is a file or a folder of yours";
+    let no_file = "--watch needs a COMMAND with a word that is a file or a folder";
     let no_program = "there is no program ./no/rat (have you built it?)";
     let no_server = "the server did not report where it listens";
     for (words, said) in [
