@@ -182,6 +182,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::failure::LESSONS;
     pub(super) use crate::failure::runtime::Runtime;
     use crate::failure::text::READ_ABOUT_START;
     pub(super) use crate::log::End;
@@ -301,10 +302,11 @@ mod tests {
     }
 
     #[test]
-    fn every_rule_names_a_heading_that_its_chapter_has() {
+    fn every_rule_and_every_lesson_names_a_heading_that_its_chapter_has() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let rules = TABLES.iter().copied().flatten();
-        for read in rules.map(|rule| rule.read).chain([READ_ABOUT_START]) {
+        let rules = TABLES.iter().copied().flatten().map(|rule| rule.read);
+        let lessons = LESSONS.iter().map(|lesson| lesson.read);
+        for read in rules.chain(lessons).chain([READ_ABOUT_START]) {
             let chapter = read.split(',').next().unwrap();
             let text = fs::read_to_string(root.join(chapter)).unwrap();
             let headings = text.lines().filter_map(|line| line.strip_prefix("## "));
