@@ -34,7 +34,7 @@ rules! { RULES:
     "write-half-skipped" Certain, |e| if e.is_asleep() { client(e, |p, s| is_stuck(s) && is_owed(e, p) && has_half_line(e, p)) } else { None },
         "Bytes are queued for {}, WRITABLE is on and the socket has room, but the server sleeps: after half a line of that client, the write half of the event was skipped.",
         "docs/src/4-write.md, 'One event, two halves'", [|e| { socket(e).interest = Some(BOTH); differ(e, 0, Change::Cut); say(e, &["Buffering partial message from Token(1)"]); }];
-    "write-until-would-block" Certain, |e| if e.is_asleep() && !is_level(e) { client(e, |p, s| is_stuck(s) && is_owed(e, p) && (wrote_since(e, p) || stopped_early(e, p))) } else { None },
+    "write-until-would-block" Certain, |e| if e.is_asleep() && !is_level(e) { client(e, |p, s| is_stuck(s) && is_owed(e, p) && wrote_since(e, p)) } else { None },
         "WRITABLE is on for {} and the socket has room, but the server sleeps: a write stopped before WouldBlock, or the bytes that a short write did not take are gone. Write until the queue is empty or a write would block.",
         "docs/src/4-write.md, 'A write takes what fits'", [|e| { socket(e).interest = Some(BOTH); differ(e, 4, Change::Cut); say(e, &["Broadcast 9 bytes from Token(2)", "Wrote 4 bytes to Token(1)"]); }];
     "short-write" Certain, |e| if e.is_asleep() { client(e, |p, s| is_owed(e, p) && !s.wants_to_write() && is_cut_short(e, p)) } else { None },
@@ -162,15 +162,6 @@ fn is_whole(e: &Evidence, peer: &Peer) -> bool {
     let ends: HashSet<_> = sums(of_others(&e.stdout, peer)).chain([0]).collect();
     let last = e.writes_to(peer).pop();
     last.is_some_and(|n| ends.iter().any(|end| ends.contains(&(end + n))))
-}
-
-/// Whether bytes were left after the last write to a client, and that write did not block.
-fn stopped_early(e: &Evidence, peer: &Peer) -> bool {
-    let token = peer.token();
-    let wrote = e.last("Wrote ", &format!(" to {token}"));
-    let blocked = e.last(&format!("Write would block for {token}"), "");
-    let written = e.writes_to(peer).iter().sum::<usize>();
-    wrote > blocked && wrote.is_some_and(|place| due_until(e, peer, place) > written)
 }
 
 /// Whether the last line about a client is the one about half a line.

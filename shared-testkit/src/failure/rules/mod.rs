@@ -164,15 +164,10 @@ fn last_byte(peer: &Peer, end: usize) -> Option<u8> {
     peer.sent.get(end.checked_sub(1)?).copied()
 }
 
-/// How many bytes others had broadcast since a client was registered, when so many lines were printed.
-fn due_until(e: &Evidence, peer: &Peer, end: usize) -> usize {
-    let start = e.last(REGISTERED, peer.token()).unwrap_or(0);
-    of_others(&e.stdout[start.min(end)..end], peer).sum()
-}
-
 /// Whether as many bytes were written to a client as others have broadcast since it was registered.
 fn has_everything(e: &Evidence, peer: &Peer) -> bool {
-    let due = due_until(e, peer, e.stdout.len());
+    let start = e.last(REGISTERED, peer.token()).unwrap_or(0);
+    let due: usize = of_others(&e.stdout[start..], peer).sum();
     peer.token.is_some() && due <= e.writes_to(peer).iter().sum()
 }
 

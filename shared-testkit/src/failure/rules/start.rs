@@ -1,6 +1,5 @@
 //! Starting, and connecting.
 
-use super::lines::expected_line;
 use super::*;
 
 rules! { RULES:
@@ -37,11 +36,6 @@ rules! { RULES:
     "backlog-full" Certain, |e| e.listener.as_ref().filter(|l| e.expected == Expected::Connection && l.unread > 0).map(|l| l.unread.to_string()),
         "A client cannot connect: {} connections are pending, and the kernel admits no more. The backlog is full: give listen a larger number, and accept until WouldBlock.",
         "docs/src/1-accept.md, 'Accept until WouldBlock'", [|e| { e.expected = Expected::Connection; e.listener.as_mut().unwrap().unread = 6; }];
-    "accepted-line" Certain, |e| near_address(e),
-        "The server printed {}. Write the address as the client's own is written: 127.0.0.1:40123, or [::1]:40123.",
-        "docs/src/1-accept.md, 'The event loop'", [
-            |e| { expects(e, "Accepted connection from 127.0.0.1:40123"); e.unexpected = vec![(Kind::Stdout, "Accepted connection from ('127.0.0.1', 40123)".to_owned())]; },
-        ];
 }
 
 fn wants_free_port(e: &Evidence) -> bool {
@@ -73,14 +67,4 @@ fn wrong_port(e: &Evidence) -> Option<String> {
     differs.then(|| {
         format!("Nobody listens at {printed}, as the server has printed: it listens at {at}")
     })
-}
-
-/// A line about an accepted client whose port is right, and the rest is not.
-fn near_address(e: &Evidence) -> Option<String> {
-    let line = expected_line(e)?;
-    let (_, port) = line.strip_prefix(ACCEPTED)?.rsplit_once(':')?;
-    let mut lines = e.unexpected.iter().map(|(_, line)| line);
-    let near = lines
-        .find(|other| other.starts_with(ACCEPTED) && other.contains(port) && !port.is_empty())?;
-    (*near != line).then(|| format!("{near:?}, and {line:?} was expected"))
 }
