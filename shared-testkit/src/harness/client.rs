@@ -145,13 +145,8 @@ impl Client {
         self.log(Kind::Done, "sends end of file");
         lock(&self.conversation).has_half_closed = true;
         if let Err(e) = self.stream.shutdown(Shutdown::Write) {
-            let what = "could not half-close";
-            self.fail(
-                |_| Expected::Other,
-                what,
-                "an open connection",
-                &e.to_string(),
-            );
+            let (what, wanted) = ("could not half-close", "an open connection");
+            self.fail(|_| Expected::Other, what, wanted, &e.to_string());
         }
     }
 
@@ -242,11 +237,8 @@ impl Client {
     #[track_caller]
     pub fn expect_closed(&mut self) {
         let received = self.receive(|bytes| Some(bytes.len()).filter(|&n| n > 0));
-        let end = received.ended_by();
-        if !matches!(
-            end,
-            Some(ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset)
-        ) {
+        let ends = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset];
+        if !received.ended_by().is_some_and(|end| ends.contains(&end)) {
             let received = received.to_string();
             self.fail(Expected::Closed, "was not closed", "end of file", &received);
         }
