@@ -1,13 +1,13 @@
 //! The log of a test: the server's lines and the clients' actions, in order, with their times.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
-use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use predicates::Predicate;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{ioctl_fionread, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
-use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use rustix::process::Pid;
 
 use crate::lines::LISTENING;
 use crate::proc::process;
@@ -48,11 +48,6 @@ const WORK: Duration = Duration::from_secs(2);
 
 /// How long it waits if the server has closed its pipes: then the end is near, even on a busy machine.
 const LAST_MOMENT: Duration = Duration::from_secs(5);
-
-/// Asks for an end, and leaves it to others to ask again (waitid(2)).
-const ENDED: WaitIdOptions = WaitIdOptions::EXITED
-    .union(WaitIdOptions::NOHANG)
-    .union(WaitIdOptions::NOWAIT);
 
 /// The indentation of a further line of what was expected or received.
 pub(crate) const INDENT: &str = "            ";
@@ -100,17 +95,9 @@ struct State {
     events: Vec<Event>,
     /// Those of stdout and stderr that can still bring a line.
     pipes: Vec<Pipe>,
-    /// Whether a failure has shown this log already.
-    shown: bool,
-    /// Where the server listens, once it is known.
-    address: Option<SocketAddr>,
     conversations: Vec<Arc<Mutex<Conversation>>>,
     /// How many lines the server has printed that no action of the test's explains.
     unexplained: usize,
-    /// Whether a client's actions are not logged: then any number of lines may have a cause.
-    has_bare_client: bool,
-    /// Whether the test has asked the server to end.
-    is_asked_to_end: bool,
 }
 
 impl State {
@@ -150,28 +137,39 @@ pub(crate) struct Log {
     /// The test, whichever of its threads fails.
     pub test: Option<String>,
     start: Instant,
-    server: Pid,
+    pub server: Pid,
     /// Where the server was to listen.
     pub wanted: Option<SocketAddr>,
-    /// The system calls that strace makes fail, and with which error.
-    pub injection: Option<(String, String)>,
+    /// What strace makes fail, such as `accept fail with EINTR`.
+    pub injection: Option<String>,
+    /// Where the server listens, once it is known.
+    pub address: OnceLock<SocketAddr>,
+    /// Whether the test has asked the server to end.
+    pub is_asked_to_end: AtomicBool,
+    /// How it has ended, once it is no zombie any more.
+    pub end: OnceLock<ExitStatus>,
+    /// Whether a client's actions are not logged: then any number of lines may have a cause.
+    pub has_bare_client: AtomicBool,
+    /// Whether a failure has shown this log already.
+    pub was_shown: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 impl Log {
     /// An empty log for this server, whose stdout and stderr are pipes.
-    pub(crate) fn new(
-        server: Pid,
-        wanted: Option<SocketAddr>,
-        injection: Option<(String, String)>,
-    ) -> Log {
+    pub(crate) fn new(server: Pid, wanted: Option<SocketAddr>, injection: Option<String>) -> Log {
         Log {
             test: thread::current().name().map(str::to_owned),
             injection,
             start: Instant::now(),
             server,
             wanted,
+            address: OnceLock::new(),
+            is_asked_to_end: AtomicBool::new(false),
+            end: OnceLock::new(),
+            has_bare_client: AtomicBool::new(false),
+            was_shown: AtomicBool::new(false),
             state: Mutex::default(),
             changed: Condvar::new(),
         }
@@ -184,19 +182,6 @@ impl Log {
         }
         self.add_to(&mut state, who, kind, text.into());
         self.changed.notify_all();
-    }
-
-    /// Notes where the server listens.
-    pub(crate) fn set_address(&self, address: SocketAddr) {
-        self.lock().address = Some(address);
-    }
-
-    pub(crate) fn address(&self) -> Option<SocketAddr> {
-        self.lock().address
-    }
-
-    pub(crate) fn server(&self) -> Pid {
-        self.server
     }
 
     /// Notes a new client.
@@ -229,7 +214,7 @@ impl Log {
     /// From now on, a client's bytes are not logged, and nothing can be compared.
     pub(crate) fn forget_client(&self, client: &Mutex<Conversation>) {
         lock(client).stream = Weak::new();
-        self.lock().has_bare_client = true;
+        self.has_bare_client.store(true, Relaxed);
     }
 
     /// Receives what has arrived at the clients.
@@ -247,20 +232,6 @@ impl Log {
         let state = self.lock();
         let clients = state.conversations.iter();
         clients.map(|client| lock(client).clone()).collect()
-    }
-
-    /// Whether some client's bytes are not logged.
-    pub(crate) fn has_bare_client(&self) -> bool {
-        self.lock().has_bare_client
-    }
-
-    /// Notes that the test wants the server to end.
-    pub(crate) fn ask_to_end(&self) {
-        self.lock().is_asked_to_end = true;
-    }
-
-    pub(crate) fn is_asked_to_end(&self) -> bool {
-        self.lock().is_asked_to_end
     }
 
     /// Whether the server prints without end.
@@ -343,7 +314,7 @@ impl Log {
             partial.extend(piece);
             if let Some(line) = partial.strip_suffix(b"\n") {
                 let text = String::from_utf8_lossy(line).into_owned();
-                state.unexplained += usize::from(!state.has_bare_client);
+                state.unexplained += usize::from(!self.has_bare_client.load(Relaxed));
                 // What comes after these says nothing new, and would fill the memory.
                 if state.unexplained < FLOOD {
                     self.add_to(&mut state, SERVER, kind, text);
@@ -435,16 +406,11 @@ impl Log {
         lines.map(|e| e.text.clone()).collect()
     }
 
-    /// Whether one of this crate's own assertions has shown the log already.
-    pub(crate) fn was_shown(&self) -> bool {
-        self.lock().shown
-    }
-
     /// The last events, one a line, and the state of the server.
     pub(crate) fn show(&self) -> String {
-        let end = self.end();
-        let mut state = self.lock();
-        state.shown = true;
+        let end = self.wait_for_end();
+        self.was_shown.store(true, Relaxed);
+        let state = self.lock();
         let width = state.events.iter().map(|e| e.who.len()).max().unwrap_or(0);
         let left_out = state.events.len().saturating_sub(SHOWN_EVENTS);
 
@@ -460,7 +426,7 @@ impl Log {
         let Some(end) = end else {
             return text + "the server: still runs\n";
         };
-        let _ = writeln!(text, "the server: has ended, {end}");
+        let _ = writeln!(text, "the server: has ended, {}", described(end));
         let errors = state.events.iter().filter(|e| e.kind == Kind::Stderr);
         let errors: Vec<_> = errors.collect();
         for line in &errors[errors.len().saturating_sub(LAST_WORDS)..] {
@@ -469,21 +435,15 @@ impl Log {
         text
     }
 
-    /// How the server has ended. It stays a zombie for whatever waits for it (`WNOWAIT`, waitid(2)).
-    pub(crate) fn end(&self) -> Option<End> {
-        // One that works may be about to end.
+    /// How the server has ended, or is about to end.
+    pub(crate) fn wait_for_end(&self) -> Option<ExitStatus> {
         let moment = Instant::now() + MOMENT;
         let is_done = || Instant::now() > moment && process::is_asleep(self.server);
         let patience = if self.is_open() { WORK } else { LAST_MOMENT };
-        wait_at_most(patience, || self.has_ended() || self.is_open() && is_done());
-        let end = match waitid(WaitId::Pid(self.server), ENDED) {
-            Ok(None) => return None,
-            Ok(Some(status)) => End {
-                code: status.exit_status(),
-                signal: status.terminating_signal(),
-            },
-            Err(_) => End::default(),
-        };
+        wait_at_most(patience, || {
+            self.ended().is_some() || self.is_open() && is_done()
+        });
+        let end = self.ended()?;
         // Its last lines may still be in the pipes, and a busy machine takes its time to read them.
         wait_at_most(LAST_MOMENT, || self.is_at_rest(|| true));
         // The last one may have no newline. A child of its own could keep the pipes open.
@@ -491,9 +451,10 @@ impl Log {
         Some(end)
     }
 
-    /// Whether it has ended, and whatever traces it knows.
-    pub(crate) fn has_ended(&self) -> bool {
-        !matches!(waitid(WaitId::Pid(self.server), ENDED), Ok(None))
+    /// How it has ended, if it has by now, and whatever traces it knows.
+    pub(crate) fn ended(&self) -> Option<ExitStatus> {
+        let end = self.end.get().copied();
+        end.or_else(|| process::end(self.server))
     }
 
     /// How many lines and bytes have come so far.
@@ -574,24 +535,9 @@ impl Deadline {
     }
 }
 
-/// How a process has ended. Neither is known if somebody else has waited for it.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct End {
-    pub code: Option<i32>,
-    pub signal: Option<i32>,
-}
-
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // As wait(2) encodes it.
-        let status = match (self.code, self.signal) {
-            (Some(code), _) => code << 8,
-            (None, Some(signal)) => signal,
-            (None, None) => return write!(f, "nobody knows how"),
-        };
-        let status = ExitStatus::from_raw(status).to_string();
-        write!(f, "{}", status.replacen(": ", " ", 1))
-    }
+/// An exit status or a signal, as a part of a sentence.
+pub(crate) fn described(end: ExitStatus) -> String {
+    end.to_string().replacen(": ", " ", 1)
 }
 
 /// Waits until a read would not block, and reads nothing.

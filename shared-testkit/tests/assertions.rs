@@ -163,7 +163,7 @@ fn a_program_that_does_not_run() {
     fails(|| shell("echo no such luck >&2; exit 3").start(), &silent);
     let mut server = script("exit 3");
     server.expect_exit();
-    let ended = ["the server has ended", "exit status: 3"];
+    let ended = ["the server has ended", "has ended, exit status 3"];
     fails(|| server.expect_running(), &ended);
     for (program, rule) in [("true", "[exit-status]"), ("false", "[error-text]")] {
         let refuses = || start::refuses_a_second_argument(Program::from(program));

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::iter;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
-use std::process::Output;
+use std::process::{ExitStatus, Output};
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use crate::failure::diff::{self, Difference};
 use crate::failure::runtime::{self, Runtime};
 use crate::failure::{Expected, Look};
 use crate::lines::{ACCEPTED, REGISTERED};
-use crate::log::{End, Kind, Log};
+use crate::log::{Kind, Log, described};
 use crate::proc::process::{Thread, is_socket};
 use crate::proc::{epoll, process, socket};
 use crate::wait::PAUSE;
@@ -111,8 +112,8 @@ pub(crate) struct Evidence {
     pub expected: Expected,
     /// What the test has asked the kernel last, if that is what failed.
     pub look: Option<Look>,
-    /// The system calls that the test makes fail, and with which error.
-    pub injected: Option<(String, String)>,
+    /// What the test makes fail, such as `accept fail with EINTR`.
+    pub injected: Option<String>,
     pub is_starting: bool,
     /// Where it was to listen.
     pub wanted: Option<SocketAddr>,
@@ -121,7 +122,7 @@ pub(crate) struct Evidence {
     /// Where it listens as it says, and as the kernel knows.
     pub printed: Option<SocketAddr>,
     pub listens_at: Option<SocketAddr>,
-    pub end: Option<End>,
+    pub end: Option<ExitStatus>,
     pub is_asked_to_end: bool,
     /// Its lines, those of strace left out.
     pub stdout: Vec<String>,
@@ -154,10 +155,10 @@ impl Evidence {
             is_starting,
             wanted: log.wanted,
             is_taken: log.wanted.is_some_and(socket::is_listened_at),
-            printed: log.address(),
-            end: log.end(),
-            is_asked_to_end: log.is_asked_to_end(),
-            used: process::cpu_time(log.server()).unwrap_or_default(),
+            printed: log.address.get().copied(),
+            end: log.wait_for_end(),
+            is_asked_to_end: log.is_asked_to_end.load(Relaxed),
+            used: process::cpu_time(log.server).unwrap_or_default(),
             repeats: log.printed().1 >= AGAIN,
             ..Evidence::default()
         };
@@ -171,7 +172,7 @@ impl Evidence {
             evidence.look_at_process(log);
         }
         // Nor is it while it is stopped.
-        let is_stopped = process::is_stopped(log.server());
+        let is_stopped = process::is_stopped(log.server);
         if is_stopped || log.printed() != printed && !evidence.spins {
             evidence.threads.clear();
         }
@@ -187,14 +188,9 @@ impl Evidence {
             let text = String::from_utf8_lossy(bytes);
             text.lines().map(str::to_owned).collect()
         };
-        let signal = output.status.signal();
-        let end = End {
-            code: output.status.code(),
-            signal,
-        };
         Evidence {
             expected: Expected::Refusal(words.iter().map(|word| (*word).to_owned()).collect()),
-            end: Some(end).filter(|_| signal != Some(libc::SIGKILL)),
+            end: Some(output.status).filter(|end| end.signal() != Some(libc::SIGKILL)),
             stdout: lines(&output.stdout),
             stderr: lines(&output.stderr),
             ..Evidence::default()
@@ -229,7 +225,7 @@ impl Evidence {
         let conversations = log.conversations();
         // What is not logged to its end cannot be compared.
         let is_cut = conversations.iter().any(|conversation| conversation.is_cut);
-        self.is_partial = log.is_flooding() || log.has_bare_client() || is_cut;
+        self.is_partial = log.is_flooding() || log.has_bare_client.load(Relaxed) || is_cut;
         for (peer, conversation) in self.peers.iter_mut().zip(&conversations) {
             peer.received = conversation.received.len();
             let compare = || diff::compare(conversation, &conversations);
@@ -247,7 +243,7 @@ impl Evidence {
 
     fn look_at_process(&mut self, log: &Log) {
         let table = socket::table();
-        let pid = owner(log.server(), &table);
+        let pid = owner(log.server, &table);
         let descriptors = process::descriptors(pid);
         let epoll: HashMap<_, _> = epoll::registered(pid, &descriptors).into_iter().collect();
         self.threads = process::threads(pid);
@@ -288,12 +284,6 @@ impl Evidence {
     }
 
     // What follows from it.
-
-    /// What the test makes fail, such as `accept fail with EINTR`.
-    pub fn what_is_injected(&self) -> Option<String> {
-        let (calls, error) = self.injected.as_ref()?;
-        Some(format!("{calls} fail with {error}"))
-    }
 
     /// Whether every thread waits, one of them for events.
     pub fn is_asleep(&self) -> bool {
@@ -362,7 +352,7 @@ impl Evidence {
     /// Where the server is, in one line of meaning.
     pub fn server_state(&self) -> String {
         if let Some(end) = self.end {
-            return format!("has ended, {end}");
+            return format!("has ended, {}", described(end));
         }
         let state = match self.threads.iter().find_map(|thread| thread.call) {
             _ if self.spins => "runs without a pause".to_owned(),
@@ -405,7 +395,7 @@ fn is_of_strace(line: &str) -> bool {
 
 /// Whether the server uses the CPU and prints nothing new.
 fn spins(log: &Log) -> bool {
-    let used = || process::cpu_time(log.server());
+    let used = || process::cpu_time(log.server);
     let (start, end) = (used(), Instant::now() + LONGEST_LOOK);
     let (lines, _) = log.printed();
     while Instant::now() <= end && runs(log) {
@@ -420,7 +410,7 @@ fn spins(log: &Log) -> bool {
 fn runs(log: &Log) -> bool {
     let looks = (0..LOOKS).filter(|_| {
         thread::sleep(PAUSE);
-        process::is_running(log.server())
+        process::is_running(log.server)
     });
     looks.count() * 4 >= LOOKS * 3
 }

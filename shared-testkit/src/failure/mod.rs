@@ -11,6 +11,7 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::{Cell, RefCell};
 use std::panic::{self, PanicHookInfo};
 use std::process::Output;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Once, Weak};
 use std::thread;
 
@@ -148,7 +149,7 @@ fn report_panic(info: &PanicHookInfo) {
     eprintln!("\nthread '{name}' panicked at {place}:\n{said}");
     let log = LOG.with_borrow(Weak::upgrade);
     // One of this crate's own assertions has shown everything.
-    let was_shown = log.as_ref().is_some_and(|log| log.was_shown());
+    let was_shown = log.as_ref().is_some_and(|log| log.was_shown.load(Relaxed));
     if !was_shown && !IS_SHOWN.get() {
         let failure = match log {
             Some(log) => Failure::new(&log, Expected::Assertion, said, "", ""),
@@ -215,7 +216,7 @@ impl Failure {
         Failure {
             is_starting: evidence.is_starting,
             cause: rules::first(evidence),
-            injected: evidence.what_is_injected().unwrap_or_default(),
+            injected: evidence.injected.clone().unwrap_or_default(),
             is_final: evidence.is_final(),
             server: evidence.server_state(),
             ..Failure::without_server(title)

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
@@ -51,7 +51,7 @@ pub struct Builder {
     program: Program,
     address: Option<String>,
     is_traced: bool,
-    injection: Option<(String, String)>,
+    injection: Option<String>,
     unread: Vec<Kind>,
 }
 
@@ -174,9 +174,7 @@ impl Builder {
         // `--seccomp-bpf` stops the server only at the calls that are traced. `-q`: no word about itself.
         let strace = "strace -q --daemonize --follow-forks --seccomp-bpf".split(' ');
         let without_inherited = ["bash", "-c", WITHOUT_INHERITED, "bash"].into_iter();
-        let words = without_inherited
-            .chain(strace)
-            .chain(options.iter().copied());
+        let words = without_inherited.chain(strace).chain(options.to_vec());
         self.program = self.program.started_by(words);
         Some(self)
     }
@@ -195,7 +193,7 @@ impl Builder {
         failure::server_starts();
         let start = Instant::now();
         let fixed_address = self.program.fixed_address;
-        let mut server = self.spawn();
+        let server = self.spawn();
         server.wait_until_ready(fixed_address);
         failure::server_is_ready();
         hand_over(&[("started", &start.elapsed().as_millis().to_string())]);
@@ -220,7 +218,7 @@ impl Builder {
             child.unwrap_or_else(|e| panic!("cannot start {}: {e}", self.program.path.display()))
         };
         let mut child = spawn();
-        while self.is_traced && !is_traced(&mut child) {
+        while self.is_traced && !is_traced(Pid::from_child(&child)) {
             child = spawn();
         }
         let wanted = fixed_address.or_else(|| address?.parse().ok());
@@ -231,23 +229,18 @@ impl Builder {
 
 /// Waits until strace traces it. On a busy machine it may not be ready after three seconds: then it ends
 /// what it was to trace by an alarm, and this returns false.
-fn is_traced(child: &mut Child) -> bool {
-    loop {
-        if process::is_traced(Pid::from_child(child)) {
-            return true;
-        }
-        if let Ok(Some(status)) = child.try_wait() {
-            return status.signal() != Some(libc::SIGALRM);
-        }
+fn is_traced(server: Pid) -> bool {
+    while !process::is_traced(server) && process::end(server).is_none() {
         thread::sleep(PAUSE);
     }
+    process::end(server).and_then(|end| end.signal()) != Some(libc::SIGALRM)
 }
 
-/// The calls that strace makes fail, and the error: those in `--inject=accept,accept4:error=EINTR:when=1`.
-fn injection(option: &str) -> Option<(String, String)> {
+/// What strace makes fail: `accept fail with EINTR` for `--inject=accept,accept4:error=EINTR:when=1`.
+fn injection(option: &str) -> Option<String> {
     let (calls, rest) = option.strip_prefix("--inject=")?.split_once(":error=")?;
     let (call, error) = (calls.split(',').next()?, rest.split(':').next()?);
-    Some((call.to_owned(), error.to_owned()))
+    Some(format!("{call} fail with {error}"))
 }
 
 fn lock_free_port(address: SocketAddr) -> File {

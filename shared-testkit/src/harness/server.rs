@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::process::Child;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use predicates::ord::eq;
@@ -27,9 +28,6 @@ const LAST_PATIENCE: Duration = Duration::from_secs(5);
 /// before, wherever it is in the log: between two actions the order of a server's lines is free.
 pub struct Server {
     pub(super) child: Child,
-    /// The process that was started.
-    pub pid: Pid,
-    pub(super) address: SocketAddr,
     pub(super) log: Arc<Log>,
     _port: Option<File>,
 }
@@ -44,9 +42,7 @@ impl Server {
         let stdout = child.stdout.take().map(OwnedFd::from);
         let stderr = child.stderr.take().map(OwnedFd::from);
         let server = Server {
-            pid: Pid::from_child(&child),
             child,
-            address: SocketAddr::from(([0, 0, 0, 0], 0)),
             log,
             _port: port,
         };
@@ -58,12 +54,12 @@ impl Server {
     }
 
     /// Waits until clients can connect: at the address that it prints, or at a fixed one.
-    pub(crate) fn wait_until_ready(&mut self, fixed_address: Option<SocketAddr>) {
-        self.address = match fixed_address {
+    pub(crate) fn wait_until_ready(&self, fixed_address: Option<SocketAddr>) {
+        let address = match fixed_address {
             None => self.printed_address(),
             Some(address) => self.wait_for_listener(address),
         };
-        self.log.set_address(self.address);
+        let _ = self.log.address.set(address);
     }
 
     fn printed_address(&self) -> SocketAddr {
@@ -101,9 +97,14 @@ impl Server {
     }
 
     /// Where the server listens, as it reports itself.
+    ///
+    /// # Panics
+    ///
+    /// If nothing has waited for that ([`Builder::spawn`](crate::Builder::spawn)).
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        let address = self.log.address.get();
+        *address.expect("the server is ready")
     }
 
     // Clients.
@@ -116,7 +117,7 @@ impl Server {
     #[must_use]
     #[track_caller]
     pub fn connect(&self, name: &str) -> Client {
-        Client::connect(name, self.address, None, Arc::clone(&self.log))
+        Client::connect(name, self.address(), None, Arc::clone(&self.log))
     }
 
     /// Connects a client and waits until the server has reported it as accepted and registered.
@@ -143,7 +144,7 @@ impl Server {
     #[track_caller]
     pub fn client_with_receive_buffer(&self, name: &str, bytes: usize) -> Client {
         let log = Arc::clone(&self.log);
-        self.registered(Client::connect(name, self.address, Some(bytes), log))
+        self.registered(Client::connect(name, self.address(), Some(bytes), log))
     }
 
     /// Waits until the server has registered a connected client.
@@ -174,11 +175,8 @@ impl Server {
     /// If it has ended.
     #[track_caller]
     pub fn expect_running(&mut self) {
-        let status = self.child.try_wait().expect("the server is our child");
-        if let Some(status) = status {
-            let received = format!("its end, with {status}");
-            let (title, wanted) = ("the server has ended", "a running server");
-            failure::fail(&self.log, Expected::Other, title, wanted, &received);
+        if self.log.ended().is_some() {
+            self.fail(Expected::Other, "the server has ended", "a running server");
         }
     }
 
@@ -190,25 +188,12 @@ impl Server {
     /// If it still runs at the deadline.
     #[track_caller]
     pub fn expect_exit(&mut self) -> Option<i32> {
-        // It stays a zombie: its status is asked for when it has ended.
-        self.holds_in_time(|| self.log.has_ended());
-        let status = self.child.try_wait().expect("the server is our child");
-        let Some(status) = status else {
+        self.holds_in_time(|| self.log.ended().is_some());
+        let Some(end) = self.log.wait_for_end() else {
             self.fail(Expected::Exit, "the server did not exit", "its exit");
         };
-        self.wait_for_readers();
-        failure::looks(Some(Look::Exit(status.code())));
-        status.code()
-    }
-
-    /// Until the server's last lines are logged. A process that it has started may hold its stdout or
-    /// stderr open: that is no reason to wait forever.
-    fn wait_for_readers(&self) {
-        // Not `wait_until`, which panics if the scale of the deadlines is faulty: a test that has
-        // found that out is on its way out here.
-        if !wait_at_most(LAST_PATIENCE, || !self.log.is_reading()) {
-            eprintln!("a process that the server has started still holds its stdout or stderr");
-        }
+        failure::looks(Some(Look::Exit(end.code())));
+        end.code()
     }
 
     // Signals.
@@ -224,7 +209,7 @@ impl Server {
         self.signal(Signal::STOP);
         // What it has printed until now is logged, too.
         self.wait_until("the server is stopped", || {
-            self.log.is_at_rest(|| process::is_stopped(self.pid))
+            self.log.is_at_rest(|| process::is_stopped(self.log.server))
         });
         self.note("is stopped");
     }
@@ -237,6 +222,12 @@ impl Server {
     pub fn resume(&self) {
         self.note("continues");
         self.signal(Signal::CONT);
+    }
+
+    /// The process that was started: strace, if there is one.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.log.server
     }
 
     /// Asks the server to exit (`SIGTERM`), as a service manager does.
@@ -256,30 +247,37 @@ impl Server {
 
     fn ask_to_end(&self, signal: Signal, note: &str) {
         self.note(note);
-        self.log.ask_to_end();
+        self.log.is_asked_to_end.store(true, Relaxed);
         self.signal(signal);
     }
 
     fn signal(&self, signal: Signal) {
-        kill_process(self.pid, signal).unwrap_or_else(|e| panic!("cannot signal the server: {e}"));
+        kill_process(self.log.server, signal)
+            .unwrap_or_else(|e| panic!("cannot signal the server: {e}"));
     }
 
     /// Kills the server and what it has started, and waits until its last lines are logged.
     pub fn kill(&mut self) {
-        // A wrapper's children would outlive it and hold its pipes open. The number of a process
-        // that has ended may be another's by now.
-        let children = match self.child.try_wait() {
-            Ok(None) => process::descendants(self.pid),
-            _ => Vec::new(),
-        };
-        self.log.ask_to_end();
+        // Once is enough: afterwards its number may be another's.
+        if self.log.end.get().is_some() {
+            return;
+        }
+        // A wrapper's children would outlive it and hold its pipes open.
+        let children = process::descendants(self.log.server);
+        self.log.is_asked_to_end.store(true, Relaxed);
         // These fail only if the server has ended already.
         let _ = self.child.kill();
-        let _ = self.child.wait();
+        let end = self.child.wait();
+        let _ = end.map(|end| self.log.end.set(end));
         for child in children {
             let _ = kill_process(child, Signal::KILL);
         }
-        self.wait_for_readers();
+        // Not `wait_until`, which panics if the scale of the deadlines is faulty: a test that has
+        // found that out is on its way out here. A process that the server has started may hold its
+        // stdout or stderr open: that is no reason to wait forever.
+        if !wait_at_most(LAST_PATIENCE, || !self.log.is_reading()) {
+            eprintln!("a process that the server has started still holds its stdout or stderr");
+        }
     }
 
     pub(super) fn note(&self, text: &str) {

@@ -4,7 +4,6 @@ use std::thread;
 use std::time::Duration;
 
 use procfs::net::TcpNetEntry;
-use rustix::process::Pid;
 
 use crate::failure::{self, Expected, Look};
 use crate::harness::client::Client;
@@ -32,7 +31,7 @@ impl Server {
     /// If the server is busy until the deadline.
     #[track_caller]
     pub fn wait_until_asleep(&self) {
-        let is_at_rest = || self.log.is_at_rest(|| process::is_asleep(self.pid));
+        let is_at_rest = || self.log.is_at_rest(|| process::is_asleep(self.log.server));
         let is_done = || self.log.is_flooding() || !self.log.is_open() || is_at_rest();
         if !self.holds_in_time(is_done) || self.log.is_flooding() {
             let received = format!("it was busy for {} s", patience().as_secs_f32());
@@ -53,13 +52,13 @@ impl Server {
     /// If it does not sleep until the deadline, uses more CPU time than any start takes, or has ended.
     #[track_caller]
     pub fn expect_idle(&self) {
-        let cpu_time = || process::cpu_time(self.pid).expect("the server runs");
+        let cpu_time = || process::cpu_time(self.log.server).expect("the server runs");
         let (mut deadline, before) = (Deadline::new(), cpu_time());
         loop {
             let looks = (0..LOOKS).filter(|_| {
                 // The one place with a clock: that nothing happens is no fact that can be waited for.
                 thread::sleep(BETWEEN_LOOKS);
-                process::is_asleep(self.pid)
+                process::is_asleep(self.log.server)
             });
             let asleep = looks.count();
             if asleep >= LOOKS / 2 {
@@ -124,23 +123,16 @@ impl Server {
     /// If the server has ended.
     #[must_use]
     pub fn memory(&self) -> u64 {
-        process::memory(self.pid).expect("the server runs")
+        process::memory(self.log.server).expect("the server runs")
     }
 
     /// How many TCP sockets the server has open, its listener included. Other descriptors say nothing
     /// about its clients: a runtime opens files whenever it likes.
     #[must_use]
     pub fn tcp_sockets(&self) -> usize {
-        let mut processes = process::descendants(self.pid);
-        processes.push(self.pid);
-        let of_process = |&pid: &Pid| {
-            let descriptors = process::descriptors(pid);
-            descriptors
-                .iter()
-                .filter(|descriptor| socket::is_tcp(pid, descriptor.fd))
-                .count()
-        };
-        processes.iter().map(of_process).sum()
+        let mut processes = process::descendants(self.log.server);
+        processes.push(self.log.server);
+        processes.into_iter().map(socket::open_tcp).sum()
     }
 
     /// The interest registered for a client, as the kernel has it, whatever library the server uses.
@@ -151,9 +143,9 @@ impl Server {
     /// If the server has ended, or has no epoll instance.
     #[must_use]
     pub fn interest(&self, client: &Client) -> Option<Interest> {
-        let descriptors = process::descriptors(self.pid);
-        let socket = socket::connection(self.address, client.address());
-        let interest = socket.and_then(|socket| epoll::interest(self.pid, socket.inode));
+        let descriptors = process::descriptors(self.log.server);
+        let socket = socket::connection(self.address(), client.address());
+        let interest = socket.and_then(|socket| epoll::interest(self.log.server, socket.inode));
         failure::looks(Some(Look::Interest(client.name().to_owned(), interest)));
         if !descriptors.iter().any(epoll::is_epoll) {
             let title = "the server has no epoll instance";
@@ -185,7 +177,7 @@ impl Server {
     }
 
     fn connection_of(&self, client: &Client) -> TcpNetEntry {
-        let connection = socket::connection(self.address, client.address());
+        let connection = socket::connection(self.address(), client.address());
         connection.expect("the connection is open")
     }
 }

@@ -1,10 +1,12 @@
 //! A process: its state, CPU time, memory and children (proc_pid_stat(5)).
 
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use procfs::WithCurrentSystemInfo;
 use procfs::process::{FDInfo, FDTarget, Process, Stat, Syscall, Task};
-use rustix::process::Pid;
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 /// User and system time of all threads, in steps of a clock tick. `None` if it has ended.
 pub(crate) fn cpu_time(pid: Pid) -> Option<Duration> {
@@ -28,6 +30,17 @@ pub(crate) fn is_asleep(pid: Pid) -> bool {
         let mut descendants = descendants(pid).into_iter();
         sleeps(pid) && descendants.all(|child| has_ended(child) || sleeps(child))
     })
+}
+
+/// How a child of ours has ended, if it has. It stays a zombie for whatever waits for it (`WNOWAIT`,
+/// waitid(2)).
+pub(crate) fn end(child: Pid) -> Option<ExitStatus> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let status = waitid(WaitId::Pid(child), options).ok()??;
+    // As wait(2) encodes it.
+    let code = status.exit_status().map(|code| code << 8);
+    code.or(status.terminating_signal())
+        .map(ExitStatus::from_raw)
 }
 
 /// Whether another process traces it.

@@ -3,8 +3,11 @@
 use std::net::SocketAddr;
 
 use procfs::net::{TcpNetEntry, TcpState};
+use procfs::process::FDInfo;
 use rustix::fs::getxattr;
 use rustix::process::Pid;
+
+use crate::proc::process::descriptors;
 
 /// Whether a server listens at this address. Looked up rather than tried: the server would give a
 /// token to a connection.
@@ -38,10 +41,13 @@ pub(crate) fn table() -> Vec<TcpNetEntry> {
     sockets
 }
 
-/// Whether a descriptor is a TCP socket, connected or not (`sockfs` in the kernel's net/socket.c).
-pub(crate) fn is_tcp(pid: Pid, descriptor: i32) -> bool {
-    let path = format!("/proc/{}/fd/{descriptor}", pid.as_raw_pid());
-    let mut name = [0; 16];
-    let name_of = getxattr(path, "system.sockprotoname", &mut name);
-    name_of.is_ok_and(|_| name.starts_with(b"TCP"))
+/// How many TCP sockets a process has open, connected or not (`sockfs` in the kernel's net/socket.c).
+pub(crate) fn open_tcp(pid: Pid) -> usize {
+    let is_tcp = |descriptor: &FDInfo| {
+        let path = format!("/proc/{}/fd/{}", pid.as_raw_pid(), descriptor.fd);
+        let mut name = [0; 16];
+        let name_of = getxattr(path, "system.sockprotoname", &mut name);
+        name_of.is_ok_and(|_| name.starts_with(b"TCP"))
+    };
+    descriptors(pid).into_iter().filter(is_tcp).count()
 }

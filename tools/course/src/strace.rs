@@ -41,7 +41,7 @@ impl Strace {
         let server = builder.start();
         let strace = Strace {
             file,
-            pid: server.pid.to_string(),
+            pid: server.pid().to_string(),
             is_stopped: false,
             partial: Vec::new(),
             unfinished: BTreeMap::new(),

@@ -168,7 +168,7 @@ impl Room {
 
 /// The CPU time that all threads of a process have used.
 fn cpu_time(server: &Server) -> Duration {
-    let process = Process::new(server.pid.as_raw_pid()).unwrap();
+    let process = Process::new(server.pid().as_raw_pid()).unwrap();
     let tasks = process.tasks().unwrap().map_while(Result::ok);
     let nanoseconds = tasks.map(|task| task.schedstat().unwrap().sum_exec_runtime);
     Duration::from_nanos(nanoseconds.sum())

@@ -1,5 +1,7 @@
 //! A server that has ended, and the message with which it did.
 
+use std::os::unix::process::ExitStatusExt;
+
 use regex_lite::Regex;
 
 use super::*;
@@ -20,9 +22,9 @@ rules! { RULES:
     "emfile" Crash, |e| ended_with(e, &["too many open files", "emfile"]),
         "The server ended ({}) because it had no descriptor left (EMFILE). Report the error, keep the listener, and accept again when a client has disconnected.",
         "docs/src/3-broadcast.md, 'When descriptors run out'", [|e| end(e, "Error: Too many open files")];
-    "sigpipe" Crash, |e| when(has_crashed(e) && e.end.and_then(|end| end.signal) == Some(libc::SIGPIPE)),
+    "sigpipe" Crash, |e| when(has_crashed(e) && e.end.and_then(|end| end.signal()) == Some(libc::SIGPIPE)),
         "The signal SIGPIPE ended the server: it wrote to a client that had disconnected. Ignore the signal and handle the error from write.",
-        "docs/src/without-mio.md, 'Signals'", [|e| e.end = Some(End { code: None, signal: Some(libc::SIGPIPE) })];
+        "docs/src/without-mio.md, 'Signals'", [|e| e.end = Some(ExitStatus::from_raw(libc::SIGPIPE))];
     "would-block-is-fatal" Crash, |e| ended_with(e, WOULD_BLOCK),
         "The server ended ({}) because a call would block. That is no error: return to the event loop.",
         "docs/src/1-accept.md, 'Accept until WouldBlock'", [|e| end(e, "Error: (os error 11)")];
@@ -72,7 +74,7 @@ fn ended_with(e: &Evidence, words: &[&str]) -> Option<String> {
 
 /// Its message, and its exit status or signal.
 fn how(e: &Evidence) -> String {
-    let end = e.end.map_or(String::new(), |end| end.to_string());
+    let end = e.end.map_or(String::new(), described);
     match message(&e.stderr).or(e.stdout.last().cloned().filter(|_| e.is_starting)) {
         Some(message) => format!("{end}: {message:?}"),
         None => format!("{end}, and it printed nothing on stderr"),

@@ -55,9 +55,9 @@ rules! { RULES:
 }
 
 rules! { LIMITS:
-    "interrupted" Limit, |e| e.runtime.filter(|_| e.injected.as_ref().is_some_and(|(_, error)| error == "EINTR")).map(|r| r.name.to_owned()),
+    "interrupted" Limit, |e| e.runtime.filter(|_| e.injected.as_ref().is_some_and(|what| what.ends_with("EINTR"))).map(|r| r.name.to_owned()),
         "Linux does not interrupt a call that does not wait, and {} shows it to the program in its own way.",
-        "docs/src/your-own-server.md, 'What your server must be'", [|e| { e.runtime = java(); e.injected = Some(("accept".to_owned(), "EINTR".to_owned())); }];
+        "docs/src/your-own-server.md, 'What your server must be'", [|e| { e.runtime = java(); e.injected = Some("accept fail with EINTR".to_owned()); }];
     "no-epoll" Limit, |e| when(e.listener.is_some() && !e.has_epoll && (is_looked_at(e) || e.expected == Expected::Exit && e.injected.is_some())),
         "This server has no epoll instance (it uses select or poll), so what it has asked the kernel for cannot be seen here.",
         "docs/src/your-own-server.md, 'What your server must be'", [|e| { e.has_epoll = false; looks(e, None); }];

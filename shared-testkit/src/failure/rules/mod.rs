@@ -12,7 +12,7 @@ use crate::failure::diff::{Change, Difference, complete};
 use crate::failure::evidence::{Evidence, Peer, Socket};
 use crate::failure::{Expected, Look};
 use crate::lines::{ACCEPTED, LISTENING, REGISTERED};
-use crate::log::Kind;
+use crate::log::{Kind, described};
 
 #[cfg(test)]
 use tests::*;
@@ -111,7 +111,7 @@ pub(crate) fn first(evidence: &Evidence) -> Option<Cause> {
     let mut rules = TABLES.iter().copied().flatten();
     rules.find_map(|rule| {
         let seen = rule.says.replace("{}", &(rule.sees)(evidence)?);
-        let text = match evidence.what_is_injected() {
+        let text = match &evidence.injected {
             Some(what) => format!("The test made {what}. {seen}"),
             None => seen,
         };
@@ -180,9 +180,10 @@ mod tests {
     use crate::failure::LESSONS;
     pub(super) use crate::failure::runtime::Runtime;
     use crate::failure::text::READ_ABOUT_START;
-    pub(super) use crate::log::End;
     use crate::proc::epoll::{EPOLLET, EPOLLIN, EPOLLOUT};
     use crate::proc::process::Thread;
+    pub(super) use std::os::unix::process::ExitStatusExt;
+    pub(super) use std::process::ExitStatus;
     pub(super) use std::time::Duration;
 
     const READABLE: u32 = EPOLLET | EPOLLIN;
@@ -225,10 +226,7 @@ mod tests {
     }
 
     pub(super) fn end(e: &mut Evidence, line: &str) {
-        e.end = Some(End {
-            code: Some(1),
-            signal: None,
-        });
+        e.end = Some(ExitStatus::from_raw(1 << 8));
         fail(e, line);
     }
 
@@ -338,7 +336,7 @@ mod tests {
     fn what_the_test_made_fail_is_said() {
         let text = said(|e| {
             end(e, "Error: no luck");
-            e.injected = Some(("accept".to_owned(), "EINTR".to_owned()));
+            e.injected = Some("accept fail with EINTR".to_owned());
         });
         let text = text.unwrap();
         assert!(text.starts_with("The test made accept fail with EINTR. The server"));

@@ -13,9 +13,9 @@ rules! { RULES:
             |e| refuses(e, "thread 'main' panicked at src/main.rs:7:\nno luck"),
             |e| refuses(e, "Traceback (most recent call last):\n  File \"chat.py\"\nValueError: no luck"),
         ];
-    "exit-status" Certain, |e| e.end.filter(|end| words(e).is_some() && end.code != Some(1)).map(|end| end.to_string()),
+    "exit-status" Certain, |e| e.end.filter(|end| words(e).is_some() && end.code() != Some(1)).map(described),
         "The program ended with {}. After an error, end with exit status 1.",
-        "docs/src/1-accept.md, 'Start, or say why not'", [|e| { refuses(e, "Error: 8081"); e.end = Some(End { code: Some(0), signal: None }); }];
+        "docs/src/1-accept.md, 'Start, or say why not'", [|e| { refuses(e, "Error: 8081"); e.end = Some(ExitStatus::default()); }];
     "error-on-stdout" Certain, |e| when(words(e).is_some() && !e.stdout.is_empty()),
         "The program was to end with an error, and printed something on stdout. Print the error on stderr, and nothing else.",
         "docs/src/1-accept.md, 'Start, or say why not'", [|e| { refuses(e, "Error: 8081"); e.stdout.push("usage".to_owned()); }];
