@@ -264,7 +264,7 @@ fn show_counts(others: &[(&Lesson, &Outcome)], promises: usize) -> io::Result<()
     let kept = others.len() - limits - skipped;
     write!(out, "\n{kept} of {promises} promises hold")?;
     if skipped > 0 {
-        write!(out, ", {skipped} are skipped")?;
+        write!(out, ", {skipped} skipped")?;
     }
     if limits > 0 {
         write!(out, ", {limits} cannot be seen with this server")?;

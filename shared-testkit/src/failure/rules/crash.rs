@@ -127,9 +127,13 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     (r"(?m)^(.*\S.*)\n+    at ", "$1"),
 ];
 
+/// How many of the last lines on stderr are searched: more than Go prints about all of its goroutines, and
+/// far less than a server that reports the same error in an endless loop.
+const SEARCHED: usize = 2000;
+
 /// The message of an exception, a panic or a sanitizer, wherever the language puts it.
 pub(super) fn exception(stderr: &[String]) -> Option<String> {
-    let text = stderr.join("\n");
+    let text = stderr[stderr.len().saturating_sub(SEARCHED)..].join("\n");
     let mut found = EXCEPTIONS.iter().filter_map(|(pattern, message)| {
         let found = Regex::new(pattern).ok()?.captures(&text)?;
         let mut said = String::new();
