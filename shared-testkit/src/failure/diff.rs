@@ -166,7 +166,8 @@ type Found<'a> = (Change, &'a [u8], &'a [u8]);
 impl<'a> Rest<'a> {
     fn first_difference(&self) -> Difference {
         let (bob, line) = (&self.receiver.name, self.line);
-        if line_in(&self.receiver.sent, line).is_some() && !self.is_sent(line) {
+        let is_own = line_in(&self.receiver.sent, line).is_some() && !self.is_sent(line);
+        if is_own && !self.is_instead() {
             return difference(self.receiver, bob, self.at, (Change::Own, line, b""));
         }
         for find in [Self::half, Self::skipped, Self::again] {
@@ -184,6 +185,14 @@ impl<'a> Rest<'a> {
         };
         let (at, found) = (alike(source), self.within_line(source, alike(source)));
         difference(self.receiver, source.name, self.at + at, found)
+    }
+
+    /// Whether the line is as long as one that is due and has not come: it may be that one, with the bytes
+    /// of an earlier one.
+    fn is_instead(&self) -> bool {
+        let later = &self.bytes[self.line.len()..];
+        let mut due = self.sources.iter().map(|source| first_line(source.due()));
+        due.any(|due| due.len() == self.line.len() && line_in(later, due).is_none())
     }
 
     fn is_sent(&self, line: &[u8]) -> bool {
@@ -411,6 +420,8 @@ mod tests {
             (one, b"sixsix\n", none, b"on", "the first 2 of the 4 bytes in alice's lines"),
             (one, none, none, b"one", "all of alice's lines but the last newline"),
             (one, none, b"mine\n", b"mine\n", "received \"mine\\n\", which bob has sent"),
+            (one, none, b"own\n", b"own\none\n", "received \"own\\n\", which bob has sent"),
+            (one, none, b"own\n", b"own\n", "received \"own\\n\" where \"one\\n\" of alice's was due"),
             (two, none, none, b"one\none\ntwo\ntwo\n", "each line of alice's twice"),
             (six, none, none, b"one\ntwo\none\n", "received \"one\\n\" again"),
             (six, none, none, b"one\nsix\n", "did not receive \"two\\n\" of alice's, but later lines"),

@@ -73,6 +73,8 @@ pub(crate) enum Look {
     Interest(String, Option<Interest>),
     /// How many bytes of a client are unread.
     Unread(usize),
+    /// How many TCP sockets the server has open.
+    Sockets(usize),
     /// The exit status.
     Exit(Option<i32>),
 }
@@ -82,7 +84,7 @@ impl Look {
     fn is_shown_in(&self, said: &str) -> bool {
         let answer = match self {
             Look::Interest(_, interest) => format!(" {interest:?}"),
-            Look::Unread(count) => format!(" {count}"),
+            Look::Unread(count) | Look::Sockets(count) => format!(" {count}"),
             Look::Exit(status) => format!(" {status:?}"),
         };
         said.lines().any(|line| line.ends_with(&answer))

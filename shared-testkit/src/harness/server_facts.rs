@@ -132,7 +132,9 @@ impl Server {
     pub fn tcp_sockets(&self) -> usize {
         let mut processes = process::descendants(self.log.server);
         processes.push(self.log.server);
-        processes.into_iter().map(socket::open_tcp).sum()
+        let sockets = processes.into_iter().map(socket::open_tcp).sum();
+        failure::looks(Some(Look::Sockets(sockets)));
+        sockets
     }
 
     /// The interest registered for a client, as the kernel has it, whatever library the server uses.

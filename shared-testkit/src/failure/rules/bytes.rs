@@ -60,6 +60,9 @@ rules! { RULES:
     "newline-not-counted" Certain, |e| counted(e, |e, p| left_out(e, p) == [true, false]),
         "The server broadcast the lines of {} and did not count their newlines. The newline is a byte of the line.",
         "docs/src/3-broadcast.md, 'A stream has no messages'", [|e| { say(e, &["Broadcast 5 bytes from Token(1)", "Wrote 6 bytes to Token(2)"]); expects(e, "Broadcast 6 bytes from Token(1)"); }];
+    "characters-counted" Certain, |e| counted(e, |e, p| { let sent = complete(&p.sent); !sent.is_ascii() && sent.chars().count() == e.broadcast_from(p) }),
+        "The server counts the characters of {}, and some have several bytes. Count bytes, and keep lines as bytes.",
+        "docs/src/3-broadcast.md, 'A stream has no messages'", [|e| { is_sent(e, "ññ\n".as_bytes()); say(e, &["Broadcast 3 bytes from Token(1)"]); expects(e, "Broadcast 5 bytes from Token(1)"); }];
     "white-space-trimmed" Certain, |e| counted(e, |e, p| left_out(e, p) == [false, true]),
         "The server counts the lines of {} without the white space at their ends. Only the newline has a meaning: do not trim.",
         "docs/src/3-broadcast.md, 'A stream has no messages'", [|e| { is_sent(e, b" Hello\t\n"); say(e, &[BROADCAST_6]); expects(e, "Broadcast 8 bytes from Token(1)"); }];
@@ -151,8 +154,8 @@ fn is_once(e: &Evidence, peer: &Peer) -> bool {
 
 /// A rule about numbers applies only where a number was expected.
 fn counted(e: &Evidence, holds: fn(&Evidence, &Peer) -> bool) -> Option<String> {
-    let is_about_count =
-        e.expects("Broadcast ") || e.expects("Wrote ") || e.expected == Expected::NoLine;
+    let words = ["Broadcast ", "Buffering ", "Wrote "];
+    let is_about_count = e.expected == Expected::NoLine || words.iter().any(|word| e.expects(word));
     is_about_count.then(|| sender(e, holds))?
 }
 

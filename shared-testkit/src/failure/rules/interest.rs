@@ -15,7 +15,7 @@ rules! { RULES:
         "{} is registered for WRITABLE alone, so nothing that it sends is reported. To reregister replaces the interest: ask for READABLE and WRITABLE.",
         "docs/src/3-broadcast.md, 'Interest in WRITABLE'", [|e| { socket(e).interest = Some(BOTH & !1); socket(e).unread = 6; }];
     "writable-from-the-start" Certain, |e| if is_of_write(e) && e.peers.iter().all(|p| p.sent.is_empty()) { client(e, |_, s| s.wants_to_write()) } else { None },
-        "{} is registered for WRITABLE although nobody has sent anything. Register a new client for READABLE only. (Go's package net registers every socket so: call epoll yourself.)",
+        "{} is registered for WRITABLE although nobody has sent anything. Register a new client for READABLE only.",
         "docs/src/3-broadcast.md, 'Interest in WRITABLE'", [|e| { is_sent(e, b""); e.spins = true; socket(e).interest = Some(BOTH); }];
     "writable-left-on" Certain, |e| if is_of_write(e) { client(e, |p, s| s.wants_to_write() && s.unsent == 0 && (has_everything(e, p) && p.difference.is_none())) } else { None },
         "{} is registered for WRITABLE although nothing is queued for it. Reregister it for READABLE only, once its queue is empty.",
@@ -23,14 +23,14 @@ rules! { RULES:
     "goodbye-without-close" Certain, |e| if e.spins || e.repeats { client(e, |p, s| s.has_ended && says_goodbye(e, p)) } else { None },
         "The server has reported {} as disconnected, and the socket is still open and registered. Remove the client from the map and from epoll, and close it.",
         "docs/src/3-broadcast.md, 'One way out'", [|e| { e.spins = true; socket(e).has_ended = true; say(e, &[GOODBYE]); }];
-    "end-of-file-ignored" Certain, |e| if e.spins && !is_chapter_2(e) { client(e, |p, s| s.has_ended && s.unread <= 1 && !says_goodbye(e, p)) } else { None },
+    "end-of-file-ignored" Certain, |e| if e.spins && !is_chapter_2(e) && !has_pending(e) { client(e, |p, s| s.has_ended && s.unread <= 1 && !says_goodbye(e, p)) } else { None },
         "{} has sent end of file, and the server runs without a pause and does not close it. A read of 0 bytes is end of file: remove the client, and close it.",
         "docs/src/3-broadcast.md, 'Read until WouldBlock'", [|e| { e.spins = true; socket(e).has_ended = true; }];
     "level-triggered" Limit, |e| e.runtime.filter(|_| needs_edge(e)).map(|r| r.name.to_owned()),
         "{} knows no edge-triggered readiness: what is ready and left alone is reported again and again, so this cannot be seen here.",
         "docs/src/your-own-server.md, 'What your server must be'", [
             |e| { e.repeats = true; e.runtime = java(); socket(e).interest = Some(1); socket(e).unread = 6; say(e, &["Client event for Token(1)"]); },
-            |e| { e.spins = true; e.runtime = java(); e.has_epoll = false; e.listener.as_mut().unwrap().unread = 1; },
+            |e| { e.spins = true; e.runtime = java(); e.has_epoll = false; e.is_at_limit = true; e.listener.as_mut().unwrap().unread = 1; },
             |e| { e.runtime = java(); looks(e, Some(Interest::READABLE)); },
             |e| { e.runtime = java(); say(e, &["Client event for Token(1)"]); socket(e).unread = 6; expects(e, "Client event for Token(1)"); },
         ];
@@ -43,6 +43,15 @@ rules! { RULES:
     "long-line-costs" Certain, |e| if e.spins && e.used.as_secs() > 1 { client(e, |p, s| s.unread > 0 && p.sent.len() - complete(&p.sent).len() > LONG) } else { None },
         "The server has used more than two seconds of CPU time and still reads a long line of {}. If the whole buffer is searched or copied after each read, that costs quadratic time: search only the new bytes.",
         "docs/src/3-broadcast.md, 'A stream has no messages'", [|e| { e.spins = true; e.used = Duration::from_secs(2); is_sent(e, &[0; 2 << 20]); socket(e).unread = 7; }];
+    "socket-full" Certain, |e| if e.spins { client(e, |_, s| s.unsent > 0) } else { None },
+        "The server runs without a pause while the socket of {} is full. Often a write that would block is tried again and again: keep the bytes that it did not take, turn WRITABLE on, and return to the event loop.",
+        "docs/src/4-write.md, 'A write takes what fits'", [|e| { e.spins = true; socket(e).unsent = 7; }];
+    "left-alone" Certain, |e| if e.spins { left_alone(e) } else { None },
+        "The server runs without a pause, and {}. Often an event is reported and not dealt with, again and again: accept, or read, until the call would block. (In Java, take each key out of selectedKeys.)",
+        "docs/src/1-accept.md, 'Reported once: edge-triggered readiness'", [
+            |e| { e.spins = true; e.listener.as_mut().unwrap().unread = 1; },
+            |e| { e.spins = true; socket(e).unread = 7; },
+        ];
     "spins-at-would-block" Certain, |e| when(e.spins && !has_pending(e) && e.open().all(|(_, s)| s.unread == 0 && !s.has_ended && !s.wants_to_write())),
         "The server runs without a pause although no connection is pending and no bytes are unread. Often a loop does not return at WouldBlock, or the wait for events has a timeout of 0.",
         "docs/src/1-accept.md, 'Accept until WouldBlock'", [|e| { e.spins = true; say(e, &[BROADCAST_6]); }];
@@ -55,6 +64,12 @@ rules! { RULES:
 }
 
 rules! { LIMITS:
+    "both-at-once" Limit, |e| when(has_both_at_once(e) && !e.spins && shows_readiness(e)),
+        "This server's library registers every socket, the listener too, for READABLE and WRITABLE once and for all, edge-triggered, and waits for room by itself, as Go's net and Tokio do. So this cannot be seen here.",
+        "docs/src/your-own-server.md, 'What your server must be'", [
+            |e| { e.listener.as_mut().unwrap().interest = Some(BOTH); looks(e, Some(Interest::READABLE_AND_WRITABLE)); },
+            |e| { e.listener.as_mut().unwrap().interest = Some(BOTH); expects(e, "Write would block for Token(1)"); },
+        ];
     "interrupted" Limit, |e| e.runtime.filter(|_| e.injected.as_ref().is_some_and(|what| what.ends_with("EINTR"))).map(|r| r.name.to_owned()),
         "Linux does not interrupt a call that does not wait, and {} shows it to the program in its own way.",
         "docs/src/your-own-server.md, 'What your server must be'", [|e| { e.runtime = java(); e.injected = Some("accept fail with EINTR".to_owned()); }];
@@ -69,6 +84,29 @@ rules! { LIMITS:
 pub(super) fn is_emfile(line: &str) -> bool {
     let line = line.to_lowercase();
     line.contains("too many open files") || line.contains("emfile")
+}
+
+/// Nobody waits for room at a listener: it is registered as every other socket is.
+fn has_both_at_once(e: &Evidence) -> bool {
+    let is_both = |s: &Socket| s.is_readable() && s.wants_to_write() && !s.is_level_triggered();
+    e.listener.as_ref().is_some_and(is_both)
+}
+
+/// Whether what the test asks for is what a library with a loop of its own keeps to itself.
+fn shows_readiness(e: &Evidence) -> bool {
+    let words = ["Write would block for ", "Client event for "];
+    is_looked_at(e)
+        || matches!(e.look, Some(Look::Unread(_)))
+        || words.iter().any(|word| e.expects(word))
+}
+
+/// What is ready and stays so.
+fn left_alone(e: &Evidence) -> Option<String> {
+    let unread = client(e, |_, s| s.unread > 1 && !s.is_disarmed());
+    match has_pending(e) && !e.is_at_limit {
+        true => Some("connections stay pending".to_owned()),
+        false => unread.map(|name| format!("bytes of {name} stay unread")),
+    }
 }
 
 fn is_looked_at(e: &Evidence) -> bool {
@@ -109,7 +147,12 @@ fn level_triggered(e: &Evidence) -> Option<String> {
     // Where bytes are to be read, to leave them is the fault.
     let is_left = |s: &Socket| (s.unread > 0 || s.has_ended) && is_chapter_2(e);
     let is_ready = |_: &Peer, s: &Socket| is_again(s) && (is_left(s) || is_stuck(s));
-    let listener = e.listener.as_ref().filter(|l| is_again(l) && l.unread > 0);
+    // Unless descriptors have run out, to leave a connection pending is the fault.
+    let is_kept_out = e.is_at_limit || e.stderr.last().is_some_and(|line| is_emfile(line));
+    let listener = e
+        .listener
+        .as_ref()
+        .filter(|l| is_again(l) && l.unread > 0 && is_kept_out);
     let ready = client(e, is_ready).or(listener.map(|_| "The listener".to_owned()));
     ready.filter(|_| e.spins || e.repeats)
 }

@@ -22,6 +22,9 @@ rules! { RULES:
     "not-closed" Certain, |e| if e.is_asleep() { client(e, |p, s| s.has_ended && says_goodbye(e, p)) } else { None },
         "The server has reported {} as disconnected and sleeps, but the socket is still open. Remove the client from the map and from epoll, and close it.",
         "docs/src/3-broadcast.md, 'One way out'", [|e| { socket(e).has_ended = true; say(e, &[GOODBYE]); }];
+    "descriptor-open" Certain, |e| when(matches!(e.look, Some(Look::Sockets(n)) if n > 1 + e.open().count())),
+        "A client's connection has ended, and the server still holds its descriptor, for nothing. Close it.",
+        "docs/src/3-broadcast.md, 'One way out'", [|e| { e.look = Some(Look::Sockets(3)); }];
     "not-readable" Certain, |e| if e.is_asleep() && e.has_epoll { client(e, |p, s| s.unread > 0 && !s.is_readable() && reads(e, p)) } else { None },
         "Bytes of {} are unread, and epoll was not asked to report them: that client is registered without READABLE, or not at all.",
         "docs/src/3-broadcast.md, 'Interest in WRITABLE'", [|e| { socket(e).unread = 7; socket(e).interest = None; say(e, &[BROADCAST_6]); }];
