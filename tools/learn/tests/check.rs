@@ -81,7 +81,7 @@ fn a_server_without_an_argument_has_an_address() {
     let program = test_runner::program("milestone-1-accept");
     let words = ["1", "--", program.to_str().unwrap(), &address];
     let skipped = contains("  - a second argument is a clear error with exit status 1 (skipped:")
-        .and(contains("\n10 of 17 promises hold, 7 are skipped.\n"));
+        .and(contains("\n10 of 17 promises hold, 7 skipped.\n"));
     let checked = check(words, "1").env(SERVER_ADDR, &address).assert();
     checked.code(0).stdout(skipped);
 }
