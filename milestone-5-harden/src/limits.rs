@@ -83,8 +83,9 @@ pub const OWN_COST: u64 = 32 << 10;
 /// How long the server delivers what is queued after the first signal.
 pub const GRACE_TIME: Duration = Duration::from_secs(5);
 
-/// At the end, how long a client that has received everything may be silent before it is closed.
-pub const LINGER_TIME: Duration = Duration::from_millis(100);
+/// At the end, how long a client that has received everything may be silent before it is closed. An
+/// answer from the far side of the world takes as long.
+pub const LINGER_TIME: Duration = Duration::from_millis(300);
 
 /// At the end, reads from one client before others are written to again.
 pub const LAST_READS: usize = 16;
