@@ -599,6 +599,8 @@ fn an_address_with_many_clients_gives_way_when_descriptors_run_out() {
     let served = count(&server.stdout_lines(), starts_with("Registered ")) - 2;
     let connect_second = |_| connect_from([127, 0, 0, 2], server.address());
     let more: Vec<_> = (0..20).map(connect_second).collect();
+    let deadline = Some(Duration::from_secs(20));
+    more[19].set_read_timeout(deadline).expect("it is not zero");
     let last = more[19].peek(&mut [0]).expect("end of file");
     assert_eq!(last, 0);
     server.wait_until_asleep();

@@ -224,7 +224,7 @@ impl Server {
         self.signal(Signal::CONT);
     }
 
-    /// The process that was started: strace, if there is one.
+    /// The process that was started. Under strace, it is the server still.
     #[must_use]
     pub fn pid(&self) -> Pid {
         self.log.server

@@ -79,8 +79,8 @@ impl Check {
         writeln!(out, "Chapter {}, tested: {command}\n", self.place())?;
         if pace::is_too_slow(&outcomes) {
             let advice = format!(
-                "Most tests that failed ended before the server had started, or while it was still at work. If it is \
-                 not stuck, this machine is too slow for it at the moment: wait until it has less to do, \
+                "Most tests that failed ended before the server had started, or while it was still \
+                 at work. If it is not stuck, this machine is too slow for it at the moment: wait until it has less to do, \
                  or set {DEADLINE_SCALE}=3, which makes each wait a minute."
             );
             writeln!(out, "{}\n", wrap("", &advice))?;
